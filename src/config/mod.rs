@@ -1,0 +1,1 @@
+//! The root configuration: text to checked values, or all problems.

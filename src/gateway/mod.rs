@@ -1,0 +1,5 @@
+//! Builds the gateway and carries a request through it.
+
+mod config;
+
+pub use config::{Bounds, McpConfig, WhenDown};

@@ -1,0 +1,28 @@
+//! Nexus: one MCP endpoint for agents, and for every upstream its own TLS policy, credential and limits.
+//!
+//! ```text
+//! nexus.toml ─▶ RawConfig ─ check(&Sources, &mut Problems) ─▶ Config ─▶ Gateway::build
+//! client ─▶ downstream ─▶ door ─▶ auth ─▶ catalog ─▶ limits ─▶ upstream ─▶ reply
+//!            Message               Caller   Route    Admission   Reply
+//! ```
+//!
+//! The modules in reading order; each names only what stands above it here.
+
+pub mod clock;
+pub mod names;
+pub mod problem;
+pub mod reason;
+pub mod secret;
+pub mod sources;
+
+pub mod mcp;
+pub mod tls;
+
+pub mod outbound;
+pub mod upstream;
+
+pub mod gateway;
+
+pub mod downstream;
+
+pub mod config;

@@ -1,0 +1,101 @@
+//! `[mcp.servers.NAME]`: one upstream as the operator wants it.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use http::{HeaderMap, HeaderName};
+use url::Url;
+
+use crate::{names::UpstreamName, secret::Secret, tls::TlsSettings};
+
+/// One upstream, checked.
+#[derive(Clone, Debug)]
+pub struct UpstreamConfig {
+    pub name: UpstreamName,
+    pub endpoint: EndpointConfig,
+    /// What its names are shown under; empty: they pass as they are.
+    pub prefix: String,
+    /// `/readyz` waits for it; it never ends the process.
+    pub required: bool,
+    /// Globs over tool, prompt and resource names; what matches none is not shown.
+    pub expose: Vec<String>,
+    /// Globs of what is never shown; wins over `expose`.
+    pub hide: Vec<String>,
+    /// Dialling and the TLS handshake together.
+    pub connect_timeout: Duration,
+    /// One page of a list, and the initialize request.
+    pub list_timeout: Duration,
+    /// From a call's start, or its last progress notification, to its answer.
+    pub call_timeout: Duration,
+}
+
+/// Where the upstream is.
+#[derive(Clone, Debug)]
+pub enum EndpointConfig {
+    Http(Box<HttpConfig>),
+    Stdio(Box<StdioConfig>),
+}
+
+/// A streamable HTTP upstream.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    pub url: Url,
+    /// Absent for an `http://` URL, present for `https://`.
+    pub tls: Option<TlsSettings>,
+    pub credential: CredentialConfig,
+    /// `[[headers]] rule = "insert"`, in file order; values are marked sensitive.
+    pub headers: HeaderMap,
+}
+
+/// `[mcp.servers.NAME.auth]`.
+#[derive(Clone, Debug, Default)]
+pub enum CredentialConfig {
+    #[default]
+    None,
+    /// `Authorization: Bearer …`
+    Token(Secret),
+    /// Any one header.
+    Header { name: HeaderName, value: Secret },
+}
+
+/// A child process that speaks newline-delimited JSON-RPC.
+#[derive(Clone, Debug)]
+pub struct StdioConfig {
+    /// Program and arguments, never empty; no shell is involved.
+    pub cmd: Vec<String>,
+    pub env: BTreeMap<String, Secret>,
+    pub cwd: Option<PathBuf>,
+    /// Further variables of our own environment that the child may see.
+    pub inherit_env: Vec<String>,
+    pub stderr: StderrConfig,
+    pub isolation: Isolation,
+    /// From the spawn to the answer to initialize; a first `npx -y` downloads.
+    pub startup_timeout: Duration,
+    /// A process without work is ended after this long (`principal` and `session` isolation).
+    pub idle_timeout: Duration,
+    pub max_processes: usize,
+}
+
+/// What happens to a child's stderr.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum StderrConfig {
+    /// Each line becomes a log line, bounded.
+    #[default]
+    Log,
+    Discard,
+    /// Straight to the gateway's own stderr.
+    Inherit,
+    /// Appended to a file.
+    File(PathBuf),
+}
+
+/// Who shares a child process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// One process per principal and client capabilities.
+    #[default]
+    Principal,
+    /// One process per downstream session.
+    Session,
+    /// One process for all; it is told of no client capabilities.
+    Shared,
+}

@@ -1,0 +1,5 @@
+//! One upstream: its configuration, life cycle and transports.
+
+mod config;
+
+pub use config::{CredentialConfig, EndpointConfig, HttpConfig, Isolation, StderrConfig, StdioConfig, UpstreamConfig};
