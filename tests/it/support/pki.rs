@@ -87,8 +87,8 @@ impl Authority {
     }
 
     pub(crate) fn sign(&self, leaf: Leaf) -> Chain {
-        let key = KeyPair::generate().unwrap();
-        let mut certificates = vec![leaf.0.signed_by(&key, &self.issuer).unwrap().der().clone()];
+        let (Leaf(params), key) = (leaf, KeyPair::generate().unwrap());
+        let mut certificates = vec![params.signed_by(&key, &self.issuer).unwrap().der().clone()];
         certificates.extend(self.above.iter().cloned());
         Chain { certificates, key: key_der(&key) }
     }
@@ -133,7 +133,7 @@ impl Leaf {
     }
 
     /// As `openssl req -x509` makes them.
-    pub(crate) fn as_authority(mut self) -> Self {
+    pub(crate) fn with_ca_flag(mut self) -> Self {
         self.0.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         self
     }

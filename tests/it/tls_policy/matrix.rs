@@ -121,10 +121,10 @@ async fn intermediates_are_followed_and_a_missing_one_is_named() {
 #[tokio::test]
 async fn a_self_signed_server_is_trusted_when_the_file_holds_that_very_certificate() {
     for (leaf, untrusted) in
-        [(Leaf::server(&["localhost"]).as_authority(), Reason::TlsSelfSignedCa), (Leaf::server(&["localhost"]), Reason::TlsSelfSigned)]
+        [(Leaf::server(&["localhost"]).with_ca_flag(), Reason::TlsSelfSignedCa), (Leaf::server(&["localhost"]), Reason::TlsSelfSigned)]
     {
         let own = leaf.self_signed();
-        let lookalike = Leaf::server(&["localhost"]).as_authority().self_signed();
+        let lookalike = Leaf::server(&["localhost"]).with_ca_flag().self_signed();
         let company = Authority::root("Company CA");
         let rows = [
             ("not trusted", Upstream::trusting(&company), Some(untrusted)),
@@ -148,9 +148,9 @@ async fn a_self_signed_server_is_trusted_when_the_file_holds_that_very_certifica
 #[tokio::test]
 async fn a_directly_trusted_leaf_must_still_be_valid_and_for_servers() {
     for (leaf, reason) in [
-        (Leaf::server(&["localhost"]).as_authority().expired(), Reason::TlsExpired),
-        (Leaf::server(&["localhost"]).as_authority().not_yet_valid(), Reason::TlsNotYetValid),
-        (Leaf::client("a client").as_authority(), Reason::TlsWrongUsage),
+        (Leaf::server(&["localhost"]).with_ca_flag().expired(), Reason::TlsExpired),
+        (Leaf::server(&["localhost"]).with_ca_flag().not_yet_valid(), Reason::TlsNotYetValid),
+        (Leaf::client("a client").with_ca_flag(), Reason::TlsWrongUsage),
     ] {
         let own = leaf.self_signed();
         let pem = own.pem();
