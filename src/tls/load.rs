@@ -142,3 +142,6 @@ impl Reading<'_> {
 pub(super) fn unusable(path: &Path, key: &str, unusable: Unusable) -> Explanation {
     Explanation::new(Reason::LocalInvalid, format!("{key} {}: {}", path.display(), unusable.what), unusable.remedy)
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,12 +139,15 @@ impl Handshake<'_> {
 
     fn wrong_name(&self, chain: &[CertificateFacts]) -> Explanation {
         let wanted = shown(&self.policy.name().to_str());
-        let Some(names) = chain.first().and_then(CertificateFacts::shown_names) else {
-            let cn = chain
-                .first()
-                .and_then(|leaf| leaf.common_name.clone())
-                .map(|cn| format!(" (only the common name {cn}, which is ignored)"))
-                .unwrap_or_default();
+        let Some(leaf) = chain.first() else {
+            return Explanation::new(
+                Reason::TlsHostnameMismatch,
+                format!("the server's certificate is for another name than {wanted}"),
+                "set server_name to a name of the certificate",
+            );
+        };
+        let Some(names) = leaf.shown_names() else {
+            let cn = leaf.common_name.as_ref().map(|cn| format!(" (only the common name {cn}, which is ignored)")).unwrap_or_default();
             return Explanation::new(
                 Reason::TlsCnOnly,
                 format!("the server's certificate has no subject alternative name{cn}; wanted {wanted}"),

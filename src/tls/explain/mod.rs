@@ -210,3 +210,6 @@ pub fn not_tls(what: Option<&str>) -> Explanation {
 fn alpn() -> Explanation {
     Explanation::new(Reason::TlsAlpn, "the server does not accept HTTP/1.1 (ALPN)", "let the server offer http/1.1")
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nexus::{outbound::HttpClient, reason::Reason};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 use url::Url;
 
@@ -94,6 +94,23 @@ async fn a_server_that_says_nothing_is_a_tls_time_out() {
     let error = refusal(&client(&format!("https://{}/", silent.address), Duration::from_millis(300))).await;
     assert_eq!((error.explanation.reason, error.never_sent), (Reason::TlsTimeout, true), "{error}");
     assert!(error.explanation.remedy.contains("connect_timeout"));
+}
+
+#[tokio::test]
+async fn a_port_that_takes_no_connection_is_a_connect_time_out() {
+    // Linux drops further connections once the listener's queue is full.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(address)).await {
+        waiting.push(stream);
+    }
+    for scheme in ["http", "https"] {
+        let error = refusal(&client(&format!("{scheme}://{address}/"), Duration::from_millis(200))).await;
+        assert_eq!((error.explanation.reason, error.never_sent), (Reason::ConnectTimeout, true), "{scheme}: {error}");
+    }
 }
 
 #[tokio::test]
