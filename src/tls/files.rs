@@ -9,7 +9,7 @@ const MAX_CERTIFICATES: usize = 2_000;
 /// A file's bytes, wiped when dropped: they may hold a key.
 pub(super) type FileBytes = Zeroizing<Vec<u8>>;
 
-/// Why a file's content cannot be used, and what to do about it. Holds nothing of a key.
+/// Why a file's content cannot be used, and what to do about it; `FILE` in a command stands for its path. Holds nothing of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unusable {
     pub(super) what: String,
@@ -72,7 +72,7 @@ pub(super) fn private_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, Unusab
         return Err(Unusable::new(format!("it holds no private key, but {}", labels(&blocks)), remedy));
     };
     if block.label == "ENCRYPTED PRIVATE KEY" || find(block.bytes, b"Proc-Type:").is_some() {
-        return Err(encrypted_key());
+        return Err(encrypted_key("PEM"));
     }
     // The decoder's own error may quote bytes of the key, so it is not shown.
     PrivateKeyDer::from_pem_slice(block.bytes).map_err(|_| {
@@ -80,10 +80,10 @@ pub(super) fn private_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, Unusab
     })
 }
 
-fn encrypted_key() -> Unusable {
+fn encrypted_key(form: &str) -> Unusable {
     Unusable::new(
         "its private key is encrypted, and encrypted keys are not supported yet",
-        "decrypt it for this machine only: openssl pkcs8 -topk8 -nocrypt -in KEY -out plain.key && chmod 600 plain.key",
+        format!("decrypt it for this machine only: umask 077; openssl pkcs8 -topk8 -nocrypt -inform {form} -in FILE -out FILE.plain"),
     )
 }
 
@@ -118,7 +118,7 @@ fn is_pkcs12(bytes: &[u8]) -> bool {
 fn pkcs12() -> Unusable {
     Unusable::new(
         "it is a PKCS#12 archive, and PKCS#12 is not supported yet",
-        "convert it: openssl pkcs12 -in FILE -nodes -out client.pem, and name client.pem as both client_cert_path and client_key_path",
+        "convert it: umask 077; openssl pkcs12 -in FILE -nodes -out FILE.pem, and name that file for certificate and key",
     )
 }
 
@@ -128,7 +128,7 @@ fn is_pkcs7(bytes: &[u8]) -> bool {
 }
 
 fn pkcs7(form: &str) -> Unusable {
-    Unusable::new("it is a PKCS#7 bundle", format!("convert it: openssl pkcs7 -inform {form} -in FILE -print_certs -out bundle.pem"))
+    Unusable::new("it is a PKCS#7 bundle", format!("convert it: openssl pkcs7 -inform {form} -in FILE -print_certs -out FILE.pem"))
 }
 
 fn der_certificate(bytes: &[u8]) -> Result<Bundle, Unusable> {
@@ -160,7 +160,7 @@ fn der_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, Unusable> {
         && find(content.get(..24).unwrap_or(content), &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01]).is_some()
         && x509_parser::parse_x509_certificate(bytes).is_err()
     {
-        return Err(encrypted_key());
+        return Err(encrypted_key("DER"));
     }
     if x509_parser::parse_x509_certificate(bytes).is_ok() {
         return Err(Unusable::new("it holds a certificate, but no private key", "client_key_path must name the key, not the certificate"));
@@ -230,7 +230,7 @@ fn unfinished(label: &str, line: usize) -> Unusable {
 fn no_certificate(blocks: &[Block<'_>]) -> Unusable {
     let has = |label: &str| blocks.iter().any(|b| b.label == label);
     if has("TRUSTED CERTIFICATE") {
-        return Unusable::new("it holds an OpenSSL TRUSTED CERTIFICATE", "convert it: openssl x509 -in FILE -out plain.pem");
+        return Unusable::new("it holds an OpenSSL TRUSTED CERTIFICATE", "convert it: openssl x509 -in FILE -out FILE.pem");
     }
     if has("PKCS7") || has("CMS") {
         return pkcs7("PEM");

@@ -6,7 +6,7 @@ use rustls::pki_types::ServerName;
 use zeroize::Zeroizing;
 
 use super::{
-    TlsSettings,
+    TlsSettings, dev,
     files::{FileBytes, Unusable},
     identity::Identity,
     policy::{TlsPolicy, Verification},
@@ -44,6 +44,12 @@ impl TlsSettings {
             (_, Some(path)) if self.include_system_cas => Trust::file(path, Some(&system()), &mut reading)?,
             (_, Some(path)) => Trust::file(path, None, &mut reading)?,
         };
+        if trust.organizations.iter().any(|o| o == dev::ORGANIZATION) && !is_for_development(&name) {
+            reading.warn(
+                "root_ca_cert_path: this is a development CA of `nexus certs dev`; give a real server a certificate of a real CA"
+                    .to_owned(),
+            );
+        }
         let provider = super::policy::provider();
         let identity = match &self.client_identity {
             Some(paths) => Some(Identity::load(paths, self.key_permissions, &provider, &mut reading)?),
@@ -99,6 +105,20 @@ fn parse_name(host: &str, key: &str) -> Result<ServerName<'static>, Explanation>
     })
 }
 
+/// Loopback, and names that never reach the public DNS (RFC 6761 §6.2, .internal reserved by ICANN).
+fn is_for_development(name: &ServerName<'_>) -> bool {
+    match name {
+        ServerName::IpAddress(ip) => std::net::IpAddr::from(*ip).is_loopback(),
+        ServerName::DnsName(name) => {
+            let name = name.as_ref().to_ascii_lowercase();
+            ["localhost", "test", "internal"]
+                .iter()
+                .any(|zone| name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+        }
+        _ => false,
+    }
+}
+
 /// One run over an upstream's files.
 pub(super) struct Reading<'a> {
     sources: &'a dyn Sources,
@@ -140,7 +160,12 @@ impl Reading<'_> {
 
 /// The explanation of a file that can be read, but not used.
 pub(super) fn unusable(path: &Path, key: &str, unusable: Unusable) -> Explanation {
-    Explanation::new(Reason::LocalInvalid, format!("{key} {}: {}", path.display(), unusable.what), unusable.remedy)
+    let shown = path.display().to_string();
+    // A command is ready to paste only if the shell takes the path as one word.
+    let is_one_word =
+        !shown.is_empty() && shown.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-' | b'+' | b'@'));
+    let remedy = if is_one_word { unusable.remedy.replace("FILE", &shown) } else { unusable.remedy };
+    Explanation::new(Reason::LocalInvalid, format!("{key} {shown}: {}", unusable.what), remedy)
 }
 
 #[cfg(test)]

@@ -38,11 +38,13 @@ fn find_within<'a, E: Error + 'static>(error: &'a (dyn Error + 'static), depth: 
         return Some(found);
     }
     let depth = depth.checked_sub(1)?;
+    // An io::Error's source is its payload's source, so that the payload leads to everything behind it.
     let payload = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    if let Some(found) = payload.and_then(|inner| find_within(inner, depth)) {
-        return Some(found);
-    }
-    error.source().and_then(|source| find_within(source, depth))
+    let next = match payload {
+        Some(inner) => inner,
+        None => error.source()?,
+    };
+    find_within(next, depth)
 }
 
 impl Handshake<'_> {

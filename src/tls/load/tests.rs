@@ -128,6 +128,36 @@ impl Sources for Odd {
 }
 
 #[test]
+fn a_development_ca_is_warned_about_where_the_server_is_real() {
+    let (settings, sources) = mutual();
+    for (host, warned) in [
+        ("crm.test", false),
+        ("localhost", false),
+        ("127.0.0.1", false),
+        ("crm.internal", false),
+        ("crm.corp", true),
+        ("latest", true),
+        ("10.0.0.1", true),
+    ] {
+        let policy = settings.load(host, &sources, &no_system, NOW).unwrap();
+        assert_eq!(policy.warnings().iter().any(|w| w.contains("development CA")), warned, "{host}");
+    }
+}
+
+#[test]
+fn a_remedy_is_ready_to_paste_where_the_shell_would_take_the_path_as_it_is() {
+    let (mut settings, sources) = mutual();
+    let trusted = "-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n-----END TRUSTED CERTIFICATE-----\n";
+    for (path, command) in
+        [("/etc/ca-1.pem", "openssl x509 -in /etc/ca-1.pem -out /etc/ca-1.pem.pem"), ("ca; rm x", "openssl x509 -in FILE -out FILE.pem")]
+    {
+        settings.root_ca_cert_path = Some(path.into());
+        let refused = load(&settings, &sources.clone().with_file(path, trusted)).unwrap_err();
+        assert!(refused.remedy.contains(command), "{}", refused.remedy);
+    }
+}
+
+#[test]
 fn a_file_that_is_a_mount_point_is_warned_about() {
     let (settings, inner) = mutual();
     let policy = load(&settings, &Odd { inner, mount_points: true, failure: None }).unwrap();

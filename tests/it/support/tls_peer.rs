@@ -11,7 +11,9 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use nexus::tls::CertificateFacts;
 use parking_lot::Mutex;
-use rustls::{HandshakeKind, RootCertStore, ServerConfig, crypto::aws_lc_rs, server::WebPkiClientVerifier, sign};
+use rustls::{
+    HandshakeKind, RootCertStore, ServerConfig, crypto::aws_lc_rs, pki_types::CertificateDer, server::WebPkiClientVerifier, sign,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -150,8 +152,17 @@ pub(crate) fn server_config_for(chain: &Chain, versions: &[&'static rustls::Supp
 
 /// Demands a client certificate of `clients`.
 pub(crate) fn mtls_config(chain: &Chain, clients: &Authority, versions: &[&'static rustls::SupportedProtocolVersion]) -> ServerConfig {
+    mtls_config_trusting(chain, clients.certificate(), versions)
+}
+
+/// Demands a client certificate that chains to `ca`.
+pub(crate) fn mtls_config_trusting(
+    chain: &Chain,
+    ca: &CertificateDer<'static>,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> ServerConfig {
     let mut roots = RootCertStore::empty();
-    roots.add(clients.certificate().clone()).unwrap();
+    roots.add(ca.clone()).unwrap();
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(aws_lc_rs::default_provider())).build().unwrap();
     builder(versions).with_client_cert_verifier(verifier).with_single_cert(chain.certificates.clone(), chain.clone_key()).unwrap()
 }

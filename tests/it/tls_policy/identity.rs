@@ -1,12 +1,19 @@
 //! Client certificates, with servers that verify them.
 
-use nexus::reason::Reason;
-use rustls::version::{TLS12, TLS13};
+use nexus::{
+    clock::{Clock as _, SystemClock},
+    reason::Reason,
+    tls::dev,
+};
+use rustls::{
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    version::{TLS12, TLS13},
+};
 
 use super::{Upstream, get, refusal};
 use crate::support::{
-    pki::{Authority, Leaf},
-    tls_peer::{Peer, mtls_config},
+    pki::{Authority, Chain, Leaf},
+    tls_peer::{Peer, mtls_config, mtls_config_trusting},
 };
 
 #[tokio::test]
@@ -61,6 +68,23 @@ async fn a_client_certificate_of_the_wrong_ca_is_told_as_rejected() {
         assert!(refused.detail.contains("CN=nexus"), "{refused}");
         assert!(peer.arrived().is_empty());
     }
+}
+
+#[tokio::test]
+async fn development_certificates_are_good_for_mutual_tls_and_for_nothing_public() {
+    let minted = dev::mint(&["crm.corp".to_owned()], SystemClock.now()).unwrap();
+    let read = |pair: &dev::PemPair| Chain {
+        certificates: vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()],
+        key: PrivateKeyDer::from_pem_slice(pair.key.expose().as_bytes()).unwrap(),
+    };
+    let ca = CertificateDer::from_pem_slice(minted.ca.as_bytes()).unwrap();
+    let peer = Peer::tls(mtls_config_trusting(&read(&minted.server), &ca, rustls::ALL_VERSIONS)).await;
+    let upstream = || Upstream::default().root_ca(minted.ca.clone()).identity(&read(&minted.client));
+    for host in ["localhost", "127.0.0.1"] {
+        assert_eq!(upstream().reason(host, &peer).await, None, "{host}");
+    }
+    assert_eq!(upstream().server_name("crm.corp").reason("localhost", &peer).await, None);
+    assert_eq!(upstream().server_name("crm.test").reason("localhost", &peer).await, Some(Reason::TlsHostnameMismatch));
 }
 
 #[tokio::test]
