@@ -44,7 +44,9 @@ async fn a_closed_port_is_refused_with_and_without_tls() {
 async fn a_name_without_an_address_is_a_dns_failure() {
     // Longer than a label may be, so that no resolver asks the network for it.
     let host = format!("{}.invalid", "x".repeat(64));
-    let error = refusal(&client(&format!("https://{host}/"), CONNECT)).await;
+    let url = Url::parse(&format!("https://{host}/")).unwrap();
+    let policy = Upstream::trusting(&Authority::root("Company CA")).server_name("crm.corp").load(&host).unwrap();
+    let error = refusal(&HttpClient::new(&url, Some(&policy), CONNECT).unwrap()).await;
     assert_eq!((error.explanation.reason, error.never_sent), (Reason::Dns, true));
     assert!(error.explanation.detail.contains(&host), "{error}");
 }
