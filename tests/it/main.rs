@@ -1,1 +1,3 @@
+//! Whole-program tests: one binary, a file per subject.
 
+mod config;
