@@ -44,24 +44,21 @@ pub const BOUNDS_KEYS: Keys = Keys {
     ],
 };
 
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
 /// Reads the table and the upstreams in it; absent, everything has its default and there are no upstreams.
 pub fn read(table: Option<Table>, problems: &mut Problems) -> McpConfig {
     let mut table = table.unwrap_or_else(|| Table::absent("mcp"));
     let table = &mut table;
     let seconds = Duration::from_secs;
-    let hour = 60 * 60;
     table.choice("tools", &[("direct", ())], &["search", "both"], problems);
     let config = McpConfig {
         enabled: table.bool("enabled", problems).unwrap_or(true),
         path: table.endpoint_path("path", problems).unwrap_or_else(|| "/mcp".to_owned()),
         max_tool_name: table.integer("max_tool_name", 16..=256, problems).unwrap_or(52),
         when_down: table.choice("when_down", &[("keep", WhenDown::Keep), ("hide", WhenDown::Hide)], &[], problems).unwrap_or_default(),
-        call_timeout_max: table
-            .duration("call_timeout_max", &(seconds(1)..=seconds(7 * 24 * hour)), problems)
-            .unwrap_or(Duration::from_secs(hour)),
-        session_idle_timeout: table
-            .duration("session_idle_timeout", &(seconds(1)..=seconds(7 * 24 * hour)), problems)
-            .unwrap_or(Duration::from_secs(hour)),
+        call_timeout_max: table.duration("call_timeout_max", &(seconds(1)..=HOUR * 168), problems).unwrap_or(HOUR),
+        session_idle_timeout: table.duration("session_idle_timeout", &(seconds(1)..=HOUR * 168), problems).unwrap_or(HOUR),
         max_sessions: table.integer("max_sessions", 1..=10_000_000, problems).unwrap_or(100_000),
         list_wait: table.duration("list_wait", &(Duration::ZERO..=seconds(60)), problems).unwrap_or(Duration::from_secs(3)),
         bounds: bounds(table.table("bounds", problems), problems),

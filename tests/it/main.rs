@@ -1,3 +1,5 @@
 //! Whole-program tests: one binary, a file per subject.
 
+#![allow(clippy::panic, reason = "a helper that finds something else fails its test")]
+
 mod config;

@@ -140,6 +140,8 @@ fn bearer(table: &Table, token: Secret, problems: &mut Problems) -> Option<Crede
 }
 
 fn header(table: &mut Table, problems: &mut Problems) -> Option<CredentialConfig> {
+    // Whatever stands in a table of credentials may be one.
+    table.hide("type");
     let built = table.choice("type", &[("header", ())], &PLANNED_TYPES, problems);
     if built.is_none() {
         // The other keys belong to a type that is refused, so their absence or presence says nothing.

@@ -107,9 +107,12 @@ fn url(table: &mut Table, problems: &mut Problems) -> Option<Url> {
 fn headers(table: &mut Table, credential: &CredentialConfig, problems: &mut Problems) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for mut rule in table.tables("headers", problems) {
-        rule.choice("rule", &[("insert", ())], &["forward", "remove", "rename"], problems);
+        let built = rule.choice("rule", &[("insert", ())], &["forward", "remove", "rename"], problems);
         if !rule.has("rule") {
             rule.error("", problems, "a header rule without `rule`", "it says what is done with the header", "add rule = \"insert\"");
+        } else if built.is_none() {
+            // Another rule has other keys.
+            continue;
         }
         let name = header_name(&mut rule, problems);
         let value = secret_value(&mut rule, "value", name.as_ref().map_or("", HeaderName::as_str), problems);

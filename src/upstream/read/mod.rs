@@ -177,24 +177,15 @@ fn prefix(name: &str, table: &mut Table, problems: &mut Problems) -> String {
 fn globs(table: &mut Table, key: &str, problems: &mut Problems) -> Option<Vec<String>> {
     let globs = table.strings(key, problems)?;
     for (at, glob) in globs.iter().enumerate() {
+        let entry = at + 1;
         if let Err(error) = Glob::new(glob) {
-            let what = format!("{glob:?} is no glob: {}", error.kind());
-            table.error(
-                key,
-                problems,
-                what,
-                "a pattern that matches nothing would show or hide the wrong names",
-                "correct the pattern, such as \"delete_*\"",
-            );
+            let what = format!("entry {entry} of the list is no glob: {}", error.kind());
+            let why = "a pattern that matches nothing would show or hide the wrong names";
+            table.error(key, problems, what, why, "correct the pattern, such as \"delete_*\"");
         }
         if globs.iter().take(at).any(|earlier| earlier == glob) {
-            table.error(
-                key,
-                problems,
-                format!("{glob:?} is listed twice"),
-                "one of them was probably meant to be another",
-                "remove or correct it",
-            );
+            let what = format!("entry {entry} of the list repeats an earlier one");
+            table.error(key, problems, what, "one of them was probably meant to be another", "remove or correct it");
         }
     }
     Some(globs)
