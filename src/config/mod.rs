@@ -4,7 +4,7 @@ mod document;
 mod find;
 mod template;
 
-use std::{net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 pub use find::{NotFound, PATH_VARIABLE, find};
 
@@ -32,6 +32,8 @@ pub struct Loaded {
     pub config: Option<Config>,
     /// All refusals and warnings, in file order.
     pub problems: Vec<Problem>,
+    /// The line of every table and key, by its dotted path: for what is found out later, in the files that are named.
+    pub lines: BTreeMap<String, u32>,
 }
 
 /// What the command line says instead of the file.
@@ -78,7 +80,7 @@ pub fn load(path: &Path, sources: &dyn Sources) -> Loaded {
 pub fn load_with(path: &Path, sources: &dyn Sources, overrides: &Overrides) -> Loaded {
     match text_of(path, sources) {
         Ok((text, facts)) => read(&text, path, facts, Fill::Sources, sources, overrides),
-        Err(problem) => Loaded { config: None, problems: vec![*problem] },
+        Err(problem) => Loaded { config: None, problems: vec![*problem], lines: BTreeMap::new() },
     }
 }
 
@@ -88,6 +90,11 @@ pub fn check_structure(path: &Path, sources: &dyn Sources) -> Vec<Problem> {
         Ok((text, facts)) => read(&text, path, facts, Fill::Nothing, sources, &Overrides::default()).problems,
         Err(problem) => vec![*problem],
     }
+}
+
+/// Checks the structure of a text as if it stood at `path`: no variable and no other file is read.
+pub fn check_structure_of(text: &str, path: &Path, sources: &dyn Sources) -> Vec<Problem> {
+    read(text, path, None, Fill::Nothing, sources, &Overrides::default()).problems
 }
 
 /// Checks a text as if it stood at `path`. `facts` say who may read it; without them, nobody else.
@@ -118,6 +125,7 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     // An editor's byte order mark is not part of the text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut root = document::parse(text, origin, fill, sources, &mut problems);
+    let lines = root.lines();
     let server = downstream::read::read(root.table("server", &mut problems), overrides.listen_address, &mut problems);
     let mcp = gateway::read::read(root.table("mcp", &mut problems), &mut problems);
     root.finish(&KEYS, &mut problems);
@@ -126,7 +134,7 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
         problems.forbid_insecure();
     }
     let config = (!problems.has_errors()).then_some(Config { server, mcp });
-    Loaded { config, problems: problems.into_sorted() }
+    Loaded { config, problems: problems.into_sorted(), lines }
 }
 
 /// The health path and the MCP path share a listener unless health has its own.

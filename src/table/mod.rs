@@ -8,7 +8,7 @@ mod take;
 mod units;
 mod value;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 pub use keys::{Key, Keys, Stage, built, nearest, planned};
 pub use take::{Span, sounds_secret};
@@ -77,6 +77,21 @@ impl Table {
     /// The line of the table's header, or of the key that holds it.
     pub fn line(&self) -> u32 {
         self.line
+    }
+
+    /// The line of every table and key from here on, by its dotted path.
+    pub fn lines(&self) -> BTreeMap<String, u32> {
+        let mut lines = BTreeMap::new();
+        let mut open = vec![self];
+        while let Some(table) = open.pop() {
+            for entry in &table.entries {
+                lines.insert(table.path_of(&entry.key), entry.line);
+                if let Value::Table(inner) = &entry.value {
+                    open.push(inner);
+                }
+            }
+        }
+        lines
     }
 
     /// Whether the file says anything about `key`, usable or not.

@@ -119,6 +119,15 @@ impl RawTls {
                 "set server_name to the name in the certificate, or add root_ca_cert_path",
             );
         }
+        if verifies && self.accept_invalid_hostnames == Some(true) && has_root && self.include_system_cas == Some(true) {
+            table.error(
+                "accept_invalid_hostnames",
+                problems,
+                "accept_invalid_hostnames together with include_system_cas",
+                "anyone with a certificate of a public CA, for any name, could stand in for the server",
+                "set server_name to the name in the certificate, or remove include_system_cas",
+            );
+        }
         if self.include_system_cas == Some(true) && !has_root {
             table.error(
                 "include_system_cas",

@@ -3,3 +3,4 @@
 #![allow(clippy::panic, reason = "a helper that finds something else fails its test")]
 
 mod config;
+mod import;

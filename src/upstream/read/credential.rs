@@ -100,8 +100,8 @@ pub(super) fn secret_value(table: &mut Table, key: &str, named: &str, problems: 
     Some(value)
 }
 
-/// Headers that belong to the connection or to the protocol (RFC 9110 §7.6.1; MCP, Streamable HTTP).
-pub(super) fn is_ours(name: &str) -> bool {
+/// Whether a header, in lower case, belongs to the connection or to the protocol (RFC 9110 §7.6.1; MCP, Streamable HTTP).
+pub fn is_reserved_header(name: &str) -> bool {
     const NAMES: [&str; 16] = [
         "host",
         "content-length",
@@ -160,7 +160,7 @@ fn header(table: &mut Table, problems: &mut Problems) -> Option<CredentialConfig
     let name = header_name(table, problems);
     let value = secret_value(table, "value", "token", problems);
     let name = name?;
-    if is_ours(name.as_str()) {
+    if is_reserved_header(name.as_str()) {
         let why = "the gateway sets or removes this header itself; a credential in it would not arrive or would break the protocol";
         table.error("name", problems, "this header cannot carry a credential", why, "use the header that the server's documentation names");
         return None;

@@ -138,7 +138,7 @@ fn header_name(rule: &mut Table, problems: &mut Problems) -> Option<HeaderName> 
         rule.error("", problems, "a header rule without `name`", "it says which header is meant", "add name = \"X-…\"");
     }
     let name = credential::header_name(rule, problems)?;
-    if credential::is_ours(name.as_str()) {
+    if credential::is_reserved_header(name.as_str()) {
         let why = "the gateway sets or removes this header itself; another value would break the connection or the protocol";
         rule.error("name", problems, "this header cannot be configured", why, "remove the rule");
         return None;

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use globset::Glob;
 
-pub use credential::AUTH_KEYS;
+pub use credential::{AUTH_KEYS, is_reserved_header};
 pub use http::HEADER_KEYS;
 pub use stdio::STDERR_KEYS;
 

@@ -68,6 +68,10 @@ fn combinations_of_tls_settings_that_contradict_are_refused() {
         ("client_key_path = \"k\"", "client key without a certificate"),
         ("verify_certs = false\nroot_ca_cert_path = \"ca\"", "verify_certs = false together with root_ca_cert_path"),
         ("accept_invalid_hostnames = true", "accept_invalid_hostnames without root_ca_cert_path"),
+        (
+            "accept_invalid_hostnames = true\nroot_ca_cert_path = \"ca\"\ninclude_system_cas = true",
+            "accept_invalid_hostnames together with include_system_cas",
+        ),
         ("include_system_cas = true", "include_system_cas without root_ca_cert_path"),
         ("server_name = \"https://a\"", "neither a DNS name nor an IP address"),
         ("server_name = \"*.example.com\"", "neither a DNS name nor an IP address"),
