@@ -49,7 +49,6 @@ const KEYS: Keys = Keys {
     keys: &[
         built("server", "Where clients connect, and who may."),
         built("mcp", "The MCP endpoint and the upstreams behind it."),
-        built("llm", "Skipped with a warning: LLM routing is not part of this gateway."),
         planned("admin", "The operator's page, JSON API and metrics."),
         planned("state", "Where sessions live."),
         planned("certificates", "Expiry warnings and alerts."),

@@ -86,8 +86,13 @@ impl Table {
         while let Some(table) = open.pop() {
             for entry in &table.entries {
                 lines.insert(table.path_of(&entry.key), entry.line);
-                if let Value::Table(inner) = &entry.value {
-                    open.push(inner);
+                match &entry.value {
+                    Value::Table(inner) => open.push(inner),
+                    Value::Array(items) => open.extend(items.iter().filter_map(|item| match &item.value {
+                        Value::Table(inner) => Some(inner),
+                        _ => None,
+                    })),
+                    _ => {}
                 }
             }
         }
