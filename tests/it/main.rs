@@ -1,3 +1,9 @@
+//! Whole-program tests: one binary, a file per subject.
+
+#![allow(clippy::panic, reason = "a helper that finds something else fails its test")]
+
+mod config;
+mod import;
 // What the tests are written with.
 mod support;
 // Handshakes under every policy, with real servers.
