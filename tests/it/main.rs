@@ -1,1 +1,1 @@
-
+mod stdio_child;
