@@ -26,3 +26,5 @@ pub mod gateway;
 pub mod downstream;
 
 pub mod config;
+
+pub mod cli;
