@@ -28,3 +28,4 @@ pub mod downstream;
 pub mod config;
 
 pub mod cli;
+pub mod demo;

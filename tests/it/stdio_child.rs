@@ -308,3 +308,35 @@ fn a_child_outlives_the_thread_that_asked_for_it() {
         until("the end of the child", || is_dead(pid)).await;
     });
 }
+
+#[test]
+#[ignore = "the other process of `a_child_dies_with_a_killed_gateway`"]
+fn a_gateway_to_be_killed() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        // Ignores the end of its stdin, which a killed gateway leaves behind too.
+        let (child, _inbound) = spawn(&shell("exec sleep 1000")).await;
+        let told = std::env::var_os("TELL_PID_IN").expect("set by the other test");
+        fs::write(&told, child.pid().to_string()).expect("written");
+        std::future::pending::<()>().await;
+    });
+}
+
+#[tokio::test]
+async fn a_child_dies_with_a_killed_gateway() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = folder.path().join("pid");
+    let mut gateway = std::process::Command::new(std::env::current_exe().expect("our own program"))
+        .args(["--exact", "stdio_child::a_gateway_to_be_killed", "--ignored"])
+        .env("TELL_PID_IN", &told)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let pid = || fs::read_to_string(&told).ok().and_then(|text| text.parse::<i32>().ok());
+    until("the start of the child", || pid().is_some()).await;
+    let pid = pid().expect("a number");
+    assert!(!is_dead(pid));
+    gateway.kill().expect("SIGKILL is sent");
+    gateway.wait().expect("reaped");
+    until("the end of the child", || is_dead(pid)).await;
+}
