@@ -27,5 +27,6 @@ pub mod downstream;
 
 pub mod config;
 
-pub mod cli;
 pub mod demo;
+
+pub mod cli;

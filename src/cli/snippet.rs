@@ -76,6 +76,12 @@ pub fn snippet(client: Client, context: &SnippetContext) -> String {
     }
 }
 
+/// The blocks for all clients, each under a line that says where it belongs.
+pub fn all(context: &SnippetContext) -> String {
+    let block = |client: Client| format!("--- {}: {}\n{}\n", client.title(), client.place(), snippet(client, context));
+    Client::ALL.map(block).join("\n")
+}
+
 /// One server in a client's file; every client knows a subset of these keys.
 #[derive(Default, Serialize)]
 struct Entry<'a> {

@@ -21,7 +21,12 @@ use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use super::server::{Reply, Sent, Upstream, converse, reports_progress};
-use crate::mcp::{Message, errors::code, sse::Event};
+use crate::mcp::{
+    Message,
+    errors::code,
+    headers::{HeaderMismatch, Mirrored, PROTOCOL_VERSION},
+    sse::Event,
+};
 
 /// The MCP endpoint's path.
 pub(super) const PATH: &str = "/mcp";
@@ -114,13 +119,14 @@ async fn respond<U: Upstream>(upstream: Arc<U>, request: Request<Incoming>) -> R
         Ok(message) => message,
         Err(error) => return json(Reply::unreadable(&error)),
     };
-    if let Err(reply) = check_headers(&message, &parts.headers) {
-        return json(reply);
+    if let Err(mismatch) = check_headers(&message, &parts.headers) {
+        return json(Reply::error(message.id(), 400, code::HEADER_MISMATCH, &mismatch.to_string(), None));
     }
+    let version = parts.headers.get(PROTOCOL_VERSION).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     if reports_progress(&message) && accepts_events(&parts.headers) {
-        return events(converse(upstream, message));
+        return events(converse(upstream, message, version));
     }
-    let mut sent = pin!(converse(upstream, message));
+    let mut sent = pin!(converse(upstream, message, version));
     while let Some(sent) = sent.next().await {
         if let Sent::Reply(reply) = sent {
             return json(reply);
@@ -129,24 +135,12 @@ async fn respond<U: Upstream>(upstream: Arc<U>, request: Request<Incoming>) -> R
     empty(StatusCode::ACCEPTED)
 }
 
-/// The headers that a modern request repeats for intermediaries must agree with its body (MCP 2026-07-28, basic/transports).
-fn check_headers(message: &Message, headers: &HeaderMap) -> Result<(), Reply> {
-    let Some(version) = message.meta_protocol_version() else { return Ok(()) };
-    let name = match message.method() {
-        "tools/call" | "prompts/get" => message.name(),
-        "resources/read" => message.uri(),
-        _ => None,
-    };
-    let expected = [("mcp-protocol-version", Some(version)), ("mcp-method", Some(message.method().into())), ("mcp-name", name)];
-    for (header, expected) in expected {
-        let Some(expected) = expected else { continue };
-        let sent = headers.get(header).and_then(|value| value.to_str().ok());
-        if sent.map(str::trim) != Some(&*expected) {
-            let words = format!("the header {header} does not match the body");
-            return Err(Reply::error(message.id(), 400, code::HEADER_MISMATCH, &words, None));
-        }
+/// What a modern request repeats in its headers must agree with its body.
+fn check_headers(message: &Message, headers: &HeaderMap) -> Result<(), HeaderMismatch> {
+    if message.meta_protocol_version().is_none() {
+        return Ok(());
     }
-    Ok(())
+    Mirrored::read(|name| headers.get_all(name).into_iter().map(HeaderValue::as_bytes))?.check(message)
 }
 
 fn accepts_events(headers: &HeaderMap) -> bool {

@@ -17,7 +17,6 @@ mod tls;
 mod tools;
 
 use std::{
-    fmt::Write as _,
     io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -26,6 +25,7 @@ use std::{
 
 use thiserror::Error;
 use tokio::{net::TcpListener, task::JoinSet};
+use url::Url;
 
 use self::{
     calendar::Calendar,
@@ -33,11 +33,7 @@ use self::{
     inventory::Inventory,
     tls::Clients,
 };
-use crate::{
-    cli::snippet::{Client, SnippetContext, snippet},
-    sources::Sources,
-    tls::dev,
-};
+use crate::{sources::Sources, tls::dev};
 
 /// The port of a demo's endpoint where it is free, so that a pasted block still fits at the next start.
 const PORT: u16 = 8000;
@@ -129,26 +125,22 @@ pub async fn free_address() -> Result<SocketAddr, DemoError> {
 }
 
 impl Demo {
-    /// What to print once the gateway serves: the endpoint, what is behind it, and a block for every client.
-    pub fn banner(&self, context: &SnippetContext) -> String {
-        let mut text = format!(
+    /// What to print once the gateway serves at `endpoint`: what is behind it, and `blocks`, ready to paste into clients.
+    pub fn banner(&self, endpoint: &Url, blocks: &str) -> String {
+        format!(
             "MCP endpoint   {endpoint}\n\
              configuration  {config}{fleeting}\n\
              \n\
              notes          a child process (stdio): add_note, search_notes, list_notes\n\
              calendar       https://{calendar}, private CA: days_between, next_weekday, convert_time_zone\n\
-             inventory      https://{inventory}, private CA and client certificate: stock_level, reserve_item, low_stock\n",
-            endpoint = context.endpoint,
+             inventory      https://{inventory}, private CA and client certificate: stock_level, reserve_item, low_stock\n\
+             \n\
+             {blocks}\n\
+             The blocks work while this runs. Stop it with Ctrl-C.\n",
             config = self.config_path.display(),
             fleeting = if self.folder.is_fleeting() { " (removed at the end; keep it with --dir FOLDER)" } else { "" },
             calendar = self.upstreams.calendar,
             inventory = self.upstreams.inventory,
-        );
-        for client in Client::ALL {
-            let block = snippet(client, context);
-            write!(text, "\n--- {}: {}\n{block}\n", client.title(), client.place()).expect("a String takes everything");
-        }
-        text.push_str("\nThe blocks work while this runs. Stop it with Ctrl-C.\n");
-        text
+        )
     }
 }

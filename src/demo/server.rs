@@ -8,13 +8,11 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::tools::{Arguments, Outcome, Tool, call_result};
-use crate::mcp::{Id, Kind, Message, ParseError, errors::code, field::Field};
-
-/// The stateless revision.
-const MODERN: &str = "2026-07-28";
-
-/// The revisions with `initialize`, the newest first.
-const LEGACY: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+use crate::mcp::{
+    Era, Field, Id, Kind, Message, ParseError, Version,
+    era::classify,
+    errors::{Stage, code, error_response, http_status},
+};
 
 /// How long a client may keep what never changes while we run.
 const TTL_MS: u32 = 300_000;
@@ -86,28 +84,20 @@ pub(super) struct Reply {
 
 impl Reply {
     pub(super) fn error(id: Option<&Id>, status: u16, code: i64, message: &str, data: Option<&Value>) -> Self {
-        let mut error = json!({"code": code, "message": message});
-        if let (Some(data), Some(error)) = (data, error.as_object_mut()) {
-            error.insert("data".to_owned(), data.clone());
-        }
-        Self { body: format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, raw(id)).into(), status }
+        let data = data.map(Value::to_string);
+        Self { body: error_response(id, code, message, data.as_deref().map(str::as_bytes)), status }
     }
 
     /// For bytes that are no message.
     pub(super) fn unreadable(error: &ParseError) -> Self {
         Self::error(error.id.as_ref(), 400, error.code(), &error.to_string(), None)
     }
-}
 
-/// The id as it came, so that `1` stays `1` and `"1"` stays `"1"`.
-fn raw(id: Option<&Id>) -> Cow<'_, str> {
-    id.map_or(Cow::Borrowed("null"), |id| String::from_utf8_lossy(id.as_json()))
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Era {
-    Legacy,
-    Modern,
+    fn result(id: Option<&Id>, result: &Value) -> Self {
+        // As it came, so that `1` stays `1` and `"1"` stays `"1"`.
+        let id = id.map_or(Cow::Borrowed("null"), |id| String::from_utf8_lossy(id.as_json()));
+        Self { body: format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into(), status: 200 }
+    }
 }
 
 struct Refusal {
@@ -123,9 +113,12 @@ pub(super) fn reports_progress(message: &Message) -> bool {
 
 /// What goes back for `message`, in order: progress notifications if it asked for them, then the reply if it is a request.
 /// Dropping the stream cancels the work.
-pub(super) fn converse<U: Upstream>(upstream: Arc<U>, message: Message) -> impl Stream<Item = Sent> + Send {
+///
+/// `header` is the value of `MCP-Protocol-Version`, where there are headers.
+pub(super) fn converse<U: Upstream>(upstream: Arc<U>, message: Message, header: Option<String>) -> impl Stream<Item = Sent> + Send {
     let (sender, receiver) = mpsc::channel(PROGRESS_QUEUE);
-    let work = (message.kind() == Kind::Request).then(|| Box::pin(async move { answer(&*upstream, &message, sender).await }));
+    let work =
+        (message.kind() == Kind::Request).then(|| Box::pin(async move { answer(&*upstream, &message, header.as_deref(), sender).await }));
     stream::unfold((work, receiver, None), |(mut work, mut receiver, mut reply)| async move {
         loop {
             if let Ok(notification) = receiver.try_recv() {
@@ -147,56 +140,28 @@ pub(super) fn converse<U: Upstream>(upstream: Arc<U>, message: Message) -> impl 
     })
 }
 
-async fn answer<U: Upstream>(upstream: &U, message: &Message, sender: mpsc::Sender<Bytes>) -> Reply {
-    let version = message.meta_protocol_version();
-    // Without `_meta`, the one method that only the stateless revision has is still a stateless request, a broken one.
-    let era = if version.is_some() || message.method() == "server/discover" { Era::Modern } else { Era::Legacy };
+async fn answer<U: Upstream>(upstream: &U, message: &Message, header: Option<&str>, sender: mpsc::Sender<Bytes>) -> Reply {
+    let era = match classify(message, header, false) {
+        Ok(opening) => opening.era(),
+        Err(error) => {
+            let data = json!({"supported": Version::ALL.map(Version::as_str), "requested": message.meta_protocol_version()});
+            let data = (error.code() == code::UNSUPPORTED_PROTOCOL_VERSION).then_some(data);
+            return Reply::error(message.id(), 400, error.code(), &error.to_string(), data.as_ref());
+        }
+    };
     let params: Map<String, Value> = message.raw(Field::Params).and_then(|raw| serde_json::from_slice(&raw).ok()).unwrap_or_default();
     let progress = Progress(params.get("_meta").and_then(|meta| meta.get("progressToken")).map(|token| (token.clone(), sender)));
-
-    let result = match check_metadata(era, version.as_deref(), message, &params) {
-        Err(refusal) => Err((400, refusal)),
-        Ok(()) => dispatch(upstream, era, message.method(), &params, &progress).await.map_err(|refusal| (refusal.status(era), refusal)),
-    };
-    match result {
+    match dispatch(upstream, era, message.method(), &params, &progress).await {
         Ok(mut result) => {
             if era == Era::Modern {
                 complete(upstream, message.method(), &mut result);
             }
-            Reply { body: format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, raw(message.id())).into(), status: 200 }
+            Reply::result(message.id(), &result)
         }
-        Err((status, refusal)) => Reply::error(message.id(), status, refusal.code, &refusal.message, refusal.data.as_ref()),
+        Err(Refusal { code, message: words, data }) => {
+            Reply::error(message.id(), http_status(era, code, Stage::Handling), code, &words, data.as_ref())
+        }
     }
-}
-
-impl Refusal {
-    /// In a legacy revision, a 404 would say that the session is gone.
-    fn status(&self, era: Era) -> u16 {
-        if era == Era::Modern && self.code == code::METHOD_NOT_FOUND { 404 } else { 200 }
-    }
-}
-
-/// What every request of the stateless revision tells (MCP 2026-07-28, basic, "Request metadata").
-fn check_metadata(era: Era, version: Option<&str>, message: &Message, params: &Map<String, Value>) -> Result<(), Refusal> {
-    if era == Era::Legacy {
-        return Ok(());
-    }
-    let Some(version) = version else {
-        return Err(invalid(format!("{} needs io.modelcontextprotocol/protocolVersion in _meta", message.method())));
-    };
-    if version != MODERN {
-        let data = json!({"supported": [MODERN], "requested": version});
-        return Err(Refusal {
-            code: code::UNSUPPORTED_PROTOCOL_VERSION,
-            message: "Unsupported protocol version".to_owned(),
-            data: Some(data),
-        });
-    }
-    let capabilities = params.get("_meta").and_then(|meta| meta.get("io.modelcontextprotocol/clientCapabilities"));
-    if !capabilities.is_some_and(Value::is_object) {
-        return Err(invalid(format!("{} needs io.modelcontextprotocol/clientCapabilities in _meta", message.method())));
-    }
-    Ok(())
 }
 
 async fn dispatch<U: Upstream>(
@@ -215,9 +180,9 @@ async fn dispatch<U: Upstream>(
     match method {
         "initialize" if era == Era::Legacy => Ok(initialize(upstream, params)),
         "ping" if era == Era::Legacy => Ok(json!({})),
-        "server/discover" if era == Era::Modern => {
-            Ok(json!({"supportedVersions": [MODERN], "capabilities": capabilities(upstream), "instructions": upstream.instructions()}))
-        }
+        "server/discover" if era == Era::Modern => Ok(
+            json!({"supportedVersions": Version::ALL.map(Version::as_str), "capabilities": capabilities(upstream), "instructions": upstream.instructions()}),
+        ),
         "tools/list" => Ok(json!({"tools": upstream.tools().iter().map(Tool::to_json).collect::<Vec<_>>()})),
         "tools/call" => call(upstream, text("name")?, params, progress).await,
         "resources/list" if has_resources => Ok(json!({"resources": upstream.resources()})),
@@ -259,13 +224,10 @@ fn arguments(params: &Map<String, Value>) -> Result<Map<String, Value>, Refusal>
     }
 }
 
-/// MCP 2025-11-25, basic/lifecycle: the asked revision if we have it, else our newest.
 fn initialize<U: Upstream>(upstream: &U, params: &Map<String, Value>) -> Value {
     let asked = params.get("protocolVersion").and_then(Value::as_str).unwrap_or_default();
-    let [newest, ..] = LEGACY;
-    let version = LEGACY.into_iter().find(|version| *version == asked).unwrap_or(newest);
     json!({
-        "protocolVersion": version,
+        "protocolVersion": Version::answer_to_initialize(asked).as_str(),
         "capabilities": capabilities(upstream),
         "serverInfo": server_info(upstream),
         "instructions": upstream.instructions(),

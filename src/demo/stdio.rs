@@ -55,7 +55,7 @@ async fn serve<U: Upstream>(upstream: U, stdin: impl AsyncRead, stdout: impl Asy
         for line in lines {
             match parse(line) {
                 Ok(message) => {
-                    let mut sent = pin!(converse(Arc::clone(&upstream), message));
+                    let mut sent = pin!(converse(Arc::clone(&upstream), message, None));
                     while let Some(sent) = sent.next().await {
                         let (Sent::Notification(body) | Sent::Reply(Reply { body, .. })) = sent;
                         write(&mut stdout, &body).await?;

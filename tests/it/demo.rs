@@ -5,7 +5,7 @@
 use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use nexus::{
-    cli::snippet::SnippetContext,
+    cli::snippet::{self, SnippetContext},
     clock::{Clock as _, SystemClock},
     demo::{self, Demo, DemoError, DemoOptions},
     sources::{MemorySources, SystemSources},
@@ -73,6 +73,10 @@ fn modern(id: u32, method: &str, params: Value) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
 }
 
+fn supported() -> Value {
+    json!([MODERN, "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"])
+}
+
 fn names(items: &Value) -> Vec<&str> {
     items.as_array().into_iter().flatten().filter_map(|item| item["name"].as_str()).collect()
 }
@@ -106,7 +110,7 @@ async fn calendar_speaks_the_stateless_revision() {
     let (client, at) = (client(&folder, "calendar-ca.pem", false), demo.upstreams.calendar);
     let version = ("mcp-protocol-version", MODERN);
     let (status, found) = post(&client, at, &[version, ("mcp-method", "server/discover")], &modern(1, "server/discover", json!({}))).await;
-    assert_eq!((status, &found["result"]["supportedVersions"]), (StatusCode::OK, &json!([MODERN])));
+    assert_eq!((status, &found["result"]["supportedVersions"]), (StatusCode::OK, &supported()));
     assert_eq!((&found["result"]["resultType"], &found["result"]["cacheScope"]), (&json!("complete"), &json!("public")));
 
     let call = modern(2, "tools/call", json!({"name": "next_weekday", "arguments": {"date": "2026-11-20", "weekday": "Friday"}}));
@@ -125,7 +129,7 @@ async fn calendar_speaks_the_stateless_revision() {
     old["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2027-01-01");
     let (status, refused) = post(&client, at, &[("mcp-protocol-version", "2027-01-01"), ("mcp-method", "tools/list")], &old).await;
     assert_eq!((status, &refused["error"]["code"]), (StatusCode::BAD_REQUEST, &json!(-32022)));
-    assert_eq!(refused["error"]["data"], json!({"supported": [MODERN], "requested": "2027-01-01"}));
+    assert_eq!(refused["error"]["data"], json!({"supported": supported(), "requested": "2027-01-01"}));
 }
 
 #[tokio::test]
@@ -222,7 +226,7 @@ async fn notes_are_tools_resources_and_a_prompt() {
     assert_eq!(answers[3]["error"]["code"], -32002);
     assert!(answers[4]["result"]["messages"][0]["content"]["text"].as_str().unwrap().contains("Buy more"));
     assert_eq!(names(&answers[5]["result"]["resourceTemplates"]), ["note"]);
-    assert_eq!((&answers[6]["id"], &answers[6]["error"]["code"]), (&Value::Null, &json!(-32600)));
+    assert_eq!((answers[6].get("id"), &answers[6]["error"]["code"]), (None, &json!(-32600)));
 }
 
 #[tokio::test]
@@ -232,14 +236,14 @@ async fn notes_speak_the_stateless_revision_on_the_same_pipe() {
         modern(2, "resources/read", json!({"uri": "notes://99"})),
         modern(3, "resources/read", json!({"uri": "notes://1"})),
         modern(4, "ping", json!({})),
-        json!({"jsonrpc": "2.0", "id": 5, "method": "server/discover"}),
+        json!({"jsonrpc": "2.0", "id": 5, "method": "tools/list", "params": {"_meta": {"io.modelcontextprotocol/protocolVersion": MODERN}}}),
     ])
     .await;
     assert_eq!(answers[0]["result"]["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "nexus-demo-notes");
     assert_eq!(answers[1]["error"]["code"], -32602);
     assert_eq!((&answers[2]["result"]["ttlMs"], &answers[2]["result"]["cacheScope"]), (&json!(0), &json!("private")));
     assert_eq!(answers[3]["error"]["code"], -32601);
-    assert_eq!(answers[4]["error"]["code"], -32602);
+    assert_eq!(answers[4]["error"]["code"], -32602, "the client's capabilities are missing");
 }
 
 async fn sdk_client(lifecycle: ClientLifecycleMode, client: Client, at: SocketAddr) -> RunningService<RoleClient, ()> {
@@ -330,7 +334,7 @@ async fn the_banner_shows_the_endpoint_and_a_block_for_every_client() {
         endpoint: "http://127.0.0.1:8000/mcp".parse().unwrap(),
         name: "nexus".to_owned(),
     };
-    let banner = demo.banner(&context);
+    let banner = demo.banner(&context.endpoint, &snippet::all(&context));
     for expected in
         ["MCP endpoint   http://127.0.0.1:8000/mcp\n", "claude mcp add", "\"command\": \"/usr/bin/nexus\"", "\"servers\"", "--- Cursor:"]
     {
