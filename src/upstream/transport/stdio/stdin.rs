@@ -74,13 +74,15 @@ impl Outbound {
 /// Keeps the task that writes; dropping it closes the child's stdin at once.
 #[derive(Debug)]
 pub(super) struct Writer {
+    room: Arc<Semaphore>,
     closing: Option<oneshot::Sender<()>>,
     task: AbortHandle,
 }
 
 impl Writer {
-    /// Lets what is queued be written, then closes stdin.
+    /// Takes no more messages; lets what is queued be written, then closes stdin.
     pub(super) fn close(&mut self) {
+        self.room.close();
         if let Some(closing) = self.closing.take() {
             // An error means that the writer has already ended.
             let _ = closing.send(());
@@ -90,6 +92,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        self.room.close();
         self.task.abort();
     }
 }
@@ -106,7 +109,8 @@ pub(super) fn open(stdin: ChildStdin, name: UpstreamName) -> (Outbound, Writer) 
         }
         drop(ends);
     });
-    (Outbound { queue, room }, Writer { closing: Some(closing), task: task.abort_handle() })
+    let writer = Writer { room: Arc::clone(&room), closing: Some(closing), task: task.abort_handle() };
+    (Outbound { queue, room }, writer)
 }
 
 /// Wakes senders that wait for room when the writer ends, however it ends.
