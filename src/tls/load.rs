@@ -55,19 +55,6 @@ impl TlsSettings {
             Some(paths) => Some(Identity::load(paths, self.key_permissions, &provider, &mut reading)?),
             None => None,
         };
-        match verification {
-            Verification::Full => {}
-            Verification::AnyName => reading.warn(
-                "accept_invalid_hostnames = true: any certificate of the CAs in root_ca_cert_path is accepted, whatever its name; \
-                 set server_name to the name in the certificate instead"
-                    .to_owned(),
-            ),
-            Verification::Off => reading.warn(
-                "verify_certs = false: whoever answers is believed, and sees everything that is sent; \
-                 set root_ca_cert_path to the server's CA instead"
-                    .to_owned(),
-            ),
-        }
         let host_is_overridden = self.server_name.is_some();
         Ok(TlsPolicy::new(name, host_is_overridden, verification, trust, identity, self.min_version, reading.warnings))
     }

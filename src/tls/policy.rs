@@ -108,7 +108,8 @@ impl TlsPolicy {
         words.join(", ")
     }
 
-    /// What the operator is told at every start: nothing of it stops the upstream.
+    /// What only the files show, for the operator at every start: nothing of it stops the upstream. Weakened checks are
+    /// told by [`Self::words`] and [`Self::is_unverified`], and warned about when the configuration is read.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }

@@ -48,11 +48,11 @@ fn the_policy_says_itself_in_words() {
     let any_name = TlsSettings { accept_invalid_hostnames: true, server_name: None, min_version: MinVersion::Tls12, ..named };
     let policy = load(&any_name, &sources).unwrap();
     assert_eq!(policy.words(), "private CA (company-ca.pem), name not verified");
-    assert!(policy.is_unverified() && policy.warnings().iter().any(|w| w.contains("server_name")));
+    assert!(policy.is_unverified());
 
     let off = load(&TlsSettings { verify_certs: false, ..TlsSettings::default() }, &sources).unwrap();
     assert_eq!(off.words(), "verification OFF");
-    assert!(off.is_unverified() && off.warnings().iter().any(|w| w.contains("verify_certs = false")));
+    assert!(off.is_unverified());
 }
 
 #[test]
