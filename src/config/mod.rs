@@ -30,6 +30,8 @@ pub struct Config {
 pub struct Loaded {
     /// Absent when any problem is a refusal.
     pub config: Option<Config>,
+    /// With refusals: what could be read in spite of them, for finding more problems. Never to be run.
+    pub draft: Option<Config>,
     /// All refusals and warnings, in file order.
     pub problems: Vec<Problem>,
     /// The line of every table and key, by its dotted path: for what is found out later, in the files that are named.
@@ -79,7 +81,7 @@ pub fn load(path: &Path, sources: &dyn Sources) -> Loaded {
 pub fn load_with(path: &Path, sources: &dyn Sources, overrides: &Overrides) -> Loaded {
     match text_of(path, sources) {
         Ok((text, facts)) => read(&text, path, facts, Fill::Sources, sources, overrides),
-        Err(problem) => Loaded { config: None, problems: vec![*problem], lines: BTreeMap::new() },
+        Err(problem) => Loaded { config: None, draft: None, problems: vec![*problem], lines: BTreeMap::new() },
     }
 }
 
@@ -132,8 +134,9 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     if server.insecure == downstream::Insecure::Forbid {
         problems.forbid_insecure();
     }
-    let config = (!problems.has_errors()).then_some(Config { server, mcp });
-    Loaded { config, problems: problems.into_sorted(), lines }
+    let read = Some(Config { server, mcp });
+    let (config, draft) = if problems.has_errors() { (None, read) } else { (read, None) };
+    Loaded { config, draft, problems: problems.into_sorted(), lines }
 }
 
 /// The health path and the MCP path share a listener unless health has its own.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::panic, reason = "a helper that finds something else fails its test")]
 
+mod check;
 mod config;
 mod import;
 // What the tests are written with.
