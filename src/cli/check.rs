@@ -66,7 +66,7 @@ pub fn run(args: &CheckArgs, file: Option<PathBuf>, sources: &dyn Sources, clock
     Ok(if problems.iter().any(|problem| problem.severity == Severity::Error) { 64 } else { 0 })
 }
 
-/// All problems of the file at `path`, then those of the files it names.
+/// All problems of the file at `path` and of the files it names, in the file's order.
 fn check(path: &Path, sources: &dyn Sources, clock: &dyn Clock) -> Vec<Problem> {
     let mut loaded = config::load(path, sources);
     let mut problems = std::mem::take(&mut loaded.problems);
@@ -88,6 +88,7 @@ fn check(path: &Path, sources: &dyn Sources, clock: &dyn Clock) -> Vec<Problem> 
             }
         }
     }
+    problems.sort_by_key(|problem| problem.at.as_ref().map_or(0, |at| at.line));
     problems
 }
 

@@ -130,7 +130,7 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     let server = downstream::read::read(root.table("server", &mut problems), overrides.listen_address, &mut problems);
     let mcp = gateway::read::read(root.table("mcp", &mut problems), &mut problems);
     root.finish(&KEYS, &mut problems);
-    check_paths(&server, &mcp, &mut problems);
+    check_health(&server, &mcp, &lines, &mut problems);
     if server.insecure == downstream::Insecure::Forbid {
         problems.forbid_insecure();
     }
@@ -139,15 +139,26 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     Loaded { config, draft, problems: problems.into_sorted(), lines }
 }
 
-/// The health path and the MCP path share a listener unless health has its own.
-fn check_paths(server: &ServerConfig, mcp: &McpConfig, problems: &mut Problems) {
-    if server.health.enabled && server.health.listen.is_none() && server.health.path == mcp.path {
+/// Health and MCP must not get in each other's way: neither by path nor by address.
+fn check_health(server: &ServerConfig, mcp: &McpConfig, lines: &BTreeMap<String, u32>, problems: &mut Problems) {
+    let health = &server.health;
+    let line = |key: &str| lines.get(key).or_else(|| lines.get("mcp.path")).copied().unwrap_or_default();
+    if health.enabled && health.listen.is_none() && health.path == mcp.path {
         problems.error(
             "server.health.path",
-            0,
+            line("server.health.path"),
             "the health path is also the path of the MCP endpoint",
             "one of the two could never be reached",
             "choose another path, or give health its own `listen` address",
+        );
+    }
+    if health.enabled && health.listen == Some(server.listen_address) && server.listen_address.port() != 0 {
+        problems.error(
+            "server.health.listen",
+            line("server.health.listen"),
+            "health has the same address as the MCP endpoint",
+            "only one listener can have a port",
+            "remove `listen`, and health is served beside the MCP endpoint, or choose another port",
         );
     }
 }
