@@ -28,4 +28,6 @@ pub mod downstream;
 
 pub mod config;
 
+pub mod demo;
+
 pub mod cli;

@@ -2,5 +2,6 @@
 
 mod config;
 pub mod read;
+pub mod transport;
 
 pub use config::{CredentialConfig, EndpointConfig, HttpConfig, Isolation, StderrConfig, StdioConfig, UpstreamConfig};
