@@ -30,6 +30,8 @@ pub struct Config {
 pub struct Loaded {
     /// Absent when any problem is a refusal.
     pub config: Option<Config>,
+    /// With refusals: what could be read in spite of them, for finding more problems. Never to be run.
+    pub draft: Option<Config>,
     /// All refusals and warnings, in file order.
     pub problems: Vec<Problem>,
     /// The line of every table and key, by its dotted path: for what is found out later, in the files that are named.
@@ -79,7 +81,7 @@ pub fn load(path: &Path, sources: &dyn Sources) -> Loaded {
 pub fn load_with(path: &Path, sources: &dyn Sources, overrides: &Overrides) -> Loaded {
     match text_of(path, sources) {
         Ok((text, facts)) => read(&text, path, facts, Fill::Sources, sources, overrides),
-        Err(problem) => Loaded { config: None, problems: vec![*problem], lines: BTreeMap::new() },
+        Err(problem) => Loaded { config: None, draft: None, problems: vec![*problem], lines: BTreeMap::new() },
     }
 }
 
@@ -128,23 +130,35 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     let server = downstream::read::read(root.table("server", &mut problems), overrides.listen_address, &mut problems);
     let mcp = gateway::read::read(root.table("mcp", &mut problems), &mut problems);
     root.finish(&KEYS, &mut problems);
-    check_paths(&server, &mcp, &mut problems);
+    check_health(&server, &mcp, &lines, &mut problems);
     if server.insecure == downstream::Insecure::Forbid {
         problems.forbid_insecure();
     }
-    let config = (!problems.has_errors()).then_some(Config { server, mcp });
-    Loaded { config, problems: problems.into_sorted(), lines }
+    let read = Some(Config { server, mcp });
+    let (config, draft) = if problems.has_errors() { (None, read) } else { (read, None) };
+    Loaded { config, draft, problems: problems.into_sorted(), lines }
 }
 
-/// The health path and the MCP path share a listener unless health has its own.
-fn check_paths(server: &ServerConfig, mcp: &McpConfig, problems: &mut Problems) {
-    if server.health.enabled && server.health.listen.is_none() && server.health.path == mcp.path {
+/// Health and MCP must not get in each other's way: neither by path nor by address.
+fn check_health(server: &ServerConfig, mcp: &McpConfig, lines: &BTreeMap<String, u32>, problems: &mut Problems) {
+    let health = &server.health;
+    let line = |key: &str| lines.get(key).or_else(|| lines.get("mcp.path")).copied().unwrap_or_default();
+    if health.enabled && health.listen.is_none() && health.path == mcp.path {
         problems.error(
             "server.health.path",
-            0,
+            line("server.health.path"),
             "the health path is also the path of the MCP endpoint",
             "one of the two could never be reached",
             "choose another path, or give health its own `listen` address",
+        );
+    }
+    if health.enabled && health.listen == Some(server.listen_address) && server.listen_address.port() != 0 {
+        problems.error(
+            "server.health.listen",
+            line("server.health.listen"),
+            "health has the same address as the MCP endpoint",
+            "only one listener can have a port",
+            "remove `listen`, and health is served beside the MCP endpoint, or choose another port",
         );
     }
 }

@@ -52,12 +52,15 @@ impl Keys {
 pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A hyphen for an underscore is not a typing error but another convention, so it costs nothing.
     let typed = typed.to_ascii_lowercase().replace('-', "_");
+    let known: Vec<&str> = known.into_iter().collect();
+    let longer = known.iter().copied().find(|word| typed.len() >= 4 && word.starts_with(&typed));
     known
         .into_iter()
         .map(|word| (strsim::damerau_levenshtein(&typed, &word.replace('-', "_")), word))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, word)| *distance <= (word.len() / 3).clamp(1, 4))
         .map(|(_, word)| word)
+        .or(longer)
 }
 
 #[cfg(test)]
@@ -70,6 +73,7 @@ mod tests {
         assert_eq!(nearest("verfiy_certs", known), Some("verify_certs"));
         assert_eq!(nearest("root-ca-cert-path", known), Some("root_ca_cert_path"));
         assert_eq!(nearest("uri", known), Some("url"));
+        assert_eq!(nearest("root_ca", known), Some("root_ca_cert_path"));
     }
 
     #[test]

@@ -173,7 +173,7 @@ impl Table {
                 entry.line,
                 format!("this {kind} is not built yet"),
                 "it is planned, and a setting without effect would be believed to work",
-                format!("remove it until a version of nexus supports it; `{}` works otherwise", shown_path(&self.path)),
+                "remove it until a version of nexus supports it",
             ),
             Some(Stage::Built) => {
                 let remedy = format!("remove {}", entry.key);
@@ -239,5 +239,5 @@ fn quoted(key: &str) -> String {
 }
 
 fn shown_path(path: &str) -> String {
-    if path.is_empty() { "the file".to_owned() } else { format!("[{path}]") }
+    if path.is_empty() { "the file".to_owned() } else { format!("`[{path}]`") }
 }

@@ -8,10 +8,15 @@ use crate::{problem::Problems, secret::Secret};
 /// Bounds of a duration.
 pub type Span = RangeInclusive<Duration>;
 
+/// What a key takes, and how it is written.
+type Form<'a> = (&'a str, &'a str);
+
+const TEXT: Form<'_> = ("a string", "write it in quotes");
+
 impl Table {
     /// A string; what it may hold is the caller's business.
     pub fn string(&mut self, key: &str, problems: &mut Problems) -> Option<String> {
-        self.take(key, "a string in quotes", problems, |value| match value {
+        self.take(key, TEXT, problems, |value| match value {
             Value::Text(text) => Ok(text.value.expose().to_owned()),
             other => Err(format!("expected a string, found {}", other.kind())),
         })
@@ -36,7 +41,7 @@ impl Table {
     }
 
     pub fn bool(&mut self, key: &str, problems: &mut Problems) -> Option<bool> {
-        self.take(key, "true or false, without quotes", problems, |value| match value {
+        self.take(key, ("true or false", "write true or false, without quotes"), problems, |value| match value {
             Value::Boolean(value) => Ok(*value),
             other => Err(format!("expected true or false, found {}", other.kind())),
         })
@@ -45,7 +50,7 @@ impl Table {
     /// A whole number within `range`.
     pub fn integer(&mut self, key: &str, range: RangeInclusive<u32>, problems: &mut Problems) -> Option<usize> {
         let form = format!("a whole number from {} to {}", range.start(), range.end());
-        self.take(key, &form, problems, |value| match value {
+        self.take(key, (&form, "write it without quotes and without a fraction"), problems, |value| match value {
             Value::Integer(number) => match u32::try_from(*number) {
                 Ok(number) if range.contains(&number) => Ok(number as usize),
                 _ => Err("the number is out of range".to_owned()),
@@ -56,12 +61,8 @@ impl Table {
 
     /// A duration such as `"30s"`, or whole seconds, within `range`.
     pub fn duration(&mut self, key: &str, range: &Span, problems: &mut Problems) -> Option<Duration> {
-        let form = format!(
-            "a duration from {} to {}, such as \"250ms\", \"30s\", \"10m\", \"1h\", \"7d\", or whole seconds",
-            units::show_duration(*range.start()),
-            units::show_duration(*range.end())
-        );
-        self.take(key, &form, problems, |value| {
+        let form = format!("a duration from {} to {}", units::show_duration(*range.start()), units::show_duration(*range.end()));
+        self.take(key, (&form, "write it as \"250ms\", \"30s\", \"10m\", \"1h\", \"7d\", or in whole seconds"), problems, |value| {
             let duration = match value {
                 Value::Text(text) => units::duration(text.value.expose()).ok_or("this is no duration")?,
                 Value::Integer(seconds) => Duration::from_secs(u64::try_from(*seconds).map_err(|_| "the duration is negative")?),
@@ -73,12 +74,8 @@ impl Table {
 
     /// A size such as `"4MiB"`, or whole bytes, within `range`.
     pub fn size(&mut self, key: &str, range: &RangeInclusive<u64>, problems: &mut Problems) -> Option<usize> {
-        let form = format!(
-            "a size from {} to {}, such as \"64KiB\", \"4MiB\", or whole bytes",
-            units::show_size(*range.start()),
-            units::show_size(*range.end())
-        );
-        self.take(key, &form, problems, |value| {
+        let form = format!("a size from {} to {}", units::show_size(*range.start()), units::show_size(*range.end()));
+        self.take(key, (&form, "write it as \"64KiB\", \"4MiB\", or in whole bytes"), problems, |value| {
             let bytes = match value {
                 Value::Text(text) => units::size(text.value.expose()).ok_or("this is no size")?,
                 Value::Integer(bytes) => u64::try_from(*bytes).map_err(|_| "the size is negative")?,
@@ -94,7 +91,7 @@ impl Table {
     /// A path; a relative one starts at the file's folder.
     pub fn path_value(&mut self, key: &str, problems: &mut Problems) -> Option<PathBuf> {
         let folder = self.origin.folder.clone();
-        self.take(key, "a path in quotes; a relative one starts at the file's folder", problems, |value| match value {
+        self.take(key, ("a path", "write it in quotes; a relative path starts at the file's folder"), problems, |value| match value {
             Value::Text(text) if text.value.expose().is_empty() => Err("the path is empty".to_owned()),
             Value::Text(text) if text.value.expose().contains('\0') => Err("the path holds a NUL character".to_owned()),
             Value::Text(text) => Ok(folder.join(text.value.expose())),
@@ -104,7 +101,8 @@ impl Table {
 
     /// The path of one of our own endpoints, such as `/mcp`.
     pub fn endpoint_path(&mut self, key: &str, problems: &mut Problems) -> Option<String> {
-        self.take(key, "a path that starts with `/`, of letters, digits, `/`, `-`, `_`, `.` and `~`", problems, |value| {
+        let form = ("a path that starts with `/`, of letters, digits, `/`, `-`, `_`, `.` and `~`", "write it as \"/mcp\"");
+        self.take(key, form, problems, |value| {
             let Value::Text(text) = value else { return Err(format!("expected a string, found {}", value.kind())) };
             let path = text.value.expose();
             let valid = path.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'_' | b'.' | b'~'));
@@ -118,7 +116,7 @@ impl Table {
 
     /// A list of strings.
     pub fn strings(&mut self, key: &str, problems: &mut Problems) -> Option<Vec<String>> {
-        self.take(key, "a list of strings: [\"…\", \"…\"]", problems, |value| {
+        self.take(key, ("a list of strings", "write it as [\"…\", \"…\"]"), problems, |value| {
             let Value::Array(items) = value else { return Err(format!("expected a list of strings, found {}", value.kind())) };
             let mut texts = Vec::with_capacity(items.len());
             for Item { value, .. } in items {
@@ -136,8 +134,8 @@ impl Table {
     /// One of a few words. `planned` are words that are known but do not work yet.
     pub fn choice<T: Copy>(&mut self, key: &str, words: &[(&str, T)], planned: &[&str], problems: &mut Problems) -> Option<T> {
         let known: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        let form = if let [only] = known.as_slice() { only.clone() } else { format!("one of {}", known.join(", ")) };
-        self.take(key, &form, problems, |value| {
+        let form = if let [only] = known.as_slice() { format!("only {only}") } else { format!("one of {}", known.join(", ")) };
+        self.take(key, (&form, "write one of these words"), problems, |value| {
             let Value::Text(text) = value else { return Err(format!("expected a string, found {}", value.kind())) };
             let typed = text.value.expose();
             match words.iter().find(|(word, _)| *word == typed) {
@@ -153,8 +151,8 @@ impl Table {
 
     /// A table within this one, moved out of it.
     pub fn table(&mut self, key: &str, problems: &mut Problems) -> Option<Self> {
-        let form = format!("a table: [{}]", self.path_of(key));
-        self.take_out(key, &form, problems, |value| match value {
+        let write = format!("write it as [{}]", self.path_of(key));
+        self.take_out(key, ("a table", &write), problems, |value| match value {
             Value::Table(table) => Ok(table),
             other => Err((format!("expected a table, found {}", other.kind()), other)),
         })
@@ -162,8 +160,8 @@ impl Table {
 
     /// A list of tables within this one, moved out of it.
     pub fn tables(&mut self, key: &str, problems: &mut Problems) -> Vec<Self> {
-        let form = format!("tables: [[{}]]", self.path_of(key));
-        self.take_out(key, &form, problems, |value| match value {
+        let write = format!("write each as [[{}]]", self.path_of(key));
+        self.take_out(key, ("a list of tables", &write), problems, |value| match value {
             Value::Array(items) if items.iter().all(|item| matches!(item.value, Value::Table(_) | Value::Unusable)) => {
                 Ok(items.into_iter().filter_map(|item| if let Value::Table(table) = item.value { Some(table) } else { None }).collect())
             }
@@ -209,13 +207,13 @@ impl Table {
 
     fn private(&mut self, key: &str, problems: &mut Problems) -> Option<Secret> {
         self.hide(key);
-        self.take(key, "a string in quotes", problems, |value| match value {
+        self.take(key, TEXT, problems, |value| match value {
             Value::Text(text) => Ok(text.value.clone()),
             other => Err(format!("expected a string, found {}", other.kind())),
         })
     }
 
-    fn take<T>(&mut self, key: &str, form: &str, problems: &mut Problems, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+    fn take<T>(&mut self, key: &str, form: Form<'_>, problems: &mut Problems, read: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
         let entry = self.entries.iter_mut().find(|entry| entry.key == key)?;
         entry.taken = true;
         if matches!(entry.value, Value::Unusable) {
@@ -233,7 +231,7 @@ impl Table {
     fn take_out<T>(
         &mut self,
         key: &str,
-        form: &str,
+        form: Form<'_>,
         problems: &mut Problems,
         read: impl FnOnce(Value) -> Result<T, (String, Value)>,
     ) -> Option<T> {
@@ -255,8 +253,8 @@ impl Table {
         }
     }
 
-    fn wrong(&self, key: &str, form: &str, what: String, problems: &mut Problems) {
-        self.error(key, problems, what, &format!("`{key}` takes {form}"), &format!("write {form}"));
+    fn wrong(&self, key: &str, (takes, write): Form<'_>, what: String, problems: &mut Problems) {
+        self.error(key, problems, what, &format!("`{key}` takes {takes}"), write);
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::panic, reason = "a helper that finds something else fails its test")]
 
+// What `nexus check` finds.
+mod check;
 // A TOML file to checked values, or all its problems.
 mod config;
 // The demo's upstreams over their own transports.

@@ -66,3 +66,17 @@ fn every_key_that_works_is_documented_and_no_other() {
         }
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn a_damaged_file_never_ends_the_program(cut in 0usize..12_000, length in 0usize..400, inserted in "\\PC{0,12}|[\\[\\]{}\"'=.#\n]{0,12}") {
+        let mut text: Vec<char> = everything().chars().collect();
+        let start = cut.min(text.len());
+        let end = (start + length).min(text.len());
+        text.splice(start..end, inserted.chars());
+        let text: String = text.into_iter().collect();
+        let loaded = load(&text);
+        proptest::prop_assert!(loaded.config.is_some() || !loaded.problems.is_empty());
+        proptest::prop_assert!(shown(&loaded.problems).len() < 1_000_000);
+    }
+}

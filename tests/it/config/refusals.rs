@@ -168,8 +168,10 @@ fn headers_of_the_connection_and_the_protocol_are_refused() {
 }
 
 #[test]
-fn one_path_for_health_and_for_mcp_is_refused() {
-    refused(&mcp("path = \"/health\""), &["the health path is also the path of the MCP endpoint"]);
+fn health_and_mcp_share_neither_a_path_nor_an_address() {
+    refused(&mcp("path = \"/health\""), &["the health path is also the path of the MCP endpoint", "nexus.toml:2"]);
+    refused(&server("[server.health]\nlisten = \"127.0.0.1:8000\""), &["the same address as the MCP endpoint", "nexus.toml:3"]);
+    good(&server("[server.health]\npath = \"/mcp\"\nlisten = \"127.0.0.1:8002\""));
 }
 
 #[test]

@@ -84,6 +84,9 @@ fn no_message_shows_a_secret() {
         format!("[mcp.servers.crm]\nurl = \"https://crm.example.com/?key={secret}#x\""),
         format!("[mcp.servers.crm]\ncmd = [\"a\\u0000\", \"--key={secret}\"]"),
         https(&format!("auth = {{ token = \"{secret}")),
+        https(&format!("[mcp.servers.crm.auth]\ntoken = {secret}")),
+        https(&format!("[mcp.servers.crm.auth]\ntoken = '{secret}\" x")),
+        https(&format!("[mcp.servers.crm.auth]\n\"{secret}\"")),
     ];
     for text in texts {
         let loaded = load(&text);

@@ -1,0 +1,277 @@
+//! `nexus check`: all problems of the file, and of the files that it names.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::{
+    clock::Clock,
+    config::{self, Loaded, NotFound},
+    outbound,
+    problem::{At, Problem, Severity},
+    reason::Explanation,
+    sources::Sources,
+    tls::TlsSettings,
+    upstream::{EndpointConfig, StdioConfig, UpstreamConfig},
+};
+
+/// What is checked, and how it is told.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct CheckArgs {
+    /// Also connect to every upstream (not built yet)
+    #[arg(long, conflicts_with = "offline")]
+    pub connect: bool,
+    /// The file's structure only: no variables, secrets or certificates are needed
+    #[arg(long)]
+    pub offline: bool,
+    /// Tell what behaves differently from Grafbase's Nexus (not built yet)
+    #[arg(long)]
+    pub from_grafbase: bool,
+    /// How the problems are printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// For people or for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Checks the file and writes what was found. `file` is what `--config` names.
+///
+/// Gives the exit code: 0 without errors, whatever the warnings; 64 with any error.
+///
+/// # Errors
+/// When `out` cannot be written to.
+pub fn run(args: &CheckArgs, file: Option<PathBuf>, sources: &dyn Sources, clock: &dyn Clock, out: &mut dyn Write) -> io::Result<u8> {
+    let (path, problems) = match (not_built(args), config::find(file, sources)) {
+        (Some(problem), _) => (None, vec![problem]),
+        (None, Ok(path)) => {
+            let problems = if args.offline { config::check_structure(&path, sources) } else { check(&path, sources, clock) };
+            (Some(path), problems)
+        }
+        (None, Err(not_found)) => (None, vec![nowhere(&not_found)]),
+    };
+    match args.format {
+        Format::Text => write_text(path.as_deref(), &problems, out)?,
+        Format::Json => write_json(path.as_deref(), &problems, out)?,
+    }
+    Ok(if problems.iter().any(|problem| problem.severity == Severity::Error) { 64 } else { 0 })
+}
+
+/// All problems of the file at `path` and of the files it names, in the file's order.
+fn check(path: &Path, sources: &dyn Sources, clock: &dyn Clock) -> Vec<Problem> {
+    let mut loaded = config::load(path, sources);
+    let mut problems = std::mem::take(&mut loaded.problems);
+    let refused: Vec<String> = problems.iter().filter(|p| p.severity == Severity::Error).map(|p| p.key.clone()).collect();
+    if let Some(config) = loaded.config.as_ref().or(loaded.draft.as_ref()) {
+        for upstream in &config.mcp.upstreams {
+            let files = Files { upstream, path, loaded: &loaded, sources };
+            if refused.iter().any(|key| files.is_own(key)) {
+                // Its settings are not what they are meant to be, so its files would give misleading problems.
+                continue;
+            }
+            match &upstream.endpoint {
+                EndpointConfig::Http(http) => {
+                    if let (Some(tls), Some(host)) = (&http.tls, http.url.host_str()) {
+                        files.tls(tls, host, clock, &mut problems);
+                    }
+                }
+                EndpointConfig::Stdio(stdio) => files.process(stdio, &mut problems),
+            }
+        }
+    }
+    problems.sort_by_key(|problem| problem.at.as_ref().map_or(0, |at| at.line));
+    problems
+}
+
+/// The files of one upstream.
+struct Files<'a> {
+    upstream: &'a UpstreamConfig,
+    path: &'a Path,
+    loaded: &'a Loaded,
+    sources: &'a dyn Sources,
+}
+
+impl Files<'_> {
+    fn tls(&self, settings: &TlsSettings, host: &str, clock: &dyn Clock, problems: &mut Vec<Problem>) {
+        match settings.load(host, self.sources, &outbound::system_cas, clock.now()) {
+            Ok(policy) => {
+                for warning in policy.warnings().iter().filter(|warning| !said_by_the_file(warning)) {
+                    let (what, remedy) = warning.rsplit_once("; ").unwrap_or((warning, "look at the file"));
+                    problems.push(self.problem(
+                        Severity::Warning,
+                        &self.tls_key(warning),
+                        what,
+                        "the upstream is used all the same",
+                        remedy,
+                    ));
+                }
+            }
+            Err(Explanation { detail, remedy, reason }) => {
+                let why = format!("this upstream is down until it is repaired ({reason}); the others serve");
+                problems.push(self.problem(Severity::Error, &self.tls_key(&detail), &detail, &why, &remedy));
+            }
+        }
+    }
+
+    /// The key that a message begins with, where the file has it.
+    fn tls_key(&self, message: &str) -> String {
+        let key: String = message.chars().take_while(|c| c.is_ascii_lowercase() || matches!(c, '_' | '0'..='9')).collect();
+        let path = format!("tls.{key}");
+        if self.loaded.lines.contains_key(&self.full(&path)) { path } else { "tls".to_owned() }
+    }
+
+    fn process(&self, stdio: &StdioConfig, problems: &mut Vec<Problem>) {
+        let why = "the process cannot be started, so this upstream is down; the others serve";
+        if let Some(program) = stdio.cmd.first().filter(|program| !self.can_be_found(program)) {
+            let (what, remedy) = if program.contains('/') {
+                (format!("the program \"{program}\" does not exist"), "install it, or correct cmd")
+            } else {
+                (format!("the program \"{program}\" is in no folder of PATH"), "install it, or write its whole path into cmd")
+            };
+            problems.push(self.problem(Severity::Error, "cmd", &what, why, remedy));
+        }
+        if let Some(cwd) = stdio.cwd.as_deref().filter(|cwd| self.is_missing(cwd)) {
+            let what = format!("the folder \"{}\" does not exist", cwd.display());
+            problems.push(self.problem(Severity::Error, "cwd", &what, why, "make the folder, or correct cwd"));
+        }
+    }
+
+    fn can_be_found(&self, program: &str) -> bool {
+        if program.contains('/') {
+            return !self.is_missing(Path::new(program));
+        }
+        let folders = self.sources.env("PATH").unwrap_or_default();
+        std::env::split_paths(&folders).any(|folder| !self.is_missing(&folder.join(program)))
+    }
+
+    /// A large file or a folder cannot be read through [`Sources`], but is not missing either.
+    fn is_missing(&self, path: &Path) -> bool {
+        let missing = |error: io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+        self.sources.read(path).is_err_and(missing)
+    }
+
+    fn problem(&self, severity: Severity, key: &str, what: &str, why: &str, remedy: &str) -> Problem {
+        let server = self.full("");
+        let key = self.full(key);
+        let line = self.loaded.lines.get(&key).or_else(|| self.loaded.lines.get(&server)).copied();
+        Problem {
+            severity,
+            at: line.map(|line| At { file: self.path.to_path_buf(), line }),
+            key,
+            typed: None,
+            what: what.to_owned(),
+            why: why.to_owned(),
+            remedy: remedy.to_owned(),
+        }
+    }
+
+    /// Whether a problem at `key` is about this upstream.
+    fn is_own(&self, key: &str) -> bool {
+        key.strip_prefix(&self.full("")).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+
+    fn full(&self, key: &str) -> String {
+        let server = crate::table::join("mcp.servers", self.upstream.name.as_str());
+        if key.is_empty() { server } else { format!("{server}.{key}") }
+    }
+}
+
+/// Whether reading the file already warned of the same, with its line.
+fn said_by_the_file(warning: &str) -> bool {
+    ["verify_certs", "accept_invalid_hostnames"].iter().any(|key| warning.starts_with(key))
+}
+
+fn not_built(args: &CheckArgs) -> Option<Problem> {
+    let flag = match (args.connect, args.from_grafbase) {
+        (true, _) => "--connect",
+        (false, true) => "--from-grafbase",
+        (false, false) => return None,
+    };
+    let why = "a check that is silently left out would be believed to have passed";
+    Some(of_the_command(&format!("{flag} is not built yet"), why, &format!("run `nexus check` without {flag}")))
+}
+
+fn nowhere(not_found: &NotFound) -> Problem {
+    let tried: Vec<String> = not_found.tried.iter().map(|path| path.display().to_string()).collect();
+    let why = format!("tried: {}", tried.join(", "));
+    of_the_command("no configuration file was found", &why, "write ./nexus.toml, or name a file with --config or NEXUS_CONFIG_PATH")
+}
+
+fn of_the_command(what: &str, why: &str, remedy: &str) -> Problem {
+    Problem {
+        severity: Severity::Error,
+        key: String::new(),
+        at: None,
+        typed: None,
+        what: what.to_owned(),
+        why: why.to_owned(),
+        remedy: remedy.to_owned(),
+    }
+}
+
+fn write_text(path: Option<&Path>, problems: &[Problem], out: &mut dyn Write) -> io::Result<()> {
+    for problem in problems {
+        writeln!(out, "{problem}\n")?;
+    }
+    let Some(path) = path else { return Ok(()) };
+    let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
+    let said = match (count(Severity::Error), count(Severity::Warning)) {
+        (0, 0) => "good".to_owned(),
+        (0, warnings) => format!("good, with {}", counted(warnings, "warning")),
+        (errors, 0) => counted(errors, "error"),
+        (errors, warnings) => format!("{} and {}", counted(errors, "error"), counted(warnings, "warning")),
+    };
+    writeln!(out, "{}: {said}", path.display())
+}
+
+fn counted(number: usize, word: &str) -> String {
+    if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") }
+}
+
+/// The report for programs. Absent places are `null`.
+#[derive(Serialize)]
+struct Report<'a> {
+    file: Option<String>,
+    problems: Vec<Entry<'a>>,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    severity: &'static str,
+    key: &'a str,
+    file: Option<String>,
+    line: Option<u32>,
+    what: &'a str,
+    why: &'a str,
+    remedy: &'a str,
+}
+
+fn write_json(path: Option<&Path>, problems: &[Problem], out: &mut dyn Write) -> io::Result<()> {
+    let entry = |problem| {
+        let Problem { severity, key, at, what, why, remedy, typed: _ }: &Problem = problem;
+        Entry {
+            severity: match severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            },
+            key,
+            file: at.as_ref().map(|at: &At| at.file.display().to_string()),
+            line: at.as_ref().map(|at| at.line),
+            what,
+            why,
+            remedy,
+        }
+    };
+    let report = Report { file: path.map(|path| path.display().to_string()), problems: problems.iter().map(entry).collect() };
+    serde_json::to_writer_pretty(&mut *out, &report)?;
+    writeln!(out)
+}
