@@ -1,6 +1,6 @@
 //! One JSON-RPC message: its bytes, checked, and the places of what a gateway decides on.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
 
@@ -15,13 +15,22 @@ use super::{
 ///
 /// Made only by [`Message::parse`], so whoever holds one has valid JSON, nested at most
 /// [`MAX_DEPTH`](super::json::MAX_DEPTH) deep, in which no [`Field`] occurs twice.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Message {
     bytes: Bytes,
     kind: Kind,
     method: Option<Box<str>>,
     id: Option<Id>,
     spans: Spans,
+}
+
+/// Without the bytes: arguments and results are the caller's business, not the log's.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Message");
+        shown.field("kind", &self.kind).field("method", &self.method()).field("id", &self.id);
+        shown.field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
 }
 
 /// What a message is, by the members it has.

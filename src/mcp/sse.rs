@@ -1,5 +1,7 @@
 //! Server-sent events (HTML Living Standard, section 9.2), as MCP streams use them.
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 
 /// A comment that keeps a quiet stream from being closed on the way; receivers skip it.
@@ -12,13 +14,26 @@ pub const TAIL: &[u8] = b"\n\n";
 ///
 /// `data` is present but empty in the event that opens a resumable stream (MCP 2025-11-25, transports), which must not be
 /// read as JSON; it is absent in an event that only sets `id` or `retry`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Event {
     pub id: Option<Bytes>,
     pub event: Option<Bytes>,
     /// Milliseconds before reconnecting.
     pub retry: Option<u64>,
     pub data: Option<Bytes>,
+}
+
+/// Without the data: results are the caller's business, not the log's.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let data = self.data.as_ref().map(Bytes::len);
+        f.debug_struct("Event")
+            .field("id", &self.id)
+            .field("event", &self.event)
+            .field("retry", &self.retry)
+            .field("data bytes", &data)
+            .finish()
+    }
 }
 
 /// Why a stream of events cannot be read on.

@@ -107,6 +107,13 @@ fn a_key_that_decides_must_not_occur_twice() {
 }
 
 #[test]
+fn a_message_is_logged_without_its_contents() {
+    let message = parse(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":{"password":"hunter2"}}}"#).unwrap();
+    let shown = format!("{message:?}");
+    assert!(shown.contains("tools/call") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
 fn other_duplicates_pass() {
     for params in [
         r#"{"name":"a","arguments":{"a":1,"a":2},"other":1,"other":2}"#,

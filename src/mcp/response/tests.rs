@@ -91,6 +91,29 @@ fn bytes_before_the_id_are_given_on_at_once_and_not_copied() {
 }
 
 #[test]
+fn a_whole_response_becomes_at_most_three_pieces() {
+    let replace = |text: &'static str| replace_id(&Bytes::from(text), &Id::from_u64(7), &Id::from_u64(1));
+    assert_eq!(replace(r#"{"id":7,"result":{}}"#).unwrap(), ["{\"id\":", "1", ",\"result\":{}}"]);
+    assert_eq!(replace(r#"{"method":"notifications/progress"}"#), Err(ScanError::NotAResponse));
+    assert_eq!(replace(r#"{"id":7,"result":{}"#), Err(ScanError::Truncated));
+}
+
+#[test]
+fn backslashes_before_a_quote_are_counted_across_chunks() {
+    for text in [
+        r#"{"result":"\\","id":7}"#,
+        r#"{"result":"aaaaaaaaaaaaaaaaaaaaaaaa\\\"\\\\","id":7}"#,
+        r#"{"result":["\\\\\"]","\"",{"a\\":"\\\\"}],"id":7}"#,
+    ] {
+        assert_eq!(whole(text), (text.replace(":7}", ":\"caller\"}"), Ok(())));
+        for cut in 0..text.len() {
+            let (head, tail) = text.as_bytes().split_at(cut);
+            assert_eq!(scan([head, tail], Id::from_u64(7)), whole(text), "{cut}");
+        }
+    }
+}
+
+#[test]
 fn a_large_result_takes_no_memory() {
     let mut scanner = ResponseScanner::new(Id::from_u64(7), Id::from_u64(1));
     let chunk = Bytes::from(vec![b'x'; 1 << 16]);
