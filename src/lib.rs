@@ -14,6 +14,7 @@ pub mod problem;
 pub mod reason;
 pub mod secret;
 pub mod sources;
+pub mod table;
 
 pub mod mcp;
 pub mod tls;

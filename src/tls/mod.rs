@@ -16,6 +16,7 @@ mod key_file;
 mod load;
 mod observed;
 mod policy;
+pub mod read;
 mod settings;
 mod trust;
 mod verifier;
