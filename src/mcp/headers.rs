@@ -32,22 +32,22 @@ pub struct Mirrored<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderMismatch {
     #[error("Header mismatch: the required {header} header is missing")]
-    Missing { header: &'static str },
+    Missing { header: Cow<'static, str> },
     #[error("Header mismatch: the {header} header occurs with different values")]
-    Conflict { header: &'static str },
+    Conflict { header: Cow<'static, str> },
     #[error("Header mismatch: the {header} header holds invalid characters or invalid Base64")]
-    Invalid { header: &'static str },
+    Invalid { header: Cow<'static, str> },
     #[error("Header mismatch: {header} header value '{value}' does not match body value '{body}'")]
-    Differs { header: &'static str, value: String, body: String },
+    Differs { header: Cow<'static, str>, value: String, body: String },
 }
 
 impl HeaderMismatch {
     /// Longest part of a value that is told, in characters.
     const SHOWN: usize = 200;
 
-    pub(super) fn differs(header: &'static str, value: &str, body: &str) -> Self {
+    pub(super) fn differs(header: impl Into<Cow<'static, str>>, value: &str, body: &str) -> Self {
         let shown = |text: &str| text.chars().take(Self::SHOWN).collect();
-        Self::Differs { header, value: shown(value), body: shown(body) }
+        Self::Differs { header: header.into(), value: shown(value), body: shown(body) }
     }
 }
 
@@ -73,14 +73,15 @@ impl<'a> Mirrored<'a> {
     /// [`HeaderMismatch`], the first found.
     pub fn check(&self, message: &Message) -> Result<(), HeaderMismatch> {
         let required = message.kind() == Kind::Request;
-        let compare = |header, value: Option<&[u8]>, body: Option<Cow<'_, str>>, decode: fn(&[u8]) -> Option<Cow<'_, str>>| {
-            let Some(body) = body else { return Ok(()) };
-            let Some(value) = value else {
-                return if required { Err(HeaderMismatch::Missing { header }) } else { Ok(()) };
+        let compare =
+            |header: &'static str, value: Option<&[u8]>, body: Option<Cow<'_, str>>, decode: fn(&[u8]) -> Option<Cow<'_, str>>| {
+                let Some(body) = body else { return Ok(()) };
+                let Some(value) = value else {
+                    return if required { Err(HeaderMismatch::Missing { header: header.into() }) } else { Ok(()) };
+                };
+                let value = decode(value).ok_or_else(|| HeaderMismatch::Invalid { header: header.into() })?;
+                if value == body { Ok(()) } else { Err(HeaderMismatch::differs(header, &value, &body)) }
             };
-            let value = decode(value).ok_or(HeaderMismatch::Invalid { header })?;
-            if value == body { Ok(()) } else { Err(HeaderMismatch::differs(header, &value, &body)) }
-        };
         compare(PROTOCOL_VERSION, self.protocol_version, message.meta_protocol_version(), plain)?;
         compare(METHOD, self.method, Some(Cow::Borrowed(message.method())), plain)?;
         let field = Method::parse(message.method()).and_then(Method::name_field);
@@ -92,10 +93,10 @@ impl<'a> Mirrored<'a> {
 ///
 /// # Errors
 /// The values differ.
-pub fn single<'a>(header: &'static str, values: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<&'a [u8]>, HeaderMismatch> {
+pub fn single<'a>(header: &str, values: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<&'a [u8]>, HeaderMismatch> {
     let mut values = values.into_iter().map(trim);
     let first = values.next();
-    if values.all(|value| Some(value) == first) { Ok(first) } else { Err(HeaderMismatch::Conflict { header }) }
+    if values.all(|value| Some(value) == first) { Ok(first) } else { Err(HeaderMismatch::Conflict { header: header.to_owned().into() }) }
 }
 
 /// The value of `Mcp-Name` for a message that has one, ready to be sent.
@@ -196,8 +197,8 @@ mod tests {
     #[test]
     fn a_missing_or_different_header_is_told_with_both_values() {
         let missing = Mirrored { name: None, ..headers("tools/call", "") };
-        assert_eq!(missing.check(&call("search")), Err(HeaderMismatch::Missing { header: NAME }));
-        assert_eq!(Mirrored::default().check(&call("search")), Err(HeaderMismatch::Missing { header: PROTOCOL_VERSION }));
+        assert_eq!(missing.check(&call("search")), Err(HeaderMismatch::Missing { header: NAME.into() }));
+        assert_eq!(Mirrored::default().check(&call("search")), Err(HeaderMismatch::Missing { header: PROTOCOL_VERSION.into() }));
         assert!(headers("Tools/call", "search").check(&call("search")).is_err());
         let error = headers("tools/call", "foo").check(&call("bar")).unwrap_err();
         assert_eq!(error.to_string(), "Header mismatch: mcp-name header value 'foo' does not match body value 'bar'");
@@ -213,7 +214,7 @@ mod tests {
         };
         assert_eq!(read(&[b"a", b" a"]), Ok(Some(&b"a"[..])));
         assert_eq!(read(&[]), Ok(None));
-        assert_eq!(read(&[b"a", b"b"]), Err(HeaderMismatch::Conflict { header: NAME }));
+        assert_eq!(read(&[b"a", b"b"]), Err(HeaderMismatch::Conflict { header: NAME.into() }));
     }
 
     proptest! {

@@ -9,15 +9,19 @@
 //! replaces exactly those bytes. Every input is taken as hostile: bounded depth, no recursion, linear time.
 
 pub mod batch;
+pub mod build;
 pub mod era;
 pub mod errors;
 pub mod field;
+pub mod handshake;
 pub mod headers;
 pub mod id;
 pub mod json;
 pub mod lines;
+pub mod list;
 pub mod message;
 pub mod method;
+pub mod param_headers;
 pub mod response;
 pub mod splice;
 pub mod sse;

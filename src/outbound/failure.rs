@@ -60,11 +60,20 @@ impl Circumstances {
         SendError { explanation: self.explain_at_once(error, false), never_sent: false }
     }
 
+    /// What to say when an HTTP answer refuses for want of a client certificate, as nginx does; `None` if none was asked for.
+    pub(super) fn client_certificate_wanted(&self) -> Option<Explanation> {
+        self.handshake().filter(|h| h.observed.asked_for_client_certificate()).map(|h| h.client_certificate_refused_in_http())
+    }
+
+    fn handshake(&self) -> Option<Handshake<'_>> {
+        self.tls.as_ref().map(|(policy, observed)| Handshake { policy, observed, now: SystemClock.now() })
+    }
+
     fn explain_at_once(&self, error: &reqwest::Error, is_connect: bool) -> Explanation {
         if let Some(dns) = find_in_chain::<DnsFailure>(error) {
             return Explanation::new(Reason::Dns, dns.to_string(), "correct the host in url, or the resolver of this machine");
         }
-        let handshake = self.tls.as_ref().map(|(policy, observed)| Handshake { policy, observed, now: SystemClock.now() });
+        let handshake = self.handshake();
         if let Some(explanation) = handshake.and_then(|handshake| tls::explain(error, &handshake)) {
             return explanation;
         }
@@ -119,13 +128,11 @@ impl Circumstances {
                 "report this as a bug",
             );
         }
-        // In TLS 1.3 the refusal of a missing client certificate comes after our handshake is over, and its alert may be lost in the closing.
         if let Some(handshake) = handshake
             && handshake.observed.asked_for_client_certificate()
-            && !handshake.policy.has_identity()
             && !self.answered.load(Ordering::Relaxed)
         {
-            return handshake.client_certificate_required();
+            return handshake.client_certificate_suspected();
         }
         let what = match io.map(io::Error::kind) {
             Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => "reset the connection",

@@ -116,9 +116,10 @@ impl HttpClient {
         }
     }
 
-    /// The server has asked for a client certificate in some handshake; it may do without one.
-    pub fn asked_for_client_certificate(&self) -> bool {
-        self.circumstances.tls.as_ref().is_some_and(|(_, observed)| observed.asked_for_client_certificate())
+    /// What to say when an HTTP answer refuses for want of a client certificate, as nginx does with status 400; `None` if
+    /// the server has never asked for one.
+    pub fn client_certificate_wanted(&self) -> Option<Explanation> {
+        self.circumstances.client_certificate_wanted()
     }
 }
 

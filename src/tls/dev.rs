@@ -6,6 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, NameConstraints, SerialNumber,
 };
+use rustls::pki_types::ServerName;
 use time::OffsetDateTime;
 
 use crate::secret::Secret;
@@ -41,6 +42,9 @@ pub struct DevCertificates {
 /// # Errors
 /// In words, when a host is no name or the cryptography fails.
 pub fn mint(hosts: &[String], now: Duration) -> Result<DevCertificates, String> {
+    if let Some(bad) = hosts.iter().find(|host| ServerName::try_from(host.trim_start_matches("*.")).is_err()) {
+        return Err(format!("{:?} is no name that a certificate can carry", super::shown(bad)));
+    }
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
     names.extend(hosts.iter().filter(|h| !names.contains(h)).cloned().collect::<Vec<_>>());
 
@@ -151,6 +155,8 @@ mod tests {
 
     #[test]
     fn a_host_that_is_no_name_is_refused() {
-        assert!(mint(&["bücher.test".to_owned()], NOW).is_err());
+        for host in ["bücher.test", "no name", ""] {
+            assert!(mint(&[host.to_owned()], NOW).is_err(), "{host:?}");
+        }
     }
 }

@@ -6,6 +6,9 @@ use zeroize::Zeroizing;
 /// Most certificates that one file may hold; the largest public bundles hold about 150.
 const MAX_CERTIFICATES: usize = 2_000;
 
+/// A file's bytes, wiped when dropped: they may hold a key.
+pub(super) type FileBytes = Zeroizing<Vec<u8>>;
+
 /// Why a file's content cannot be used, and what to do about it. Holds nothing of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unusable {
@@ -229,7 +232,7 @@ fn no_certificate(blocks: &[Block<'_>]) -> Unusable {
     if has("TRUSTED CERTIFICATE") {
         return Unusable::new("it holds an OpenSSL TRUSTED CERTIFICATE", "convert it: openssl x509 -in FILE -out plain.pem");
     }
-    if has("PKCS7") {
+    if has("PKCS7") || has("CMS") {
         return pkcs7("PEM");
     }
     Unusable::new(
@@ -251,5 +254,5 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     memchr::memmem::find(haystack, needle)
 }
 
-/// A file's bytes, wiped when dropped: they may hold a key.
-pub(super) type FileBytes = Zeroizing<Vec<u8>>;
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use super::{
     ClientIdentityFiles, KeyPermissions, files,
     inspect::{CertificateFacts, Validity, shown_date, shown_span},
     key_file::{self, Verdict},
-    load::Reading,
+    load::{Reading, unusable},
 };
 use crate::reason::{Explanation, Reason};
 
@@ -28,13 +28,13 @@ impl Identity {
         reading: &mut Reading<'_>,
     ) -> Result<Self, Explanation> {
         let bytes = reading.read(&paths.cert_path, "client_cert_path")?;
-        let bundle = files::certificates(&bytes).map_err(|e| reading.unusable(&paths.cert_path, "client_cert_path", e))?;
+        let bundle = files::certificates(&bytes).map_err(|e| unusable(&paths.cert_path, "client_cert_path", e))?;
         let leaf = bundle.certificates.first().and_then(CertificateFacts::read).ok_or_else(|| {
-            let unusable = files::Unusable {
+            let what = files::Unusable {
                 what: "its first certificate cannot be read".to_owned(),
                 remedy: "put the client certificate first".to_owned(),
             };
-            reading.unusable(&paths.cert_path, "client_cert_path", unusable)
+            unusable(&paths.cert_path, "client_cert_path", what)
         })?;
         check_dates(&leaf, paths, reading)?;
         if !leaf.for_clients {
@@ -55,7 +55,7 @@ impl Identity {
                 return Err(Explanation::new(Reason::LocalPermissions, detail, remedy));
             }
         }
-        let key = files::private_key(&bytes).map_err(|e| reading.unusable(&paths.key_path, "client_key_path", e))?;
+        let key = files::private_key(&bytes).map_err(|e| unusable(&paths.key_path, "client_key_path", e))?;
         let key = CertifiedKey::from_der(bundle.certificates, key, provider).map_err(|e| mismatch(&e, paths))?;
         Ok(Self { key: Arc::new(key), leaf })
     }

@@ -136,9 +136,12 @@ impl Reading<'_> {
         }
         Ok((Zeroizing::new(bytes), facts))
     }
-
-    pub(super) fn unusable(&self, path: &Path, key: &str, unusable: Unusable) -> Explanation {
-        let _ = self;
-        Explanation::new(Reason::LocalInvalid, format!("{key} {}: {}", path.display(), unusable.what), unusable.remedy)
-    }
 }
+
+/// The explanation of a file that can be read, but not used.
+pub(super) fn unusable(path: &Path, key: &str, unusable: Unusable) -> Explanation {
+    Explanation::new(Reason::LocalInvalid, format!("{key} {}: {}", path.display(), unusable.what), unusable.remedy)
+}
+
+#[cfg(test)]
+mod tests;

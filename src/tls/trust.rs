@@ -7,7 +7,7 @@ use rustls::{RootCertStore, pki_types::CertificateDer};
 use super::{
     files,
     inspect::{CertificateFacts, Validity, shown_date},
-    load::Reading,
+    load::{Reading, unusable},
 };
 use crate::reason::{Explanation, Reason};
 
@@ -68,7 +68,7 @@ impl Trust {
     /// The CAs of a file, which replace the system's unless those are given as well.
     pub(super) fn file(path: &Path, system: Option<&SystemCas>, reading: &mut Reading<'_>) -> Result<Self, Explanation> {
         let bytes = reading.read(path, "root_ca_cert_path")?;
-        let bundle = files::certificates(&bytes).map_err(|e| reading.unusable(path, "root_ca_cert_path", e))?;
+        let bundle = files::certificates(&bytes).map_err(|e| unusable(path, "root_ca_cert_path", e))?;
         if bundle.holds_key {
             reading.warn(format!(
                 "root_ca_cert_path {}: the file holds a private key; a CA's key does not belong on this machine",
@@ -86,7 +86,7 @@ impl Trust {
         for (index, certificate) in bundle.certificates.iter().enumerate() {
             anchors.add(certificate.clone()).map_err(|_| {
                 let what = format!("certificate {} cannot be a trust anchor", index + 1);
-                reading.unusable(
+                unusable(
                     path,
                     "root_ca_cert_path",
                     files::Unusable { what, remedy: "remove it, or replace it by the CA's certificate".to_owned() },

@@ -15,7 +15,7 @@ impl Handshake<'_> {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => self.expired(refusal, &chain),
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => self.not_yet_valid(refusal, &chain),
             CertificateError::UnknownIssuer => self.unknown_issuer(&chain),
-            CertificateError::BadSignature => self.bad_signature(&chain),
+            CertificateError::BadSignature => bad_signature(&chain),
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => self.wrong_name(&chain),
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => Explanation::new(
                 Reason::TlsWrongUsage,
@@ -31,7 +31,7 @@ impl Handshake<'_> {
                 "add the revocation list of every CA in its chain",
             ),
             CertificateError::Other(OtherError(inner)) => match inner.downcast_ref::<webpki::Error>() {
-                Some(error) => self.webpki(error, &chain),
+                Some(error) => unreadable_or_unsuitable(error, &chain),
                 None => unsupported(&chain, &shown(&inner.to_string())),
             },
             CertificateError::BadEncoding | CertificateError::UnhandledCriticalExtension => {
@@ -137,29 +137,17 @@ impl Handshake<'_> {
         )
     }
 
-    fn bad_signature(&self, chain: &[CertificateFacts]) -> Explanation {
-        if let Some(bits) = chain.iter().find_map(|c| c.rsa_bits.filter(|bits| *bits < 2048)) {
-            return weak_key(bits);
-        }
-        let issuer = chain.first().map_or("its CA", |leaf| leaf.issuer.as_str());
-        Explanation::new(
-            Reason::TlsBadSignature,
-            format!(
-                "{} was not signed by the trusted CA of the same name, {issuer}: the CA was made anew, or the trust file is stale",
-                leaf_words(chain)
-            ),
-            "replace the certificate in root_ca_cert_path by the CA's current one",
-        )
-    }
-
     fn wrong_name(&self, chain: &[CertificateFacts]) -> Explanation {
         let wanted = shown(&self.policy.name().to_str());
-        let Some(names) = chain.first().and_then(CertificateFacts::shown_names) else {
-            let cn = chain
-                .first()
-                .and_then(|leaf| leaf.common_name.clone())
-                .map(|cn| format!(" (only the common name {cn}, which is ignored)"))
-                .unwrap_or_default();
+        let Some(leaf) = chain.first() else {
+            return Explanation::new(
+                Reason::TlsHostnameMismatch,
+                format!("the server's certificate is for another name than {wanted}"),
+                "set server_name to a name of the certificate",
+            );
+        };
+        let Some(names) = leaf.shown_names() else {
+            let cn = leaf.common_name.as_ref().map(|cn| format!(" (only the common name {cn}, which is ignored)")).unwrap_or_default();
             return Explanation::new(
                 Reason::TlsCnOnly,
                 format!("the server's certificate has no subject alternative name{cn}; wanted {wanted}"),
@@ -175,29 +163,44 @@ impl Handshake<'_> {
         Explanation::new(Reason::TlsHostnameMismatch, format!("the server's certificate is for {names}, not for {wanted}"), remedy)
     }
 
-    fn webpki(&self, error: &webpki::Error, chain: &[CertificateFacts]) -> Explanation {
-        match error {
-            webpki::Error::CaUsedAsEndEntity => match chain.first() {
-                Some(leaf) if leaf.self_signed => self_signed(leaf),
-                _ => Explanation::new(
-                    Reason::TlsSelfSignedCa,
-                    format!("{} is a CA certificate, which cannot serve", leaf_words(chain)),
-                    "reissue the server's certificate with CA:FALSE, or put this very certificate into root_ca_cert_path",
-                ),
-            },
-            webpki::Error::UnsupportedCertVersion => unsupported(chain, "it is an X.509 version 1 certificate"),
-            webpki::Error::UnsupportedCriticalExtension => unsupported(chain, "it has a critical extension that is not understood"),
-            webpki::Error::NameConstraintViolation => unsuitable(chain, "its CA may not issue for this name (name constraints)"),
-            webpki::Error::PathLenConstraintViolated => {
-                unsuitable(chain, "there are more CAs in its chain than one of them permits (path length)")
-            }
-            webpki::Error::EndEntityUsedAsCa => unsuitable(chain, "one of its issuers is not a CA"),
-            other => unsupported(chain, &shown(&other.to_string())),
-        }
-    }
-
     fn now_seconds(&self) -> i64 {
         i64::try_from(self.now.as_secs()).unwrap_or(i64::MAX)
+    }
+}
+
+fn bad_signature(chain: &[CertificateFacts]) -> Explanation {
+    if let Some(bits) = chain.iter().find_map(|c| c.rsa_bits.filter(|bits| *bits < 2048)) {
+        return weak_key(bits);
+    }
+    let issuer = chain.first().map_or("its CA", |leaf| leaf.issuer.as_str());
+    Explanation::new(
+        Reason::TlsBadSignature,
+        format!(
+            "{} was not signed by the trusted CA of the same name, {issuer}: the CA was made anew, or the trust file is stale",
+            leaf_words(chain)
+        ),
+        "replace the certificate in root_ca_cert_path by the CA's current one",
+    )
+}
+
+fn unreadable_or_unsuitable(error: &webpki::Error, chain: &[CertificateFacts]) -> Explanation {
+    match error {
+        webpki::Error::CaUsedAsEndEntity => match chain.first() {
+            Some(leaf) if leaf.self_signed => self_signed(leaf),
+            _ => Explanation::new(
+                Reason::TlsSelfSignedCa,
+                format!("{} is a CA certificate, which cannot serve", leaf_words(chain)),
+                "reissue the server's certificate with CA:FALSE, or put this very certificate into root_ca_cert_path",
+            ),
+        },
+        webpki::Error::UnsupportedCertVersion => unsupported(chain, "it is an X.509 version 1 certificate"),
+        webpki::Error::UnsupportedCriticalExtension => unsupported(chain, "it has a critical extension that is not understood"),
+        webpki::Error::NameConstraintViolation => unsuitable(chain, "its CA may not issue for this name (name constraints)"),
+        webpki::Error::PathLenConstraintViolated => {
+            unsuitable(chain, "there are more CAs in its chain than one of them permits (path length)")
+        }
+        webpki::Error::EndEntityUsedAsCa => unsuitable(chain, "one of its issuers is not a CA"),
+        other => unsupported(chain, &shown(&other.to_string())),
     }
 }
 

@@ -93,8 +93,7 @@ impl Handshake<'_> {
         }
     }
 
-    /// What to say when the server wants a certificate that we do not have.
-    pub fn client_certificate_required(&self) -> Explanation {
+    fn client_certificate_required(&self) -> Explanation {
         if self.policy.has_identity() {
             return self.client_certificate_rejected(AlertDescription::CertificateRequired);
         }
@@ -102,6 +101,30 @@ impl Handshake<'_> {
             Reason::TlsClientCertRequired,
             format!("the server demands a client certificate{}", self.accepted_cas()),
             "set client_cert_path and client_key_path",
+        )
+    }
+
+    /// What to say when a server that asked for a client certificate goes silent before its first answer: in TLS 1.3 its
+    /// refusal comes after our handshake is over, and the alert may be lost in the closing.
+    pub fn client_certificate_suspected(&self) -> Explanation {
+        let Some(ours) = self.policy.identity_subject() else { return self.client_certificate_required() };
+        Explanation::new(
+            Reason::TlsClientCertRejected,
+            format!(
+                "the server got our client certificate {ours} and closed the connection before its first answer{}",
+                self.accepted_cas()
+            ),
+            "look into the server's log; most often it does not trust the CA of client_cert_path",
+        )
+    }
+
+    /// What to say when the refusal of our client certificate, or of its absence, is an HTTP answer.
+    pub fn client_certificate_refused_in_http(&self) -> Explanation {
+        let Some(ours) = self.policy.identity_subject() else { return self.client_certificate_required() };
+        Explanation::new(
+            Reason::TlsClientCertRejected,
+            format!("the server refused our client certificate {ours} in its HTTP answer{}", self.accepted_cas()),
+            "look into the server's log; most often it does not trust the CA of client_cert_path",
         )
     }
 
@@ -187,3 +210,6 @@ pub fn not_tls(what: Option<&str>) -> Explanation {
 fn alpn() -> Explanation {
     Explanation::new(Reason::TlsAlpn, "the server does not accept HTTP/1.1 (ALPN)", "let the server offer http/1.1")
 }
+
+#[cfg(test)]
+mod tests;

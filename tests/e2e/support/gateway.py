@@ -1,0 +1,87 @@
+"""The gateway under test: writes its file, starts it, and reads what it says about its upstreams."""
+
+import json
+import re
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from .paths import NEXUS
+from .processes import Process
+
+LISTENING = re.compile(r"listening on (https?://[^\s/]+)(/\S*)?")
+# `upstream crm: up · 12 tools · …` and `upstream crm: down · tls_expired · …`
+STATE = re.compile(r"upstream [\"'`]?(?P<name>[\w.-]+)[\"'`]?:? +(?P<state>up|degraded|down|waiting)\b(?P<rest>.*)")
+
+
+class Gateway:
+    """A running gateway with the given upstreams: name → table of `[mcp.servers.NAME]`."""
+
+    def __init__(self, upstreams: dict, folder: Path, **environment: str):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config = folder / "nexus.toml"
+        self.config.write_text(configuration(upstreams))
+        self.process = Process([NEXUS, "--config", self.config, "serve"], folder / "nexus.log", **environment)
+        self.names = list(upstreams)
+        try:
+            base, path = self.process.until(self._address, 10, "said where it listens")
+            self.base = base
+            self.url = base + (path or "/mcp")
+            self.process.until(self._healthy, 10, "was healthy")
+        except BaseException:
+            self.process.stop()
+            raise
+
+    def _address(self):
+        found = LISTENING.search(self.process.output())
+        return found and found.groups()
+
+    def _healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.base}/health", timeout=2) as reply:
+                return json.load(reply).get("status") == "healthy"
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+
+    def states(self) -> dict:
+        """Upstream → (state, the rest of its newest line)."""
+        found = {}
+        for line in self.process.output().splitlines():
+            if match := STATE.search(line):
+                found[match["name"]] = (match["state"], match["rest"])
+        return found
+
+    def settled(self, seconds: float = 60) -> dict:
+        """Waits until every upstream has a state, and returns them."""
+
+        def all_there():
+            states = self.states()
+            return states if set(self.names) <= set(states) else None
+
+        return self.process.until(all_there, seconds, "had a state for each upstream")
+
+    def stop(self) -> int:
+        return self.process.stop()
+
+
+def configuration(upstreams: dict) -> str:
+    """The file as TOML."""
+    lines = ["[server]", 'listen_address = "127.0.0.1:0"', ""]
+    for name, table in upstreams.items():
+        lines.append(f"[mcp.servers.{name}]")
+        tables = {key: value for key, value in table.items() if isinstance(value, dict)}
+        lines += [f"{key} = {literal(value)}" for key, value in table.items() if key not in tables]
+        for key, entries in tables.items():
+            lines += ["", f"[mcp.servers.{name}.{key}]"]
+            lines += [f"{inner} = {literal(value)}" for inner, value in entries.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def literal(value) -> str:
+    """A TOML value. JSON strings, numbers, booleans and arrays of them are TOML too."""
+    if isinstance(value, Path):
+        value = str(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(literal(item) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
