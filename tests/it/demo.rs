@@ -1,6 +1,6 @@
 //! The demo upstreams: real MCP servers in both eras, each with its own trust.
 
-#![allow(clippy::panic, clippy::unwrap_used)] // Helpers of tests.
+#![allow(clippy::unwrap_used)] // Helpers of tests.
 
 use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
@@ -9,6 +9,7 @@ use nexus::{
     clock::{Clock as _, SystemClock},
     demo::{self, Demo, DemoError, DemoOptions},
     sources::{MemorySources, SystemSources},
+    upstream::{EndpointConfig, HttpConfig},
 };
 use reqwest::{Client, StatusCode};
 use rmcp::{
@@ -275,27 +276,32 @@ async fn an_sdk_client_of_either_era_works_with_every_upstream() {
 }
 
 #[tokio::test]
-async fn the_written_configuration_names_each_upstreams_own_trust() {
+async fn the_written_configuration_is_accepted_and_names_each_upstreams_own_trust() {
     let (demo, folder) = demo().await;
-    let parsed: toml::Table = fs::read_to_string(&demo.config_path).unwrap().parse().unwrap();
-    let servers = &parsed["mcp"]["servers"];
-    let program = "/opt/\"my\" tools\\nexus".into();
-    assert_eq!(servers["notes"]["cmd"].as_array().unwrap(), &[program, toml::Value::from("demo-upstream"), "notes".into()]);
-    assert_eq!(servers["calendar"]["url"].as_str(), Some(url(demo.upstreams.calendar).as_str()));
-    assert_eq!(parsed["server"]["listen_address"].as_str(), Some("127.0.0.1:8000"));
-    for (server, key) in [
-        ("calendar", "root_ca_cert_path"),
-        ("inventory", "root_ca_cert_path"),
-        ("inventory", "client_cert_path"),
-        ("inventory", "client_key_path"),
-    ] {
-        let path = folder.path().join(servers[server]["tls"][key].as_str().unwrap());
-        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode & 0o077 == 0, key == "client_key_path", "{} has mode {mode:o}", path.display());
-    }
-    let keys =
-        fs::read_dir(folder.path().join("certs")).unwrap().filter(|f| f.as_ref().unwrap().file_name().to_string_lossy().contains("key"));
-    assert_eq!(keys.count(), 1, "the servers' keys stay in memory");
+    let loaded = nexus::config::load(&demo.config_path, &SystemSources);
+    assert_eq!(loaded.problems, []);
+    let config = loaded.config.unwrap();
+    assert_eq!(config.server.listen_address, SocketAddr::from(([127, 0, 0, 1], 8000)));
+    let endpoints: Vec<&EndpointConfig> = config.mcp.upstreams.iter().map(|upstream| &upstream.endpoint).collect();
+    let [EndpointConfig::Stdio(notes), EndpointConfig::Http(calendar), EndpointConfig::Http(inventory)] = &endpoints[..] else {
+        panic!("one process and two URLs expected, got {endpoints:?}");
+    };
+    assert_eq!(notes.cmd, ["/opt/\"my\" tools\\nexus", "demo-upstream", "notes"]);
+    assert_eq!(calendar.url.as_str(), url(demo.upstreams.calendar));
+    let certs = folder.path().join("certs");
+    let trusts = |http: &HttpConfig| http.tls.as_ref().and_then(|tls| tls.root_ca_cert_path.clone());
+    assert_eq!(trusts(calendar), Some(certs.join("calendar-ca.pem")));
+    assert_eq!(trusts(inventory), Some(certs.join("inventory-ca.pem")));
+}
+
+#[tokio::test]
+async fn of_all_keys_only_the_clients_is_written_and_only_for_us() {
+    let (_demo, folder) = demo().await;
+    let files = fs::read_dir(folder.path().join("certs")).unwrap().map(Result::unwrap);
+    let secret: Vec<_> = files.filter(|file| fs::read_to_string(file.path()).unwrap().contains("PRIVATE KEY")).collect();
+    let [key] = &secret[..] else { panic!("one key expected, found {secret:?}") };
+    assert_eq!(key.file_name(), "inventory-client-key.pem");
+    assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[tokio::test]

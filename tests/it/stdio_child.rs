@@ -1,7 +1,5 @@
 //! Child processes: what they inherit, how their pipes are bounded, and that nothing of them stays behind.
 
-#![allow(clippy::panic)] // Helpers of tests.
-
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use bytes::Bytes;
