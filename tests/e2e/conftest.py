@@ -19,6 +19,13 @@ def pytest_addoption(parser):
     parser.addoption("--direct", action="store_true", help="clients meet the upstreams without the gateway between them")
 
 
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--direct"):
+        for item in items:
+            if item.get_closest_marker("gateway"):
+                item.add_marker(pytest.mark.skip(reason="needs the gateway"))
+
+
 @pytest.fixture(scope="session")
 def direct(request) -> bool:
     return request.config.getoption("--direct")
@@ -53,8 +60,3 @@ def gateway(folder, upstreams, direct):
     yield nexus
     nexus.stop()
 
-
-@pytest.fixture
-def only_through_the_gateway(direct):
-    if direct:
-        pytest.skip("needs the gateway")

@@ -65,7 +65,7 @@ def test_a_client_lists_and_calls_every_upstream(client, upstreams, gateway, dir
             assert problems(outcome, steps, [upstream]) == [], upstream.name
 
 
-@pytest.mark.usefixtures("only_through_the_gateway")
+@pytest.mark.gateway
 def test_every_upstream_comes_up(gateway):
     states = gateway.settled()
     assert {name: state for name, (state, _) in states.items()} == {name: "up" for name in gateway.names}

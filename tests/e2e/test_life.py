@@ -8,7 +8,7 @@ from support.gateway import Gateway
 from support.paths import FIXTURE
 from support.processes import alive, eventually, free_port
 
-pytestmark = pytest.mark.usefixtures("only_through_the_gateway")
+pytestmark = pytest.mark.gateway
 
 
 def test_sigterm_ends_with_zero_and_takes_the_children_along(folder):

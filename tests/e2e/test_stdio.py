@@ -10,7 +10,7 @@ from support.gateway import configuration
 from support.paths import FIXTURE, NEXUS
 from support.processes import alive, descendants, eventually
 
-pytestmark = pytest.mark.usefixtures("only_through_the_gateway")
+pytestmark = pytest.mark.gateway
 
 LAUNCHERS = ("ts-sdk-1.32", "ts-client-2.4-auto", "py-mcp-1.30", "py-mcp-2.3-auto", "py-mcp-2.3-pinned", "rmcp-3.9-legacy")
 

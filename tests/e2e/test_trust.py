@@ -12,7 +12,7 @@ from support.fixture import fixture
 from support.gateway import Gateway
 from support.processes import accepts, free_port, running
 
-pytestmark = pytest.mark.usefixtures("only_through_the_gateway")
+pytestmark = pytest.mark.gateway
 
 DAY = timedelta(days=1)
 

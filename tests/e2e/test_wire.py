@@ -10,7 +10,7 @@ from support.clients import CLIENTS
 from support.fixture import fixture
 from support.gateway import Gateway
 
-pytestmark = pytest.mark.usefixtures("only_through_the_gateway")
+pytestmark = pytest.mark.gateway
 
 
 @pytest.fixture(scope="module")
