@@ -14,6 +14,7 @@ pub mod problem;
 pub mod reason;
 pub mod secret;
 pub mod sources;
+pub mod table;
 
 pub mod mcp;
 pub mod tls;
@@ -26,3 +27,7 @@ pub mod gateway;
 pub mod downstream;
 
 pub mod config;
+
+pub mod demo;
+
+pub mod cli;

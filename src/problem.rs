@@ -66,11 +66,13 @@ impl fmt::Display for Problem {
 pub struct Problems {
     file: PathBuf,
     found: Vec<Problem>,
+    /// Which of `found` warn of a setting that weakens security.
+    insecure: Vec<usize>,
 }
 
 impl Problems {
     pub fn new(file: impl Into<PathBuf>) -> Self {
-        Self { file: file.into(), found: Vec::new() }
+        Self { file: file.into(), found: Vec::new(), insecure: Vec::new() }
     }
 
     pub fn file(&self) -> &Path {
@@ -92,10 +94,18 @@ impl Problems {
         self.found.push(problem);
     }
 
-    /// Turns warnings recorded from now on and before into refusals (`[server] insecure = "forbid"`).
-    pub fn forbid_warnings(&mut self) {
-        for problem in &mut self.found {
-            problem.severity = Severity::Error;
+    /// Records a warning of a setting that weakens security, which [`Problems::forbid_insecure`] turns into a refusal.
+    pub fn insecure(&mut self, key: &str, line: u32, what: impl Into<String>, why: impl Into<String>, remedy: impl Into<String>) {
+        self.insecure.push(self.found.len());
+        self.warn(key, line, what, why, remedy);
+    }
+
+    /// Turns what [`Problems::insecure`] recorded into refusals (`[server] insecure = "forbid"`); other warnings stay.
+    pub fn forbid_insecure(&mut self) {
+        for &index in &self.insecure {
+            if let Some(problem) = self.found.get_mut(index) {
+                problem.severity = Severity::Error;
+            }
         }
     }
 

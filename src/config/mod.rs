@@ -1,1 +1,150 @@
 //! The root configuration: text to checked values, or all problems.
+
+mod document;
+mod find;
+mod template;
+
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
+
+pub use find::{NotFound, PATH_VARIABLE, find};
+
+use crate::{
+    downstream::{self, ServerConfig},
+    gateway::{self, McpConfig},
+    problem::{Problem, Problems},
+    sources::{FileFacts, Sources},
+    table::{Keys, Origin, built, planned},
+    tls, upstream,
+};
+use template::Fill;
+
+/// Everything that the file says, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub server: ServerConfig,
+    pub mcp: McpConfig,
+}
+
+/// The outcome of one reading of the file.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Absent when any problem is a refusal.
+    pub config: Option<Config>,
+    /// All refusals and warnings, in file order.
+    pub problems: Vec<Problem>,
+    /// The line of every table and key, by its dotted path: for what is found out later, in the files that are named.
+    pub lines: BTreeMap<String, u32>,
+}
+
+/// What the command line says instead of the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    pub listen_address: Option<SocketAddr>,
+}
+
+/// The top level's keys.
+const KEYS: Keys = Keys {
+    table: "",
+    doc: "The file.",
+    keys: &[
+        built("server", "Where clients connect, and who may."),
+        built("mcp", "The MCP endpoint and the upstreams behind it."),
+        planned("admin", "The operator's page, JSON API and metrics."),
+        planned("state", "Where sessions live."),
+        planned("certificates", "Expiry warnings and alerts."),
+        planned("telemetry", "Logs, traces, metrics and the audit trail."),
+    ],
+};
+
+/// The keys of every table, in the order of the documentation.
+pub const TABLES: &[&Keys] = &[
+    &KEYS,
+    &downstream::read::KEYS,
+    &downstream::read::HEALTH_KEYS,
+    &gateway::read::KEYS,
+    &gateway::read::BOUNDS_KEYS,
+    &upstream::read::KEYS,
+    &upstream::read::STDERR_KEYS,
+    &tls::read::KEYS,
+    &upstream::read::AUTH_KEYS,
+    &upstream::read::HEADER_KEYS,
+];
+
+/// Reads and checks the file at `path`.
+pub fn load(path: &Path, sources: &dyn Sources) -> Loaded {
+    load_with(path, sources, &Overrides::default())
+}
+
+/// Reads and checks the file at `path`, with what the command line says instead of it.
+pub fn load_with(path: &Path, sources: &dyn Sources, overrides: &Overrides) -> Loaded {
+    match text_of(path, sources) {
+        Ok((text, facts)) => read(&text, path, facts, Fill::Sources, sources, overrides),
+        Err(problem) => Loaded { config: None, problems: vec![*problem], lines: BTreeMap::new() },
+    }
+}
+
+/// Checks the file's structure only: no variable and no other file is read.
+pub fn check_structure(path: &Path, sources: &dyn Sources) -> Vec<Problem> {
+    match text_of(path, sources) {
+        Ok((text, facts)) => read(&text, path, facts, Fill::Nothing, sources, &Overrides::default()).problems,
+        Err(problem) => vec![*problem],
+    }
+}
+
+/// Checks the structure of a text as if it stood at `path`: no variable and no other file is read.
+pub fn check_structure_of(text: &str, path: &Path, sources: &dyn Sources) -> Vec<Problem> {
+    read(text, path, None, Fill::Nothing, sources, &Overrides::default()).problems
+}
+
+/// Checks a text as if it stood at `path`. `facts` say who may read it; without them, nobody else.
+pub fn load_text(text: &str, path: &Path, facts: Option<FileFacts>, sources: &dyn Sources) -> Loaded {
+    read(text, path, facts, Fill::Sources, sources, &Overrides::default())
+}
+
+fn text_of(path: &Path, sources: &dyn Sources) -> Result<(String, Option<FileFacts>), Box<Problem>> {
+    let refused = |what: String, why: &str, remedy: &str| {
+        let mut problems = Problems::new(path);
+        problems.error("", 0, format!("{what}: \"{}\"", path.display()), why, remedy);
+        Box::new(problems.into_sorted().remove(0))
+    };
+    let (bytes, facts) = sources.read(path).map_err(|error| {
+        refused("the configuration file cannot be read".to_owned(), &error.to_string(), "correct the path or its permissions")
+    })?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| refused("the configuration file is not UTF-8".to_owned(), "TOML is UTF-8 text", "save the file as UTF-8"))?;
+    Ok((text, Some(facts)))
+}
+
+fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: &dyn Sources, overrides: &Overrides) -> Loaded {
+    let mut problems = Problems::new(path);
+    let origin = Origin {
+        folder: path.parent().map(Path::to_path_buf).unwrap_or_default(),
+        open_to_others: facts.map(|facts| facts.mode).filter(|mode| mode & 0o044 != 0),
+    };
+    // An editor's byte order mark is not part of the text.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut root = document::parse(text, origin, fill, sources, &mut problems);
+    let lines = root.lines();
+    let server = downstream::read::read(root.table("server", &mut problems), overrides.listen_address, &mut problems);
+    let mcp = gateway::read::read(root.table("mcp", &mut problems), &mut problems);
+    root.finish(&KEYS, &mut problems);
+    check_paths(&server, &mcp, &mut problems);
+    if server.insecure == downstream::Insecure::Forbid {
+        problems.forbid_insecure();
+    }
+    let config = (!problems.has_errors()).then_some(Config { server, mcp });
+    Loaded { config, problems: problems.into_sorted(), lines }
+}
+
+/// The health path and the MCP path share a listener unless health has its own.
+fn check_paths(server: &ServerConfig, mcp: &McpConfig, problems: &mut Problems) {
+    if server.health.enabled && server.health.listen.is_none() && server.health.path == mcp.path {
+        problems.error(
+            "server.health.path",
+            0,
+            "the health path is also the path of the MCP endpoint",
+            "one of the two could never be reached",
+            "choose another path, or give health its own `listen` address",
+        );
+    }
+}

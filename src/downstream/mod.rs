@@ -1,5 +1,6 @@
 //! What clients meet: listener, HTTP, sessions.
 
 mod config;
+pub mod read;
 
 pub use config::{HealthConfig, Insecure, ServerConfig};

@@ -1,5 +1,29 @@
 //! TLS policy of one upstream: trust, names, identity, verification, and the explanation of failures.
+//!
+//! ```text
+//! TlsSettings ─ load(files) ─▶ TlsPolicy ─ client_config() ─▶ rustls::ClientConfig + Observed ─ explain(error) ─▶ Explanation
+//! ```
+//!
+//! No I/O but through `Sources`, and no HTTP.
 
+mod danger;
+pub mod dev;
+mod explain;
+mod files;
+mod identity;
+mod inspect;
+mod key_file;
+mod load;
+mod observed;
+mod policy;
+pub mod read;
 mod settings;
+mod trust;
+mod verifier;
 
+pub use explain::{Handshake, explain, find_in_chain, not_tls};
+pub use inspect::{CertificateFacts, Validity, shown, shown_date, shown_span};
+pub use observed::Observed;
+pub use policy::TlsPolicy;
 pub use settings::{ClientIdentityFiles, KeyPermissions, MinVersion, TlsSettings};
+pub use trust::SystemCas;

@@ -1,1 +1,16 @@
+//! Whole-program tests: one binary, a file per subject.
 
+#![allow(clippy::panic, reason = "a helper that finds something else fails its test")]
+
+// A TOML file to checked values, or all its problems.
+mod config;
+// The demo's upstreams over their own transports.
+mod demo;
+// A desktop client's servers as TOML.
+mod import;
+// A child process and its whole group.
+mod stdio_child;
+// What the tests are written with.
+mod support;
+// Handshakes under every policy, with real servers.
+mod tls_policy;

@@ -1,0 +1,193 @@
+//! `[server]`: from the file to [`ServerConfig`].
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use url::{Position, Url};
+
+use super::config::{HealthConfig, Insecure, ServerConfig};
+use crate::{
+    problem::Problems,
+    table::{Keys, Table, built, planned},
+};
+
+pub const KEYS: Keys = Keys {
+    table: "server",
+    doc: "Where clients connect, and who may.",
+    keys: &[
+        built("listen_address", "Address and port of the listener."),
+        built("public_url", "The URL that clients use, when it differs from the listener's."),
+        built("allowed_hosts", "Further host names that requests may be sent to; `*.` covers all names below."),
+        built("allowed_origins", "Further browser origins that may call."),
+        built("max_body_size", "Largest request body."),
+        built("max_connections", "Most connections at a time."),
+        built("request_timeout", "Longest time a request may stay open without a byte flowing."),
+        built("shutdown_grace", "How long open requests may go on after SIGTERM."),
+        built("insecure", "`\"forbid\"` refuses what weakens security, `\"warn\"` only says so."),
+        built("allow_anonymous", "Serves everyone who can reach an address off loopback."),
+        built("health", "The health path."),
+        planned("tls", "HTTPS for clients."),
+        planned("cors", "Answers for other browser origins."),
+        planned("csrf", "A header that a web page cannot send."),
+        planned("client_ip", "Whose forwarded addresses are believed."),
+        planned("oauth", "JWT bearer tokens."),
+        planned("api_keys", "Static keys."),
+        planned("client_identification", "Who a client is, for limits and access."),
+        planned("rate_limits", "Limits for clients."),
+    ],
+};
+
+pub const HEALTH_KEYS: Keys = Keys {
+    table: "server.health",
+    doc: "The health path.",
+    keys: &[
+        built("enabled", "Whether it is served."),
+        built("path", "Its path."),
+        built("listen", "A listener of its own, so that it is not on the MCP port."),
+    ],
+};
+
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
+
+/// Reads the table; absent, everything has its default. `listen` is the command line's address, which wins.
+pub fn read(table: Option<Table>, listen: Option<SocketAddr>, problems: &mut Problems) -> ServerConfig {
+    let mut table = table.unwrap_or_else(|| Table::absent("server"));
+    let table = &mut table;
+    let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
+    let in_file = address(table, "listen_address", problems);
+    let config = ServerConfig {
+        listen_address: listen.or(in_file).unwrap_or(LISTEN),
+        public_url: public_url(table, problems),
+        allowed_hosts: allowed_hosts(table, problems),
+        allowed_origins: allowed_origins(table, problems),
+        max_body_size: table.size("max_body_size", &(1024..=1 << 30), problems).unwrap_or(4 << 20),
+        max_connections: table.integer("max_connections", 1..=1_000_000, problems).unwrap_or(10_000),
+        request_timeout: table
+            .duration("request_timeout", &(Duration::from_secs(1)..=hours(24)), problems)
+            .unwrap_or(Duration::from_secs(600)),
+        shutdown_grace: table.duration("shutdown_grace", &(Duration::ZERO..=hours(1)), problems).unwrap_or(Duration::from_secs(30)),
+        insecure: table.choice("insecure", &[("warn", Insecure::Warn), ("forbid", Insecure::Forbid)], &[], problems).unwrap_or_default(),
+        allow_anonymous: table.bool("allow_anonymous", problems).unwrap_or(false),
+        health: health(table.table("health", problems), problems),
+    };
+    table.finish(&KEYS, problems);
+    let usable = listen.is_some() || in_file.is_some() || !table.has("listen_address");
+    if usable && !config.listen_address.ip().to_canonical().is_loopback() {
+        check_exposure(&config, table, problems);
+    }
+    config
+}
+
+/// A listener that others can reach, without anything that says who is calling.
+fn check_exposure(config: &ServerConfig, table: &Table, problems: &mut Problems) {
+    let what = format!("the listener {} can be reached by others, and nothing identifies callers", config.listen_address);
+    let why = "whoever reaches it calls every upstream with this gateway's client certificates and tokens";
+    if config.allow_anonymous {
+        let remedy = "listen on 127.0.0.1, or let only trusted machines reach the port";
+        table.insecure("listen_address", problems, what, why, remedy);
+    } else {
+        let remedy = "listen on 127.0.0.1, or set allow_anonymous = true if everyone who reaches it may call";
+        table.error("listen_address", problems, what, why, remedy);
+    }
+    if config.public_url.is_none() && config.allowed_hosts.is_empty() {
+        table.warn(
+            "listen_address",
+            problems,
+            "every Host header is accepted",
+            "off loopback, with neither public_url nor allowed_hosts, the gateway cannot know its own names; a web page can reach it by DNS rebinding",
+            "set public_url to the URL that clients use, or list the names in allowed_hosts",
+        );
+    }
+}
+
+fn address(table: &mut Table, key: &str, problems: &mut Problems) -> Option<SocketAddr> {
+    let text = table.string(key, problems)?;
+    let address = text.parse().ok();
+    if address.is_none() {
+        table.error(
+            key,
+            problems,
+            "this is no address with a port",
+            "an IP address says which interfaces are listened on; a name could mean several",
+            "write \"127.0.0.1:8000\", \"[::1]:8000\" or \"0.0.0.0:8000\"",
+        );
+    }
+    address
+}
+
+fn public_url(table: &mut Table, problems: &mut Problems) -> Option<Url> {
+    let text = table.string("public_url", problems)?;
+    let url = Url::parse(&text).ok().filter(|url| {
+        let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+        matches!(url.scheme(), "http" | "https") && url.has_host() && plain
+    });
+    if url.is_none() {
+        table.hide("public_url");
+        table.error(
+            "public_url",
+            problems,
+            "this is no URL that clients can use",
+            "it is what clients connect to: http or https, a host, perhaps a port and a path",
+            "write it as \"https://mcp.example.com\"",
+        );
+    }
+    url
+}
+
+fn allowed_hosts(table: &mut Table, problems: &mut Problems) -> Vec<String> {
+    let hosts = table.strings("allowed_hosts", problems).unwrap_or_default();
+    let hosts: Vec<String> = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+    if hosts.iter().any(|host| !is_host(host.strip_prefix("*.").unwrap_or(host))) {
+        table.error(
+            "allowed_hosts",
+            problems,
+            "one of the entries is no host name",
+            "entries are compared with the Host header, without its port",
+            "write names such as \"mcp.example.com\" or \"*.example.com\", without a scheme or a port",
+        );
+    }
+    hosts
+}
+
+fn is_host(host: &str) -> bool {
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let is_name = !host.is_empty()
+        && host.split('.').all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')));
+    is_name || host.parse::<IpAddr>().is_ok()
+}
+
+fn allowed_origins(table: &mut Table, problems: &mut Problems) -> Vec<String> {
+    let typed = table.strings("allowed_origins", problems).unwrap_or_default();
+    let origins: Vec<String> = typed.iter().filter_map(|origin| parse_origin(origin)).collect();
+    if origins.len() < typed.len() {
+        table.error(
+            "allowed_origins",
+            problems,
+            "one of the entries is no origin",
+            "browsers send scheme, host and port only, and entries are compared with that",
+            "write \"https://app.example.com\", without a path; `*` is not accepted",
+        );
+    }
+    origins
+}
+
+/// The origin as browsers send it: lower case, the scheme's own port left out (RFC 6454 §6.2).
+fn parse_origin(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let bare =
+        url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+    // Desktop hosts have schemes of their own, such as `vscode-webview://`, for which the parser adds no path.
+    let bare = bare || (url.path().is_empty() && url.query().is_none() && url.fragment().is_none() && url.username().is_empty());
+    (bare && url.has_host()).then(|| url[..Position::BeforePath].to_owned())
+}
+
+fn health(table: Option<Table>, problems: &mut Problems) -> HealthConfig {
+    let mut table = table.unwrap_or_else(|| Table::absent("server.health"));
+    let enabled = table.bool("enabled", problems).unwrap_or(true);
+    let path = table.endpoint_path("path", problems).unwrap_or_else(|| "/health".to_owned());
+    let listen = address(&mut table, "listen", problems);
+    table.finish(&HEALTH_KEYS, problems);
+    HealthConfig { enabled, path, listen }
+}

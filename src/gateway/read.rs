@@ -1,0 +1,88 @@
+//! `[mcp]`: from the file to [`McpConfig`].
+
+use std::time::Duration;
+
+use super::config::{Bounds, McpConfig, WhenDown};
+use crate::{
+    problem::Problems,
+    table::{Keys, Table, built, planned},
+    upstream,
+};
+
+pub const KEYS: Keys = Keys {
+    table: "mcp",
+    doc: "The MCP endpoint, and what holds for all upstreams.",
+    keys: &[
+        built("enabled", "Whether the endpoint is served."),
+        built("path", "Path of the endpoint."),
+        built("tools", "`\"direct\"` lists every tool as `server__tool`."),
+        built("max_tool_name", "Longest tool name in bytes; a longer one is shortened with a stable hash."),
+        built("when_down", "`\"keep\"` lists the tools of an upstream that is down, `\"hide\"` does not."),
+        built("call_timeout_max", "Longest time of a call, whatever progress it reports."),
+        built("session_idle_timeout", "A session ends after this long without a request or a stream."),
+        built("max_sessions", "Most sessions at a time."),
+        built("list_wait", "Longest time a list waits, after the start, for upstreams that were not tried yet."),
+        built("bounds", "What an upstream may make the gateway hold."),
+        built("servers", "The upstreams, each in a table of its own."),
+        planned("enable_structured_content", "Structured results of the `search` tool."),
+        planned("downstream_cache", "Connections made for a caller's own token."),
+        planned("headers", "Headers for all upstreams."),
+        planned("parked", "Calls that wait for a client's answer."),
+        planned("upstream_drain", "How long an old configuration's calls may go on after a reload."),
+    ],
+};
+
+pub const BOUNDS_KEYS: Keys = Keys {
+    table: "mcp.bounds",
+    doc: "What an upstream may make the gateway hold.",
+    keys: &[
+        built("max_event", "Largest event of an event stream."),
+        built("max_line", "Longest line of a process."),
+        built("max_list", "Largest list of one upstream, all pages together."),
+        built("max_items", "Most items in one list."),
+        built("max_pages", "Most pages of one list."),
+    ],
+};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// Reads the table and the upstreams in it; absent, everything has its default and there are no upstreams.
+pub fn read(table: Option<Table>, problems: &mut Problems) -> McpConfig {
+    let mut table = table.unwrap_or_else(|| Table::absent("mcp"));
+    let table = &mut table;
+    let seconds = Duration::from_secs;
+    table.choice("tools", &[("direct", ())], &["search", "both"], problems);
+    let config = McpConfig {
+        enabled: table.bool("enabled", problems).unwrap_or(true),
+        path: table.endpoint_path("path", problems).unwrap_or_else(|| "/mcp".to_owned()),
+        max_tool_name: table.integer("max_tool_name", 16..=256, problems).unwrap_or(52),
+        when_down: table.choice("when_down", &[("keep", WhenDown::Keep), ("hide", WhenDown::Hide)], &[], problems).unwrap_or_default(),
+        call_timeout_max: table.duration("call_timeout_max", &(seconds(1)..=HOUR * 168), problems).unwrap_or(HOUR),
+        session_idle_timeout: table.duration("session_idle_timeout", &(seconds(1)..=HOUR * 168), problems).unwrap_or(HOUR),
+        max_sessions: table.integer("max_sessions", 1..=10_000_000, problems).unwrap_or(100_000),
+        list_wait: table.duration("list_wait", &(Duration::ZERO..=seconds(60)), problems).unwrap_or(Duration::from_secs(3)),
+        bounds: bounds(table.table("bounds", problems), problems),
+        upstreams: table.table("servers", problems).map(|servers| upstream::read::read_all(servers, problems)).unwrap_or_default(),
+    };
+    if config.enabled && !table.has("servers") {
+        let remedy = "add [mcp.servers.NAME] with a url or a cmd, or make one from a client's configuration with `nexus import`";
+        table.warn("", problems, "there is no upstream", "clients will see an empty list of tools", remedy);
+    }
+    table.finish(&KEYS, problems);
+    config
+}
+
+fn bounds(table: Option<Table>, problems: &mut Problems) -> Bounds {
+    let Some(mut table) = table else { return Bounds::default() };
+    let default = Bounds::default();
+    let sizes = 64 << 10..=1 << 30;
+    let bounds = Bounds {
+        max_event: table.size("max_event", &sizes, problems).unwrap_or(default.max_event),
+        max_line: table.size("max_line", &sizes, problems).unwrap_or(default.max_line),
+        max_list: table.size("max_list", &sizes, problems).unwrap_or(default.max_list),
+        max_items: table.integer("max_items", 1..=1_000_000, problems).unwrap_or(default.max_items),
+        max_pages: table.integer("max_pages", 1..=100_000, problems).unwrap_or(default.max_pages),
+    };
+    table.finish(&BOUNDS_KEYS, problems);
+    bounds
+}

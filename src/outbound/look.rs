@@ -1,0 +1,87 @@
+//! A short look at a port after a failed connection: is anybody there, and what does it speak?
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::resolve::Target;
+
+/// Longest whole look.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a server that greets first (SSH, SMTP) has for its greeting.
+const GREETING: Duration = Duration::from_millis(200);
+
+/// What stands behind a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// No TCP connection.
+    Nobody,
+    /// TCP, but no word.
+    Silent,
+    /// A protocol, by its first bytes.
+    Speaks(Option<&'static str>),
+}
+
+/// Connects once more and reads the first bytes. Sends two blank lines and a question mark at most: no request, no secret.
+pub(super) async fn look(target: &Target, port: u16) -> Sight {
+    let mut reached = false;
+    match timeout(LOOK, look_at(target, port, &mut reached)).await {
+        Ok(sight) => sight,
+        Err(_) if reached => Sight::Silent,
+        Err(_) => Sight::Nobody,
+    }
+}
+
+async fn look_at(target: &Target, port: u16, reached: &mut bool) -> Sight {
+    let Ok(addresses) = target.addresses().await else { return Sight::Nobody };
+    let mut connected = None;
+    for mut address in addresses {
+        address.set_port(port);
+        if let Ok(stream) = TcpStream::connect(address).await {
+            connected = Some(stream);
+            break;
+        }
+    }
+    let Some(mut stream) = connected else { return Sight::Nobody };
+    *reached = true;
+    if let Some(first) = timeout(GREETING, first_bytes(&mut stream)).await.ok().flatten() {
+        return Sight::Speaks(protocol(&first));
+    }
+    // Not a request, so an HTTP server answers 400 at once.
+    if stream.write_all(b"?\r\n\r\n").await.is_err() {
+        return Sight::Silent;
+    }
+    match first_bytes(&mut stream).await {
+        Some(first) => Sight::Speaks(protocol(&first)),
+        None => Sight::Silent,
+    }
+}
+
+async fn first_bytes(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut buffer = [0; 16];
+    let count = stream.read(&mut buffer).await.ok()?;
+    (count > 0).then(|| buffer.iter().copied().take(count).collect())
+}
+
+fn protocol(first: &[u8]) -> Option<&'static str> {
+    [(&b"HTTP/"[..], "HTTP"), (b"SSH-", "SSH"), (b"220", "SMTP or FTP"), (b"+OK", "POP3"), (b"* OK", "IMAP"), (b"-ERR", "Redis")]
+        .into_iter()
+        .find_map(|(start, name)| first.starts_with(start).then_some(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_protocol_is_known_by_its_first_bytes() {
+        assert_eq!(protocol(b"HTTP/1.1 400 Bad"), Some("HTTP"));
+        assert_eq!(protocol(b"SSH-2.0-OpenSSH"), Some("SSH"));
+        assert_eq!(protocol(&[0x15, 0x03, 0x01]), None);
+    }
+}

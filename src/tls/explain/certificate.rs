@@ -1,0 +1,269 @@
+//! Why a server's certificate was refused, told from the captured chain: the error alone names neither certificate nor cause.
+
+use rustls::{CertificateError, OtherError, pki_types::UnixTime};
+
+use super::Handshake;
+use crate::{
+    reason::{Explanation, Reason},
+    tls::inspect::{CertificateFacts, shown, shown_date, shown_span},
+};
+
+impl Handshake<'_> {
+    pub(super) fn certificate_refused(&self, refusal: &CertificateError) -> Explanation {
+        let chain: Vec<_> = self.observed.chain().iter().filter_map(CertificateFacts::read).collect();
+        match refusal {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => self.expired(refusal, &chain),
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => self.not_yet_valid(refusal, &chain),
+            CertificateError::UnknownIssuer => self.unknown_issuer(&chain),
+            CertificateError::BadSignature => bad_signature(&chain),
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => self.wrong_name(&chain),
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => Explanation::new(
+                Reason::TlsWrongUsage,
+                format!("{} is not for servers (no serverAuth in its extended key usage)", leaf_words(&chain)),
+                "reissue the server's certificate with serverAuth; a client certificate cannot serve",
+            ),
+            CertificateError::Revoked => {
+                Explanation::new(Reason::TlsRevoked, format!("{} was revoked", leaf_words(&chain)), "renew it on the server")
+            }
+            CertificateError::UnknownRevocationStatus => Explanation::new(
+                Reason::TlsRevocationUnknown,
+                format!("no revocation list covers {}", leaf_words(&chain)),
+                "add the revocation list of every CA in its chain",
+            ),
+            CertificateError::Other(OtherError(inner)) => match inner.downcast_ref::<webpki::Error>() {
+                Some(error) => unreadable_or_unsuitable(error, &chain),
+                None => unsupported(&chain, &shown(&inner.to_string())),
+            },
+            CertificateError::BadEncoding | CertificateError::UnhandledCriticalExtension => {
+                unsupported(&chain, "it is malformed or has an unknown critical extension")
+            }
+            other if is_signature_algorithm(other) => Explanation::new(
+                Reason::TlsWeakSignature,
+                format!("{} or its chain is signed with an algorithm that is not accepted, such as SHA-1", leaf_words(&chain)),
+                "reissue it with SHA-256 or better, from an RSA, ECDSA or Ed25519 CA",
+            ),
+            other => unsupported(&chain, &shown(&other.to_string())),
+        }
+    }
+
+    fn expired(&self, refusal: &CertificateError, chain: &[CertificateFacts]) -> Explanation {
+        let end = match refusal {
+            CertificateError::ExpiredContext { not_after, .. } => Some(seconds(*not_after)),
+            _ => None,
+        };
+        let now = self.now_seconds();
+        // Only the date tells which certificate of the chain it was; without one, the first that is past its end.
+        let culprit = chain.iter().position(|c| end.map_or(c.not_after < now, |end| c.not_after == end));
+        let ago = |end: i64| format!("expired {} ago, on {}", shown_span(end, now), shown_date(end));
+        match (culprit.and_then(|at| chain.get(at).map(|c| (at, c))), end) {
+            (Some((0, leaf)), _) => Explanation::new(
+                Reason::TlsExpired,
+                format!("the server's certificate {} {}", leaf.subject, ago(leaf.not_after)),
+                "renew the certificate on the server",
+            ),
+            (Some((_, intermediate)), _) => Explanation::new(
+                Reason::TlsIntermediateExpired,
+                format!("the intermediate certificate {} {}", intermediate.subject, ago(intermediate.not_after)),
+                "replace the intermediate in the server's certificate chain",
+            ),
+            (None, Some(end)) => {
+                Explanation::new(Reason::TlsExpired, format!("a certificate of the server's chain {}", ago(end)), "renew it on the server")
+            }
+            (None, None) => Explanation::new(
+                Reason::TlsExpired,
+                format!("{} has impossible dates: it ends before it begins", leaf_words(chain)),
+                "reissue the certificate",
+            ),
+        }
+    }
+
+    fn not_yet_valid(&self, refusal: &CertificateError, chain: &[CertificateFacts]) -> Explanation {
+        let begin = match refusal {
+            CertificateError::NotValidYetContext { not_before, .. } => Some(seconds(*not_before)),
+            _ => chain.first().map(|c| c.not_before),
+        };
+        let from = begin.map_or_else(|| "later".to_owned(), |begin| format!("from {}", shown_date(begin)));
+        let whose = chain
+            .iter()
+            .find(|c| Some(c.not_before) == begin)
+            .map_or_else(|| leaf_words(chain), |c| format!("the certificate {}", c.subject));
+        Explanation::new(
+            Reason::TlsNotYetValid,
+            format!("{whose} is valid only {from}; the clock here says {}", shown_date(self.now_seconds())),
+            "check this machine's clock first, then the server's certificate",
+        )
+    }
+
+    /// One error of the verification, four causes.
+    fn unknown_issuer(&self, chain: &[CertificateFacts]) -> Explanation {
+        let Some(leaf) = chain.first() else {
+            return Explanation::new(
+                Reason::TlsUnknownCa,
+                "the server's CA is not trusted",
+                "set root_ca_cert_path to its CA's certificate",
+            );
+        };
+        if leaf.self_signed {
+            return self_signed(leaf);
+        }
+        let top = top_of(leaf, chain);
+        if top.self_signed {
+            return self.untrusted_ca(&top.subject, chain.len());
+        }
+        let known_house = top.issuer_organization.as_deref().is_some_and(|o| self.policy.trusts_organization(o));
+        if chain.len() == 1 && (leaf.issuer_url.is_some() || known_house) {
+            let published = leaf.issuer_url.as_ref().map(|url| format!("; its CA says that it is published at {url}")).unwrap_or_default();
+            return Explanation::new(
+                Reason::TlsIncompleteChain,
+                format!(
+                    "the server sends its certificate {} alone; the certificate of its issuer {} is missing{published}",
+                    leaf.subject, leaf.issuer
+                ),
+                "let the server send its full chain, or add the missing certificate to root_ca_cert_path",
+            );
+        }
+        self.untrusted_ca(&top.issuer, chain.len())
+    }
+
+    fn untrusted_ca(&self, ca: &str, sent: usize) -> Explanation {
+        let count = if sent == 1 { "1 certificate".to_owned() } else { format!("{sent} certificates") };
+        Explanation::new(
+            Reason::TlsUnknownCa,
+            format!(
+                "the server's certificate comes from the CA {ca}, which is not trusted here (trusted: {}; the server sent {count})",
+                self.policy.trust_words()
+            ),
+            "set root_ca_cert_path to that CA's certificate; if it is an intermediate CA, the server should send its full chain",
+        )
+    }
+
+    fn wrong_name(&self, chain: &[CertificateFacts]) -> Explanation {
+        let wanted = shown(&self.policy.name().to_str());
+        let Some(leaf) = chain.first() else {
+            return Explanation::new(
+                Reason::TlsHostnameMismatch,
+                format!("the server's certificate is for another name than {wanted}"),
+                "set server_name to a name of the certificate",
+            );
+        };
+        let Some(names) = leaf.shown_names() else {
+            let cn = leaf.common_name.as_ref().map(|cn| format!(" (only the common name {cn}, which is ignored)")).unwrap_or_default();
+            return Explanation::new(
+                Reason::TlsCnOnly,
+                format!("the server's certificate has no subject alternative name{cn}; wanted {wanted}"),
+                format!("reissue the certificate with the subject alternative name {wanted}"),
+            );
+        };
+        let remedy = match self.policy.name() {
+            rustls::pki_types::ServerName::IpAddress(_) => {
+                "use a name of the certificate in url, set server_name to it, or reissue the certificate with that IP address"
+            }
+            _ => "use a name of the certificate in url, or set server_name to it",
+        };
+        Explanation::new(Reason::TlsHostnameMismatch, format!("the server's certificate is for {names}, not for {wanted}"), remedy)
+    }
+
+    fn now_seconds(&self) -> i64 {
+        i64::try_from(self.now.as_secs()).unwrap_or(i64::MAX)
+    }
+}
+
+fn bad_signature(chain: &[CertificateFacts]) -> Explanation {
+    if let Some(bits) = chain.iter().find_map(|c| c.rsa_bits.filter(|bits| *bits < 2048)) {
+        return weak_key(bits);
+    }
+    let issuer = chain.first().map_or("its CA", |leaf| leaf.issuer.as_str());
+    Explanation::new(
+        Reason::TlsBadSignature,
+        format!(
+            "{} was not signed by the trusted CA of the same name, {issuer}: the CA was made anew, or the trust file is stale",
+            leaf_words(chain)
+        ),
+        "replace the certificate in root_ca_cert_path by the CA's current one",
+    )
+}
+
+fn unreadable_or_unsuitable(error: &webpki::Error, chain: &[CertificateFacts]) -> Explanation {
+    match error {
+        webpki::Error::CaUsedAsEndEntity => match chain.first() {
+            Some(leaf) if leaf.self_signed => self_signed(leaf),
+            _ => Explanation::new(
+                Reason::TlsSelfSignedCa,
+                format!("{} is a CA certificate, which cannot serve", leaf_words(chain)),
+                "reissue the server's certificate with CA:FALSE, or put this very certificate into root_ca_cert_path",
+            ),
+        },
+        webpki::Error::UnsupportedCertVersion => unsupported(chain, "it is an X.509 version 1 certificate"),
+        webpki::Error::UnsupportedCriticalExtension => unsupported(chain, "it has a critical extension that is not understood"),
+        webpki::Error::NameConstraintViolation => unsuitable(chain, "its CA may not issue for this name (name constraints)"),
+        webpki::Error::PathLenConstraintViolated => {
+            unsuitable(chain, "there are more CAs in its chain than one of them permits (path length)")
+        }
+        webpki::Error::EndEntityUsedAsCa => unsuitable(chain, "one of its issuers is not a CA"),
+        other => unsupported(chain, &shown(&other.to_string())),
+    }
+}
+
+/// Follows the issuers among what was presented, as far as they go.
+fn top_of<'a>(leaf: &'a CertificateFacts, chain: &'a [CertificateFacts]) -> &'a CertificateFacts {
+    let mut top = leaf;
+    for _ in 0..chain.len() {
+        if top.self_signed {
+            break;
+        }
+        let Some(issuer) = chain.iter().find(|c| top.is_issued_by(c)) else { break };
+        top = issuer;
+    }
+    top
+}
+
+fn self_signed(leaf: &CertificateFacts) -> Explanation {
+    let reason = if leaf.is_ca { Reason::TlsSelfSignedCa } else { Reason::TlsSelfSigned };
+    Explanation::new(
+        reason,
+        format!("the server's certificate {} is self-signed and not trusted here; SHA-256 {}", leaf.subject, leaf.fingerprint),
+        "compare the fingerprint with the server's owner, save the certificate, and set root_ca_cert_path to it",
+    )
+}
+
+fn weak_key(bits: usize) -> Explanation {
+    Explanation::new(
+        Reason::TlsWeakKey,
+        format!("the server's chain has an RSA key of {bits} bits; at least 2048 are needed"),
+        "reissue the certificate with a key of 2048 bits or more",
+    )
+}
+
+fn unsupported(chain: &[CertificateFacts], why: &str) -> Explanation {
+    Explanation::new(
+        Reason::TlsCertVersion,
+        format!("{} cannot be verified: {why}", leaf_words(chain)),
+        "reissue it as an ordinary X.509 version 3 certificate",
+    )
+}
+
+fn unsuitable(chain: &[CertificateFacts], why: &str) -> Explanation {
+    Explanation::new(
+        Reason::TlsUnknownCa,
+        format!("{} has no valid chain: {why}", leaf_words(chain)),
+        "reissue it from a CA that may issue it",
+    )
+}
+
+fn leaf_words(chain: &[CertificateFacts]) -> String {
+    chain.first().map_or_else(|| "the server's certificate".to_owned(), |leaf| format!("the server's certificate {}", leaf.subject))
+}
+
+fn seconds(time: UnixTime) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[allow(deprecated, reason = "older variants of one meaning")]
+fn is_signature_algorithm(error: &CertificateError) -> bool {
+    matches!(
+        error,
+        CertificateError::UnsupportedSignatureAlgorithm
+            | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. }
+    )
+}

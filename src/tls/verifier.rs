@@ -1,0 +1,143 @@
+//! The verification of a server: chain, then name. What weakens it is in `danger`.
+
+use std::sync::Arc;
+
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_name,
+    },
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    server::ParsedCertificate,
+};
+
+use super::{
+    inspect::{CertificateFacts, Validity},
+    observed::Observed,
+};
+
+/// Chain and name in full, plus the rule for a leaf that is itself in the trust file.
+#[derive(Debug)]
+pub(super) struct Strict {
+    pub(super) inner: Arc<WebPkiServerVerifier>,
+    /// The certificates of `root_ca_cert_path`.
+    pub(super) exact: Arc<[CertificateDer<'static>]>,
+}
+
+impl ServerCertVerifier for Strict {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Err(e) if may_be_trusted_directly(&e) && self.exact.iter().any(|c| c.as_ref() == end_entity.as_ref()) => {
+                verify_trusted_leaf(end_entity, server_name, now).map_err(|own| own.unwrap_or(e))
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// The two refusals of a leaf that an operator trusts by naming it: `openssl req -x509` makes CA certificates, and a
+/// leaf of an unknown CA is no path to an anchor.
+fn may_be_trusted_directly(error: &Error) -> bool {
+    match error {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => true,
+        Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
+            matches!(inner.downcast_ref::<webpki::Error>(), Some(webpki::Error::CaUsedAsEndEntity))
+        }
+        _ => false,
+    }
+}
+
+/// Everything but the path: dates, usage, name.
+fn verify_trusted_leaf(leaf: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<ServerCertVerified, Option<Error>> {
+    let refused = |e| Some(Error::InvalidCertificate(e));
+    let facts = CertificateFacts::read(leaf).ok_or(None)?;
+    let time_of = |seconds: i64| UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or_default()));
+    match facts.validity_at(std::time::Duration::from_secs(now.as_secs())) {
+        Validity::Valid => {}
+        Validity::Expired => return Err(refused(CertificateError::ExpiredContext { time: now, not_after: time_of(facts.not_after) })),
+        Validity::NotYet => return Err(refused(CertificateError::NotValidYetContext { time: now, not_before: time_of(facts.not_before) })),
+    }
+    if !facts.for_servers {
+        return Err(refused(CertificateError::InvalidPurpose));
+    }
+    let parsed = ParsedCertificate::try_from(leaf).map_err(Some)?;
+    verify_server_name(&parsed, name).map_err(Some)?;
+    Ok(ServerCertVerified::assertion())
+}
+
+/// Holds every handshake to the policy's own name, and notes what was presented and what came of it.
+#[derive(Debug)]
+pub(super) struct Recording {
+    pub(super) inner: Arc<dyn ServerCertVerifier>,
+    /// Verified whatever name the connection was made under.
+    pub(super) name: ServerName<'static>,
+    pub(super) observed: Arc<Observed>,
+}
+
+impl ServerCertVerifier for Recording {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let outcome = self.inner.verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now);
+        self.observed.record(end_entity, intermediates, outcome.as_ref().err());
+        outcome
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}

@@ -1,0 +1,169 @@
+//! `[mcp.servers.NAME.auth]`, and the rules for header names and values.
+
+use http::{HeaderName, HeaderValue};
+
+use super::super::config::CredentialConfig;
+use crate::{
+    problem::Problems,
+    secret::Secret,
+    table::{Keys, Table, built, planned},
+};
+
+pub const AUTH_KEYS: Keys = Keys {
+    table: "mcp.servers.NAME.auth",
+    doc: "The credential that the upstream gets, in exactly one form.",
+    keys: &[
+        built("token", "Sent as `Authorization: Bearer …`; never printed."),
+        built("type", "`\"header\"` sends any one header."),
+        built("name", "With `type = \"header\"`: the header's name."),
+        built("value", "With `type = \"header\"`: its value; never printed."),
+        planned("allow_insecure_forward", "Forwards a caller's token over an unverified connection."),
+        planned("token_url", "Where a token is had."),
+        planned("client_id", "Who asks for a token."),
+        planned("client_secret", "The proof of it."),
+        planned("private_key_jwt", "The proof of it, signed."),
+        planned("scope", "What the token is for."),
+        planned("resource", "What the token is for."),
+        planned("audience", "Who accepts the token."),
+    ],
+};
+
+/// Types of credentials that do not work yet.
+const PLANNED_TYPES: [&str; 3] = ["forward", "client_credentials", "token_exchange"];
+
+/// Reads the table.
+pub(super) fn read(mut table: Table, problems: &mut Problems) -> CredentialConfig {
+    let credential = match (table.has("token"), table.has("type")) {
+        (true, true) => {
+            table.ignore(&["token", "type", "name", "value"]);
+            table.hide("token");
+            let why = "exactly one credential is sent";
+            table.error("type", problems, "token and type together", why, "keep `token`, or keep `type` with its keys");
+            None
+        }
+        (true, false) => secret_value(&mut table, "token", "token", problems).and_then(|token| bearer(&table, token, problems)),
+        (false, true) => header(&mut table, problems),
+        (false, false) => {
+            let remedy = "add token = \"{{ env.NAME }}\", or type = \"header\" with name and value, or remove the table";
+            table.error("", problems, "a credential without a form", "an empty table would look as if a credential were sent", remedy);
+            None
+        }
+    };
+    table.finish(&AUTH_KEYS, problems);
+    credential.unwrap_or_default()
+}
+
+/// The name of a header, from the key `name`.
+pub(super) fn header_name(table: &mut Table, problems: &mut Problems) -> Option<HeaderName> {
+    let text = table.string("name", problems)?;
+    let name = HeaderName::from_bytes(text.as_bytes()).ok();
+    if name.is_none() {
+        let why = "a header's name holds letters, digits and a few signs such as `-`; it starts with no colon";
+        table.error("name", problems, "this is no name of a header", why, "write it as \"X-Api-Key\"");
+    }
+    name
+}
+
+/// A value that can be sent in a header. `named` is the header, or `token`.
+pub(super) fn secret_value(table: &mut Table, key: &str, named: &str, problems: &mut Problems) -> Option<Secret> {
+    if !table.has(key) {
+        table.error(
+            "",
+            problems,
+            format!("a header without `{key}`"),
+            "it is what is sent",
+            &format!("add {key} = \"{{{{ env.NAME }}}}\""),
+        );
+    }
+    let value = if key == "token" { table.secret(key, problems)? } else { table.possible_secret(key, named, problems)? };
+    if value.expose().trim().is_empty() {
+        table.error(
+            key,
+            problems,
+            "the value is empty",
+            "an empty credential or header is refused by every server",
+            "set it, or remove the table",
+        );
+        return None;
+    }
+    if HeaderValue::from_str(value.expose()).is_err() {
+        let why = "a header holds no line breaks and no control characters";
+        table.error(
+            key,
+            problems,
+            "the value cannot be sent in a header",
+            why,
+            "remove them; a trailing newline of a file() is removed already",
+        );
+        return None;
+    }
+    Some(value)
+}
+
+/// Whether a header, in lower case, belongs to the connection or to the protocol (RFC 9110 §7.6.1; MCP, Streamable HTTP).
+pub fn is_reserved_header(name: &str) -> bool {
+    const NAMES: [&str; 16] = [
+        "host",
+        "content-length",
+        "content-type",
+        "content-encoding",
+        "connection",
+        "keep-alive",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+        "accept",
+        "accept-encoding",
+        "last-event-id",
+        "http2-settings",
+        "forwarded",
+    ];
+    name.starts_with("mcp-") || name.starts_with("proxy-") || NAMES.contains(&name)
+}
+
+/// A bearer token holds no spaces (RFC 6750 §2.1), so a scheme in front of it is a slip.
+fn bearer(table: &Table, token: Secret, problems: &mut Problems) -> Option<CredentialConfig> {
+    if token.expose().chars().any(char::is_whitespace) || !token.expose().is_ascii() {
+        let why = "a bearer token is one word; `Bearer ` is put in front of it by the gateway";
+        table.error(
+            "token",
+            problems,
+            "the token holds a space or a character beyond ASCII",
+            why,
+            "write the token alone, without \"Bearer\"",
+        );
+        return None;
+    }
+    Some(CredentialConfig::Token(token))
+}
+
+fn header(table: &mut Table, problems: &mut Problems) -> Option<CredentialConfig> {
+    // Whatever stands in a table of credentials may be one.
+    table.hide("type");
+    let built = table.choice("type", &[("header", ())], &PLANNED_TYPES, problems);
+    if built.is_none() {
+        // The other keys belong to a type that is refused, so their absence or presence says nothing.
+        table.ignore(&["name", "value"]);
+        return None;
+    }
+    if !table.has("name") {
+        table.error(
+            "",
+            problems,
+            "type = \"header\" without `name`",
+            "it says which header carries the credential",
+            "add name = \"X-Api-Key\"",
+        );
+    }
+    let name = header_name(table, problems);
+    let value = secret_value(table, "value", "token", problems);
+    let name = name?;
+    if is_reserved_header(name.as_str()) {
+        let why = "the gateway sets or removes this header itself; a credential in it would not arrive or would break the protocol";
+        table.error("name", problems, "this header cannot carry a credential", why, "use the header that the server's documentation names");
+        return None;
+    }
+    Some(CredentialConfig::Header { name, value: value? })
+}

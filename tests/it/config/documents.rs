@@ -1,0 +1,68 @@
+//! What ships beside the binary says everything that works, and nothing that does not.
+
+use nexus::table::Stage;
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../../nexus.toml.example");
+const PAGE: &str = include_str!("../../../docs/configuration.md");
+
+/// The example with every setting switched on: `#key` is a setting, `# text` explains.
+fn everything() -> String {
+    let setting = |line: &str| {
+        line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[')).map(str::to_owned)
+    };
+    EXAMPLE.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned())).collect::<Vec<_>>().join("\n")
+}
+
+/// A path with the operator's own names and positions left out: `mcp.servers.NAME.headers.name`.
+fn general(path: &str) -> String {
+    let plain = path.split('.').map(|part| part.split('[').next().unwrap_or_default());
+    let mut parts: Vec<&str> = plain.collect();
+    if parts.len() > 2 && parts.starts_with(&["mcp", "servers"]) {
+        parts[2] = "NAME";
+    }
+    parts.join(".")
+}
+
+#[test]
+fn the_example_loads_as_it_is_and_with_everything_switched_on() {
+    assert!(load(EXAMPLE).config.is_some(), "{}", shown(&load(EXAMPLE).problems));
+    let sources = MemorySources::default().with_env("GITHUB_TOKEN", "t").with_env("CRM_KEY", "k");
+    let loaded = load_from(&everything(), &sources);
+    assert_eq!(shown(&loaded.problems), "");
+    assert_eq!(loaded.config.expect("no problem").mcp.upstreams.len(), 3);
+}
+
+#[test]
+fn the_examples_defaults_are_the_defaults() {
+    let head = everything().split("# ---- Upstreams").next().expect("a first part").to_owned();
+    let typed = load(&head.replace("public_url =", "#").replace("listen = \"127.0.0.1:8002\"", "")).config.expect("good");
+    let silent = load("").config.expect("good");
+    assert_eq!(format!("{typed:?}"), format!("{silent:?}"));
+}
+
+#[test]
+fn every_key_that_works_is_in_the_example() {
+    let sources = MemorySources::default().with_env("GITHUB_TOKEN", "t").with_env("CRM_KEY", "k");
+    let shown: std::collections::BTreeSet<String> = load_from(&everything(), &sources).lines.keys().map(|path| general(path)).collect();
+    for table in config::TABLES {
+        for key in table.built() {
+            let path = nexus::table::join(table.table, key.name);
+            assert!(shown.contains(&path), "{path} is missing in nexus.toml.example");
+        }
+    }
+}
+
+#[test]
+fn every_key_that_works_is_documented_and_no_other() {
+    for table in config::TABLES.iter().filter(|table| !table.table.is_empty()) {
+        let heading = format!("\n## [{}]\n", table.table);
+        let section = PAGE.split_once(heading.as_str()).unwrap_or_else(|| panic!("no section {heading}")).1;
+        let section = section.split("\n## ").next().unwrap_or_default();
+        for key in table.keys {
+            let row = section.contains(&format!("\n| `{}` |", key.name));
+            assert_eq!(row, key.stage == Stage::Built, "{}.{}", table.table, key.name);
+        }
+    }
+}

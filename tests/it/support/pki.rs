@@ -1,0 +1,168 @@
+//! Certificates minted in the test: authorities, and the odd leaves they sign.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot mint its certificates has failed")]
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    date_time_ymd,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+/// A certificate chain, leaf first, with the leaf's key.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub(crate) certificates: Vec<CertificateDer<'static>>,
+    pub(crate) key: PrivateKeyDer<'static>,
+}
+
+impl Chain {
+    pub(crate) fn clone_key(&self) -> PrivateKeyDer<'static> {
+        self.key.clone_key()
+    }
+
+    /// What a server sends that was set up without its intermediates.
+    pub(crate) fn leaf_only(mut self) -> Self {
+        self.certificates.truncate(1);
+        self
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.certificates.iter().map(|c| pem("CERTIFICATE", c)).collect()
+    }
+
+    pub(crate) fn key_pem(&self) -> String {
+        pem("PRIVATE KEY", self.key.secret_der())
+    }
+}
+
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
+    let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
+    let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}
+
+/// A certificate authority, root or intermediate.
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
+    /// Above it, nearest first, without the root.
+    above: Vec<CertificateDer<'static>>,
+}
+
+impl Authority {
+    pub(crate) fn root(name: &str) -> Self {
+        let (params, key) = (authority(name), KeyPair::generate().unwrap());
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        Self { issuer: Issuer::new(params, key), certificate, above: Vec::new() }
+    }
+
+    pub(crate) fn expired_root(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = authority(name);
+        params.not_after = date_time_ymd(2021, 1, 1);
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        Self { issuer: Issuer::new(params, key), certificate, above: Vec::new() }
+    }
+
+    pub(crate) fn intermediate(&self, name: &str) -> Self {
+        self.intermediate_until(name, 2090)
+    }
+
+    pub(crate) fn intermediate_until(&self, name: &str, year: i32) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = authority(name);
+        params.not_after = date_time_ymd(year, 1, 1);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
+        let mut above = vec![certificate.clone()];
+        above.extend(self.above.iter().cloned());
+        Self { issuer: Issuer::new(params, key), certificate, above }
+    }
+
+    pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        pem("CERTIFICATE", &self.certificate)
+    }
+
+    pub(crate) fn sign(&self, leaf: Leaf) -> Chain {
+        let (Leaf(params), key) = (leaf, KeyPair::generate().unwrap());
+        let mut certificates = vec![params.signed_by(&key, &self.issuer).unwrap().der().clone()];
+        certificates.extend(self.above.iter().cloned());
+        Chain { certificates, key: key_der(&key) }
+    }
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = plain(name, &[]);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::OrganizationName, name.split(' ').next().unwrap());
+    params
+}
+
+/// An end-entity certificate to be; valid from 2020 to 2090 unless told otherwise.
+pub(crate) struct Leaf(CertificateParams);
+
+impl Leaf {
+    pub(crate) fn server(names: &[&str]) -> Self {
+        let mut params = plain("a server", names);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        Self(params)
+    }
+
+    pub(crate) fn client(common_name: &str) -> Self {
+        let mut params = plain(common_name, &[]);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        Self(params)
+    }
+
+    pub(crate) fn expired(mut self) -> Self {
+        self.0.not_after = date_time_ymd(2021, 1, 1);
+        self
+    }
+
+    pub(crate) fn not_yet_valid(mut self) -> Self {
+        self.0.not_before = date_time_ymd(2089, 1, 1);
+        self
+    }
+
+    pub(crate) fn common_name(mut self, name: &str) -> Self {
+        self.0.distinguished_name.push(DnType::CommonName, name);
+        self
+    }
+
+    /// As `openssl req -x509` makes them.
+    pub(crate) fn with_ca_flag(mut self) -> Self {
+        self.0.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        self
+    }
+
+    /// webpki cannot read such a certificate.
+    pub(crate) fn with_unknown_critical_extension(mut self) -> Self {
+        let mut extension = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99_999, 1], vec![5, 0]);
+        extension.set_criticality(true);
+        self.0.custom_extensions.push(extension);
+        self
+    }
+
+    pub(crate) fn self_signed(self) -> Chain {
+        let key = KeyPair::generate().unwrap();
+        let certificate = self.0.self_signed(&key).unwrap().der().clone();
+        Chain { certificates: vec![certificate], key: key_der(&key) }
+    }
+}
+
+fn plain(common_name: &str, names: &[&str]) -> CertificateParams {
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2090, 1, 1);
+    params
+}
+
+fn key_der(key: &KeyPair) -> PrivateKeyDer<'static> {
+    PrivatePkcs8KeyDer::from(key.serialize_der()).into()
+}
