@@ -49,19 +49,57 @@ class Process:
     def tail(self, lines: int = 40) -> str:
         return "\n".join(self.output().splitlines()[-lines:])
 
-    def stop(self) -> int:
-        """SIGTERM, and SIGKILL to the group after ten seconds. Returns the exit code."""
+    def descendants(self) -> set:
+        """Every living process below this one."""
+        return descendants(self.child.pid)
+
+    def stop(self, seconds: float = 10) -> int:
+        """SIGTERM, then SIGKILL to whatever of it is left. Returns the exit code."""
+        below = self.descendants()
         if self.child.poll() is None:
             self.child.send_signal(signal.SIGTERM)
             try:
-                self.child.wait(10)
+                self.child.wait(seconds)
             except subprocess.TimeoutExpired:
+                below |= self.descendants()
+                self.child.kill()
+        for pid in below:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
                 pass
-        try:
-            os.killpg(self.child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         return self.child.wait()
+
+
+def descendants(pid: int) -> set:
+    """Every living process below `pid`."""
+    found = set()
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            below = {int(child) for child in children.read_text().split()}
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        for child in below:
+            found |= {child} | descendants(child)
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether the process exists and is not a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def eventually(condition, seconds: float) -> bool:
+    """Polls until the condition holds; whether it ever did."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 @contextmanager

@@ -1,0 +1,22 @@
+"""A server on the Python SDK 1.x, which knows only the revisions with sessions: PORT."""
+
+import sys
+
+from mcp.server.fastmcp import FastMCP
+
+server = FastMCP("old", host="127.0.0.1", port=int(sys.argv[1]))
+
+
+@server.tool()
+def double(number: int) -> int:
+    """Doubles a number."""
+    return number * 2
+
+
+@server.prompt()
+def farewell(name: str) -> str:
+    """Says goodbye to somebody."""
+    return f"Say goodbye to {name}."
+
+
+server.run("streamable-http")

@@ -1,0 +1,78 @@
+"""Many callers at once: equal request ids never mix up answers, whatever the eras on both sides."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from support import raw
+
+pytestmark = pytest.mark.gateway
+
+CALLERS = 40
+# An upstream of each era, each with a tool that says its text back.
+ECHOES = [("everything_http", "message"), ("rmcp_legacy", "text"), ("rmcp_modern", "text"), ("everything_stdio", "message")]
+
+
+def open_session(url: str) -> dict:
+    """Initializes a session; returns the headers that belong to it."""
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw-peer", "version": "1.0.0"}}
+    status, headers, text = raw.post(url, {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello})
+    assert status == 200, text
+    session = {name.lower(): value for name, value in headers.items()}["mcp-session-id"]
+    own = {"Mcp_Session_Id": session, "MCP_Protocol_Version": "2025-11-25"}
+    status, _, text = raw.post(url, {"jsonrpc": "2.0", "method": "notifications/initialized"}, **own)
+    assert status == 202, text
+    return own
+
+
+def say_in_session(url: str, session: dict, tool: str, argument: str, words: str, number) -> str:
+    params = {"name": tool, "arguments": {argument: words}}
+    status, _, text = raw.post(url, {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}, **session)
+    assert status == 200, text
+    (reply,) = [message for message in map(json.loads, raw.messages_of(text)) if "method" not in message]
+    assert reply["id"] == number and type(reply["id"]) is type(number)
+    return raw.text_of(reply)
+
+
+@pytest.mark.parametrize(("upstream", "argument"), ECHOES)
+def test_sessions_that_all_use_the_id_1_get_their_own_answers(gateway, upstream, argument):
+    gateway.settled()
+
+    def one(number: int) -> bool:
+        words = f"session {number}"
+        return words in say_in_session(gateway.url, open_session(gateway.url), f"{upstream}__echo", argument, words, 1)
+
+    with ThreadPoolExecutor(CALLERS) as pool:
+        assert all(pool.map(one, range(CALLERS)))
+
+
+@pytest.mark.parametrize(("upstream", "argument"), ECHOES)
+def test_stateless_callers_with_one_id_get_their_own_answers(gateway, upstream, argument):
+    gateway.settled()
+
+    def one(number: int) -> bool:
+        words = f"caller {number}"
+        return words in raw.text_of(raw.call(gateway.url, f"{upstream}__echo", {argument: words}))
+
+    with ThreadPoolExecutor(CALLERS) as pool:
+        assert all(pool.map(one, range(CALLERS)))
+
+
+def test_one_session_has_many_calls_in_flight_and_ids_keep_their_type(gateway):
+    gateway.settled()
+    session = open_session(gateway.url)
+
+    def one(number: int) -> bool:
+        words = f"call {number}"
+        name = str(number) if number % 2 else number
+        return say_in_session(gateway.url, session, "rmcp_legacy__echo", "text", words, name) == words
+
+    with ThreadPoolExecutor(CALLERS) as pool:
+        assert all(pool.map(one, range(CALLERS)))
+
+
+def test_a_session_that_never_was_gets_404(gateway):
+    own = {"Mcp_Session_Id": "no-such-session", "MCP_Protocol_Version": "2025-11-25"}
+    status, _, _ = raw.post(gateway.url, {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, **own)
+    assert status == 404
