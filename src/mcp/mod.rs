@@ -21,6 +21,7 @@ pub mod lines;
 pub mod list;
 pub mod message;
 pub mod method;
+pub mod offer;
 pub mod param_headers;
 pub mod response;
 pub mod splice;

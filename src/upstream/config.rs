@@ -99,3 +99,22 @@ pub enum Isolation {
     /// One process for all; it is told of no client capabilities.
     Shared,
 }
+
+/// `[mcp.bounds]`: what an upstream may make us hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Largest SSE event in bytes.
+    pub max_event: usize,
+    /// Longest line of a stdio upstream in bytes.
+    pub max_line: usize,
+    /// Largest list of one upstream in bytes, all pages together.
+    pub max_list: usize,
+    pub max_items: usize,
+    pub max_pages: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { max_event: 16 << 20, max_line: 16 << 20, max_list: 32 << 20, max_items: 20_000, max_pages: 200 }
+    }
+}

@@ -1,7 +1,31 @@
-//! One upstream: its configuration, life cycle and transports.
+//! One upstream: its configuration, life cycle, sessions and transports.
+//!
+//! ```text
+//! UpstreamConfig ─▶ supervisor ─ bring_up (files, TLS, era, greeting, walk) ─▶ Generation + Offer
+//! call ─▶ Upstream::generation ─▶ Upstream::session ─▶ Generation::exchange ─▶ Answer
+//! ```
 
+mod answer;
+mod bring_up;
 mod config;
+mod error;
+mod generation;
+mod instance;
+mod own;
 pub mod read;
+mod session;
+mod status;
+mod stdio_host;
+mod supervisor;
 pub mod transport;
+mod walk;
 
-pub use config::{CredentialConfig, EndpointConfig, HttpConfig, Isolation, StderrConfig, StdioConfig, UpstreamConfig};
+pub use answer::{Answer, JsonAnswer, Messages};
+pub use config::{Bounds, CredentialConfig, EndpointConfig, HttpConfig, Isolation, StderrConfig, StdioConfig, UpstreamConfig};
+pub use error::UpstreamError;
+pub use generation::{Generation, Notice, Outgoing};
+pub use instance::{Surroundings, Upstream};
+pub(crate) use own::{own_info, own_meta};
+pub use session::{ClientCapabilities, Session, SessionKey, SessionSpec};
+pub use status::{State, Status};
+pub(crate) use supervisor::supervise;

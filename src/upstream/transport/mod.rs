@@ -1,3 +1,5 @@
 //! How bytes reach an upstream: one folder or file per transport.
 
+pub(crate) mod process;
 pub mod stdio;
+pub(crate) mod streamable_http;

@@ -1,0 +1,137 @@
+//! What an upstream answers to one request, whatever its transport.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::Body;
+use tokio::sync::mpsc;
+
+use crate::{
+    mcp::sse::EventReader,
+    outbound::UpstreamBody,
+    upstream::{UpstreamError, transport::process::Waiting},
+};
+
+/// An upstream's answer; its content still streams.
+#[derive(Debug)]
+pub enum Answer {
+    /// Nothing will follow: HTTP 202, or an empty 200 or 204 of a careless server.
+    Accepted,
+    /// One JSON document.
+    Json(JsonAnswer),
+    /// JSON-RPC messages one by one; the last one is the response.
+    Messages(Messages),
+}
+
+#[derive(Debug)]
+pub struct JsonAnswer {
+    pub status: StatusCode,
+    /// From Content-Length.
+    pub length: Option<u64>,
+    pub body: UpstreamBody,
+}
+
+impl JsonAnswer {
+    /// Reads the whole document.
+    ///
+    /// # Errors
+    /// When it is longer than `limit` bytes or breaks off.
+    pub async fn collect(self, limit: usize) -> Result<Bytes, UpstreamError> {
+        collect(self.body, limit).await
+    }
+}
+
+/// Reads a body of at most `limit` bytes.
+///
+/// # Errors
+/// When it is longer or breaks off.
+pub(crate) async fn collect(body: UpstreamBody, limit: usize) -> Result<Bytes, UpstreamError> {
+    use http_body_util::{BodyExt as _, Limited};
+    match Limited::new(body, limit).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) => Err(match error.downcast::<crate::outbound::SendError>() {
+            Ok(error) => (*error).into(),
+            Err(_) => UpstreamError::protocol(format!("the answer is longer than {limit} bytes")),
+        }),
+    }
+}
+
+/// JSON-RPC messages in the order they came. Cancel-safe.
+#[derive(Debug)]
+pub struct Messages(Source);
+
+#[derive(Debug)]
+struct Events {
+    body: UpstreamBody,
+    parser: EventReader,
+    ready: VecDeque<Bytes>,
+    ended: bool,
+}
+
+#[derive(Debug)]
+enum Source {
+    Events(Box<Events>),
+    Process { inbox: mpsc::Receiver<Bytes>, _waiting: Waiting },
+}
+
+impl Messages {
+    pub(crate) fn of_events(body: UpstreamBody, max_event: usize) -> Self {
+        Self(Source::Events(Box::new(Events { body, parser: EventReader::new(max_event), ready: VecDeque::new(), ended: false })))
+    }
+
+    pub(crate) fn of_process(inbox: mpsc::Receiver<Bytes>, waiting: Waiting) -> Self {
+        Self(Source::Process { inbox, _waiting: waiting })
+    }
+
+    /// The next message; `None` at the end of the stream.
+    pub async fn next(&mut self) -> Option<Result<Bytes, UpstreamError>> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+        match &mut self.0 {
+            Source::Process { inbox, .. } => inbox.poll_recv(cx).map(|message| message.map(Ok)),
+            Source::Events(events) => events.poll_next(cx),
+        }
+    }
+}
+
+impl Events {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+        let Self { body, parser, ready, ended } = self;
+        loop {
+            if let Some(message) = ready.pop_front() {
+                return Poll::Ready(Some(Ok(message)));
+            }
+            if *ended {
+                return Poll::Ready(None);
+            }
+            match std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                None => *ended = true,
+                Some(Err(error)) => {
+                    *ended = true;
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                Some(Ok(frame)) => {
+                    let Ok(chunk) = frame.into_data() else { continue };
+                    let taken = parser.push(chunk, &mut |event| {
+                        // A priming event has an id and empty data; it carries no message.
+                        if let Some(data) = event.data.filter(|data| !data.is_empty()) {
+                            ready.push_back(data);
+                        }
+                    });
+                    if let Err(error) = taken {
+                        *ended = true;
+                        ready.clear();
+                        return Poll::Ready(Some(Err(UpstreamError::protocol(error.to_string()))));
+                    }
+                }
+            }
+        }
+    }
+}

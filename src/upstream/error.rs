@@ -1,0 +1,94 @@
+//! Why an exchange with an upstream failed, and whether it may be repeated.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::reason::{Explanation, Reason};
+
+/// A failed exchange. Each variant is one thing to act on; none carries what a client must not see except inside the
+/// [`Explanation`], which goes to the log.
+#[derive(Clone, Debug, Error)]
+pub enum UpstreamError {
+    /// Known to be down: nothing was tried.
+    #[error("down: {0}")]
+    Down(Explanation),
+    /// The request could not be delivered, or its answer did not come back whole.
+    #[error("{explanation}")]
+    Failed {
+        explanation: Explanation,
+        /// The request provably never reached the server, so that a repeat cannot run it twice.
+        never_sent: bool,
+    },
+    /// HTTP 404 for a session id, or the process that held the session is gone: not executed (MCP 2025-11-25,
+    /// basic/transports, session management).
+    #[error("the upstream session is gone")]
+    SessionLost,
+    /// A redirect, which is never followed on a call. At bring-up one to the same origin is learned.
+    #[error("redirected")]
+    Redirected {
+        location: String,
+        /// 307 or 308: the method and the body stay as they are.
+        permanent_method: bool,
+    },
+    /// A modern upstream asks for input, which a legacy client cannot be shown yet.
+    #[error("input is asked for, which cannot be passed to this client")]
+    NotBridged,
+    /// No answer and no progress within this time.
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+}
+
+impl UpstreamError {
+    pub(crate) fn protocol(detail: impl Into<String>) -> Self {
+        let remedy = "look at the upstream's own log; the gateway passes on only well-formed MCP";
+        Self::Failed { explanation: Explanation::new(Reason::Protocol, detail, remedy), never_sent: false }
+    }
+
+    pub(crate) fn redirected(location: String) -> Self {
+        Self::Redirected { location, permanent_method: false }
+    }
+
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Down(e) | Self::Failed { explanation: e, .. } => e.reason,
+            Self::SessionLost | Self::NotBridged => Reason::Protocol,
+            Self::Redirected { .. } => Reason::HttpRedirect,
+            Self::TimedOut(_) => Reason::CallTimeout,
+        }
+    }
+
+    /// Whether the same request may be sent again although it may change something.
+    pub fn is_safe_to_repeat(&self) -> bool {
+        match self {
+            Self::Failed { never_sent, .. } => *never_sent,
+            Self::SessionLost => true,
+            Self::Down(_) | Self::TimedOut(_) | Self::Redirected { .. } | Self::NotBridged => false,
+        }
+    }
+
+    /// What an operator reads.
+    pub fn explanation(&self) -> Explanation {
+        match self {
+            Self::Down(e) | Self::Failed { explanation: e, .. } => e.clone(),
+            Self::SessionLost => {
+                Explanation::new(Reason::Protocol, "the upstream forgot its session twice", "look at the upstream's own log")
+            }
+            Self::NotBridged => Explanation::new(
+                Reason::Protocol,
+                "the server asks for input (input_required), which is not passed to clients of earlier protocol versions yet",
+                "use a client that speaks 2026-07-28 for this tool",
+            ),
+            Self::Redirected { location, .. } => Explanation::new(
+                Reason::HttpRedirect,
+                format!("the server redirects to {}", location.chars().filter(|c| !c.is_control()).take(128).collect::<String>()),
+                "set `url` to the final address, if you trust it",
+            ),
+            Self::TimedOut(after) => Explanation::new(
+                Reason::CallTimeout,
+                format!("no answer and no progress within {after:?}"),
+                "raise call_timeout, or let the tool report progress",
+            ),
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! One running form of an upstream: its transport, and the era it was found to speak.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::{sync::mpsc, time::timeout};
+
+use super::{
+    Answer, Session, SessionSpec, UpstreamError,
+    session::SessionLink,
+    stdio_host::StdioHost,
+    transport::{
+        process::Process,
+        streamable_http::{HttpTransport, RequestHeaders},
+    },
+};
+use crate::{
+    auth::PrincipalKey,
+    mcp::{
+        Era, Field, Id, Kind, Message, Method, Version, build,
+        errors::{code, error_response},
+        handshake::ServerFacts,
+        headers,
+    },
+    reason::{Explanation, Reason},
+};
+
+/// Longest answer to a request of the gateway's own (initialize, one list page) in bytes.
+pub(crate) const MAX_OWN_ANSWER: usize = 32 << 20;
+
+/// Taken once per call and kept to its end, so that a swap disturbs nothing in flight.
+#[derive(Debug)]
+pub struct Generation {
+    pub(crate) number: u64,
+    pub(crate) era: Era,
+    pub(crate) version: Version,
+    pub(crate) transport: Transport,
+    /// The session that the gateway lists with; a modern HTTP upstream needs none.
+    pub(crate) own_session: Option<Arc<Session>>,
+    pub(crate) own_ids: AtomicU64,
+    pub(crate) call_timeout: Duration,
+    pub(crate) list_timeout: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) enum Transport {
+    Http(HttpTransport),
+    Stdio(StdioHost),
+}
+
+/// A request that is ready to go.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The message; its id is `id`.
+    pub body: Bytes,
+    /// The id used upstream, where the gateway chose it.
+    pub id: u64,
+    /// `Mcp-Method`, `Mcp-Name` and `Mcp-Param-*` for a modern HTTP upstream.
+    pub routing: HeaderMap,
+}
+
+impl Generation {
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub fn era(&self) -> Era {
+        self.era
+    }
+
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Whether a request travels in a session: every legacy one, and everything over a child process.
+    pub fn needs_session(&self) -> bool {
+        self.era == Era::Legacy || matches!(self.transport, Transport::Stdio(_))
+    }
+
+    pub fn call_timeout(&self) -> Duration {
+        self.call_timeout
+    }
+
+    /// An id for a request of the gateway's own.
+    pub(crate) fn own_id(&self) -> u64 {
+        match &self.own_session {
+            Some(session) => session.next_id(),
+            None => self.own_ids.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// Requests travel to a child process.
+    pub fn is_stdio(&self) -> bool {
+        matches!(self.transport, Transport::Stdio(_))
+    }
+
+    /// Sends a request and waits for the beginning of its answer, at most the call time-out.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]
+    pub async fn exchange(&self, session: Option<&Arc<Session>>, request: Outgoing) -> Result<Answer, UpstreamError> {
+        let exchange = self.exchange_without_limit(session, request);
+        timeout(self.call_timeout, exchange).await.unwrap_or(Err(UpstreamError::TimedOut(self.call_timeout)))
+    }
+
+    async fn exchange_without_limit(&self, session: Option<&Arc<Session>>, request: Outgoing) -> Result<Answer, UpstreamError> {
+        match (session.map(|session| &session.link), &self.transport) {
+            (Some(SessionLink::Process(process)), _) => Ok(Answer::Messages(process.request(request.id, request.body).await?)),
+            (Some(SessionLink::Http { id, version }), Transport::Http(http)) => {
+                let headers =
+                    RequestHeaders { version: Some(version.clone()), session: id.clone(), routing: request.routing, ..Default::default() };
+                http.post(headers, request.body).await
+            }
+            (None, Transport::Http(http)) => {
+                let headers =
+                    RequestHeaders { version: Some(version_header(self.version)), routing: request.routing, ..Default::default() };
+                http.post(headers, request.body).await
+            }
+            (_, Transport::Stdio(_)) => Err(UpstreamError::SessionLost),
+        }
+    }
+
+    /// Sends a notification, or the answer to a request of the upstream's, within the session it belongs to.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]
+    pub async fn notify(&self, session: &Arc<Session>, body: Bytes) -> Result<(), UpstreamError> {
+        match &session.link {
+            SessionLink::Process(process) => process.send(body).await,
+            SessionLink::Http { .. } => {
+                let request = Outgoing { body, id: 0, routing: HeaderMap::new() };
+                let answer = timeout(self.list_timeout, self.exchange_without_limit(Some(session), request));
+                answer.await.unwrap_or(Err(UpstreamError::TimedOut(self.list_timeout))).map(drop)
+            }
+        }
+    }
+
+    /// Sends a request of the gateway's own and waits for the whole response message.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]
+    pub(crate) async fn ask(&self, session: Option<&Arc<Session>>, method: Method, id: u64, body: Bytes) -> Result<Message, UpstreamError> {
+        let mut routing = HeaderMap::new();
+        if self.era == Era::Modern {
+            routing.insert(HeaderName::from_static(headers::METHOD), HeaderValue::from_static(method.as_str()));
+        }
+        let work = async {
+            let answer = self.exchange_without_limit(session, Outgoing { body, id, routing }).await?;
+            whole(answer, id, session.map(|session| (self, session))).await
+        };
+        timeout(self.list_timeout, work).await.unwrap_or_else(|_| {
+            let detail = format!("no answer to {} within {:?}", method.as_str(), self.list_timeout);
+            Err(UpstreamError::Failed {
+                explanation: Explanation::new(Reason::ListTimeout, detail, "raise list_timeout, if the server is merely slow"),
+                never_sent: false,
+            })
+        })
+    }
+
+    /// Opens a legacy session, or the process that a modern child is reached through.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]
+    pub(crate) async fn open(&self, spec: &SessionSpec) -> Result<Arc<Session>, UpstreamError> {
+        let limit = match &self.transport {
+            Transport::Http(_) => self.list_timeout,
+            Transport::Stdio(host) => host.startup_timeout(),
+        };
+        timeout(limit, self.open_without_limit(spec)).await.unwrap_or(Err(UpstreamError::TimedOut(limit)))
+    }
+
+    async fn open_without_limit(&self, spec: &SessionSpec) -> Result<Arc<Session>, UpstreamError> {
+        let session = match &self.transport {
+            Transport::Http(http) => initialize_http(http, spec).await?,
+            Transport::Stdio(host) => {
+                let principal = spec.principal.clone();
+                let process = host.start(principal).await.map_err(|explanation| UpstreamError::Failed { explanation, never_sent: true })?;
+                match self.era {
+                    Era::Modern => Session::new(self.version, SessionLink::Process(process), Bytes::new()),
+                    Era::Legacy => initialize_process(process, spec).await?,
+                }
+            }
+        };
+        let session = Arc::new(session);
+        if let Some(level) = spec.log_level.as_ref().filter(|_| self.era == Era::Legacy) {
+            self.set_log_level(&session, level).await?;
+        }
+        Ok(session)
+    }
+
+    /// Tells a legacy session which log messages are wanted; `level` is a raw JSON string.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]; a server that refuses the level is none.
+    pub async fn set_log_level(&self, session: &Arc<Session>, level: &[u8]) -> Result<(), UpstreamError> {
+        let id = session.next_id();
+        let params = [&b"{\"level\":"[..], level, b"}"].concat();
+        let body = build::request(&Id::from_u64(id), Method::SetLevel, Some(&params));
+        self.ask(Some(session), Method::SetLevel, id, body).await.map(drop)
+    }
+
+    /// The stream of messages that answer no request; `None` where the upstream offers none.
+    pub(crate) async fn listen(&self, session: &Session) -> Result<Option<super::answer::Messages>, UpstreamError> {
+        match (&session.link, &self.transport) {
+            (SessionLink::Http { id, version }, Transport::Http(http)) => {
+                http.listen(RequestHeaders { version: Some(version.clone()), session: id.clone(), ..Default::default() }).await
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Ends a session that nobody needs any more.
+    pub(crate) async fn close(&self, session: &Session) {
+        match (&session.link, &self.transport) {
+            (SessionLink::Http { id: Some(id), version }, Transport::Http(http)) => {
+                let headers = RequestHeaders { version: Some(version.clone()), session: Some(id.clone()), ..Default::default() };
+                http.delete(headers, self.list_timeout).await;
+            }
+            (SessionLink::Process(process), _) => process.stop(),
+            _ => {}
+        }
+    }
+}
+
+/// The response among everything that the answer holds. Requests of the server's are declined: nobody is there.
+async fn whole(answer: Answer, id: u64, within: Option<(&Generation, &Arc<Session>)>) -> Result<Message, UpstreamError> {
+    let expected = Id::from_u64(id);
+    let malformed = |error: crate::mcp::ParseError| UpstreamError::protocol(format!("the answer is not JSON-RPC: {error}"));
+    match answer {
+        Answer::Accepted => Err(UpstreamError::protocol("the request was acknowledged but not answered")),
+        Answer::Json(json) => {
+            let message = Message::parse(json.collect(MAX_OWN_ANSWER).await?).map_err(malformed)?;
+            // An error to a request that could not be read carries no id (JSON-RPC 2.0, section 5).
+            let fits = message.kind() == Kind::ErrorResponse || message.id() == Some(&expected);
+            if fits { Ok(message) } else { Err(UpstreamError::protocol("the answer carries the id of another request")) }
+        }
+        Answer::Messages(mut messages) => {
+            while let Some(next) = messages.next().await {
+                let message = Message::parse(next?).map_err(malformed)?;
+                match (message.kind(), message.id()) {
+                    (Kind::Response | Kind::ErrorResponse, Some(found)) if *found == expected => return Ok(message),
+                    (Kind::Request, Some(found)) => {
+                        if let Some((generation, session)) = within {
+                            let refusal = error_response(Some(found), code::METHOD_NOT_FOUND, "no client is behind this session", None);
+                            generation.notify(session, refusal).await?;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            match within.map(|(_, session)| &session.link) {
+                Some(SessionLink::Process(process)) => Err(UpstreamError::Failed { explanation: process.ended().await, never_sent: false }),
+                _ => Err(UpstreamError::protocol("the stream ended without the answer")),
+            }
+        }
+    }
+}
+
+/// Where a child's unasked messages go.
+pub(crate) type Notices = mpsc::Sender<Notice>;
+
+/// A message of a child's that answers no request.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// Whose process it was.
+    pub principal: PrincipalKey,
+    pub message: Bytes,
+}
+
+/// Opens a legacy session over HTTP (MCP 2025-11-25, basic/lifecycle).
+async fn initialize_http(http: &HttpTransport, spec: &SessionSpec) -> Result<Session, UpstreamError> {
+    let (answer, id) = http.initialize(initialize_body(spec)).await?;
+    let message = whole(answer, INITIALIZE_ID, None).await?;
+    let version = agreed_version(&message)?;
+    let headers = RequestHeaders { version: Some(version_header(version)), session: id.clone(), ..Default::default() };
+    http.post(headers, build::notification(Method::Initialized, None)).await?;
+    Ok(Session::new(version, SessionLink::Http { id, version: version_header(version) }, message.into_bytes()))
+}
+
+/// The same over a child's stdin and stdout.
+pub(crate) async fn initialize_process(process: Arc<Process>, spec: &SessionSpec) -> Result<Session, UpstreamError> {
+    let mut messages = process.request(INITIALIZE_ID, initialize_body(spec)).await?;
+    let message = loop {
+        match messages.next().await {
+            None => return Err(UpstreamError::Failed { explanation: process.ended().await, never_sent: true }),
+            Some(next) => {
+                let message = Message::parse(next?).map_err(|error| UpstreamError::protocol(error.to_string()))?;
+                if matches!(message.kind(), Kind::Response | Kind::ErrorResponse) {
+                    break message;
+                }
+            }
+        }
+    };
+    drop(messages);
+    let version = agreed_version(&message)?;
+    process.send(build::notification(Method::Initialized, None)).await?;
+    Ok(Session::new(version, SessionLink::Process(process), message.into_bytes()))
+}
+
+/// Id of the initialize request; the counters of a session start above it.
+const INITIALIZE_ID: u64 = 0;
+
+fn initialize_body(spec: &SessionSpec) -> Bytes {
+    build::initialize(&Id::from_u64(INITIALIZE_ID), spec.version, &spec.capabilities, &spec.client_info)
+}
+
+fn agreed_version(message: &Message) -> Result<Version, UpstreamError> {
+    if message.kind() == Kind::ErrorResponse {
+        return Err(UpstreamError::protocol("the server refused to initialize"));
+    }
+    let facts = ServerFacts::from_initialize(&message.raw(Field::Result).unwrap_or_default());
+    let facts = facts.map_err(|error| UpstreamError::protocol(error.to_string()))?;
+    facts
+        .versions
+        .iter()
+        .filter_map(|version| Version::parse(version))
+        .find(|version| version.era() == Era::Legacy)
+        .ok_or_else(|| UpstreamError::protocol("the server answered initialize with a protocol version that is not known here"))
+}
+
+fn version_header(version: Version) -> HeaderValue {
+    HeaderValue::from_static(version.as_str())
+}

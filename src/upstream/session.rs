@@ -1,0 +1,140 @@
+//! A legacy session with an upstream, or the child process that takes its place.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use super::{UpstreamError, transport::process::Process};
+use crate::{auth::PrincipalKey, mcp::Version, session::SessionId};
+
+/// What must be equal for requests to share an upstream session. Never crosses principals.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SessionKey {
+    /// Belongs to one downstream session.
+    Owned(SessionId),
+    /// Shared by a principal's requests that declare the same capabilities.
+    Pooled(PrincipalKey, ClientCapabilities),
+}
+
+/// The client capabilities that a server may act on, reduced to known flags, so that they can be part of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ClientCapabilities {
+    pub roots: bool,
+    pub sampling: bool,
+    pub elicitation: bool,
+}
+
+impl ClientCapabilities {
+    /// Reads the known flags of a raw `capabilities` object; anything else declares nothing.
+    pub fn read(raw: &[u8]) -> Self {
+        #[derive(serde::Deserialize)]
+        struct Known {
+            roots: Option<serde::de::IgnoredAny>,
+            sampling: Option<serde::de::IgnoredAny>,
+            elicitation: Option<serde::de::IgnoredAny>,
+        }
+        serde_json::from_slice::<Known>(raw).map_or_else(
+            |_| Self::default(),
+            |known| Self { roots: known.roots.is_some(), sampling: known.sampling.is_some(), elicitation: known.elicitation.is_some() },
+        )
+    }
+
+    /// The object to declare in initialize.
+    pub fn to_json(self) -> Bytes {
+        let flags = [(self.roots, r#""roots":{}"#), (self.sampling, r#""sampling":{}"#), (self.elicitation, r#""elicitation":{}"#)];
+        let members: Vec<_> = flags.into_iter().filter_map(|(on, member)| on.then_some(member)).collect();
+        format!("{{{}}}", members.join(",")).into()
+    }
+}
+
+/// What a session is opened with.
+#[derive(Clone, Debug)]
+pub struct SessionSpec {
+    /// Who it is for.
+    pub principal: PrincipalKey,
+    /// Version to ask for.
+    pub version: Version,
+    /// Raw `capabilities` object.
+    pub capabilities: Bytes,
+    /// Raw `clientInfo` object.
+    pub client_info: Bytes,
+    /// Level to set right after the session was opened, a raw JSON string.
+    pub log_level: Option<Bytes>,
+}
+
+/// An open session with one upstream.
+pub struct Session {
+    pub(crate) version: Version,
+    pub(crate) link: SessionLink,
+    /// The upstream's answer to initialize, whole; empty for a process without sessions.
+    pub(crate) greeting: Bytes,
+    next_id: AtomicU64,
+}
+
+pub(crate) enum SessionLink {
+    Http { id: Option<HeaderValue>, version: HeaderValue },
+    Process(Arc<Process>),
+}
+
+impl Session {
+    pub(crate) fn new(version: Version, link: SessionLink, greeting: Bytes) -> Self {
+        Self { version, link, greeting, next_id: AtomicU64::new(1) }
+    }
+
+    /// A request id that is unique among all that use this session.
+    pub fn next_id(&self) -> u64 {
+        match &self.link {
+            SessionLink::Http { .. } => self.next_id.fetch_add(1, Ordering::Relaxed),
+            SessionLink::Process(process) => process.next_id(),
+        }
+    }
+
+    /// The upstream's answer to initialize.
+    pub fn greeting(&self) -> &Bytes {
+        &self.greeting
+    }
+
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Requests of several downstream sessions may be in flight on it at once.
+    pub fn is_process(&self) -> bool {
+        matches!(self.link, SessionLink::Process(_))
+    }
+
+    /// Waits for the end of the process, if it is one.
+    pub(crate) async fn ended(&self) {
+        if let SessionLink::Process(process) = &self.link {
+            process.ended().await;
+        }
+    }
+
+    /// Why the process behind this session does not answer any more.
+    pub(crate) async fn end_error(&self) -> UpstreamError {
+        match &self.link {
+            SessionLink::Http { .. } => UpstreamError::SessionLost,
+            SessionLink::Process(process) => UpstreamError::Failed { explanation: process.ended().await, never_sent: false },
+        }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        match &self.link {
+            SessionLink::Http { .. } => false,
+            SessionLink::Process(process) => process.has_ended(),
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("version", &self.version).field("process", &self.is_process()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,51 @@
+//! What is known of an upstream's condition.
+
+use std::time::Duration;
+
+use crate::reason::Explanation;
+
+/// Serving or not. Each change is one log line and one message to whoever watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not tried to the end yet.
+    Starting,
+    Up,
+    /// Serving, with something an operator should look at.
+    Degraded(Explanation),
+    /// Not serving; tried again with back-off.
+    Down(Explanation),
+}
+
+impl State {
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Up => "up",
+            Self::Degraded(_) => "degraded",
+            Self::Down(_) => "down",
+        }
+    }
+
+    pub fn serves(&self) -> bool {
+        matches!(self, Self::Up | Self::Degraded(_))
+    }
+
+    pub fn explanation(&self) -> Option<&Explanation> {
+        match self {
+            Self::Degraded(e) | Self::Down(e) => Some(e),
+            Self::Starting | Self::Up => None,
+        }
+    }
+}
+
+/// A [`State`] and what goes with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub state: State,
+    /// Wall-clock time of the last change, since 1970.
+    pub since: Duration,
+    /// It was tried to the end at least once, successfully or not.
+    pub tried: bool,
+    /// The transport in words, such as `HTTPS, private CA (ca.pem)`.
+    pub policy: String,
+}

@@ -1,0 +1,232 @@
+//! Keeps one upstream up: brings it up, listens for changes, notices its end, tries again with back-off.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Generation, State, Upstream, UpstreamError,
+    answer::Messages,
+    bring_up::bring_up,
+    generation::{Notice, Outgoing},
+    own::own_meta,
+    session::SessionLink,
+    walk::{WalkBounds, walk},
+};
+use crate::{
+    mcp::{Era, Id, Kind, Message, Method, build, headers},
+    reason::{Explanation, Reason},
+};
+
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// Several list_changed in a row become one refresh.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+const SWEEP: Duration = Duration::from_secs(30);
+const NOTICES: usize = 256;
+
+/// Runs until `shutdown`; the upstream's sessions and processes are ended before it returns.
+pub(crate) async fn supervise(upstream: Arc<Upstream>, shutdown: CancellationToken) {
+    tokio::select! {
+        () = keep_up(&upstream) => {}
+        () = shutdown.cancelled() => {}
+    }
+    upstream.close_all().await;
+}
+
+async fn keep_up(upstream: &Arc<Upstream>) {
+    let (notices, mut inbox) = mpsc::channel(NOTICES);
+    let mut delay = FIRST_RETRY;
+    loop {
+        match bring_up(upstream, notices.clone()).await {
+            Ok(up) => {
+                delay = FIRST_RETRY;
+                for warning in &up.warnings {
+                    tracing::warn!(upstream = %upstream.name(), "{warning}");
+                }
+                let generation = Arc::new(up.generation);
+                upstream.now_serving(Some(Arc::clone(&generation)));
+                let state = quarantine_state(&up.offer);
+                upstream.now_offering(Arc::new(up.offer));
+                upstream.now_in(state, Some(up.policy));
+                match attend(upstream, &generation, &mut inbox).await {
+                    // The old generation goes on serving until the new one is there or known to be impossible.
+                    End::Recheck => sleep(jittered(FIRST_RETRY)).await,
+                    End::Lost(explanation) => {
+                        upstream.now_serving(None);
+                        upstream.now_in(State::Down(explanation), None);
+                        sleep(jittered(delay)).await;
+                    }
+                }
+            }
+            Err(explanation) => {
+                upstream.now_serving(None);
+                upstream.now_in(State::Down(explanation), None);
+                tokio::select! {
+                    () = sleep(jittered(delay)) => {}
+                    () = discard(&mut inbox) => {}
+                }
+                delay = (delay * 2).min(LONGEST_RETRY);
+            }
+        }
+    }
+}
+
+/// Notices of a process that is on its way out say nothing any more.
+async fn discard(inbox: &mut mpsc::Receiver<Notice>) {
+    while inbox.recv().await.is_some() {}
+}
+
+/// Between 80 % and 120 % of `delay`, so that replicas and upstreams do not come in step.
+fn jittered(delay: Duration) -> Duration {
+    let mut byte = [128_u8];
+    // Without randomness the delay is merely not jittered.
+    let _ = SystemRandom::new().fill(&mut byte);
+    delay.mul_f64(0.8 + 0.4 * f64::from(byte[0]) / 255.0)
+}
+
+fn quarantine_state(offer: &crate::mcp::offer::Offer) -> State {
+    match offer.quarantined.first() {
+        None => State::Up,
+        Some(first) => State::Degraded(Explanation::new(
+            Reason::Protocol,
+            format!(
+                "{} of its items are left out, the first is {:?}: {}",
+                offer.quarantined.len(),
+                first.name.as_deref().unwrap_or("nameless"),
+                first.why
+            ),
+            "mend the item on the server; it would break the whole list of many clients",
+        )),
+    }
+}
+
+enum End {
+    Lost(Explanation),
+    Recheck,
+}
+
+async fn attend(upstream: &Arc<Upstream>, generation: &Arc<Generation>, inbox: &mut mpsc::Receiver<Notice>) -> End {
+    let mut stream = match open_stream(generation).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::debug!(upstream = %upstream.name(), %error, "no stream for changes");
+            None
+        }
+    };
+    let mut sweep = interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut refresh_at: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            message = next(&mut stream) => match message {
+                Some(Ok(message)) => {
+                    if is_list_change(&message) {
+                        refresh_at.get_or_insert_with(|| Instant::now() + DEBOUNCE);
+                    }
+                }
+                // The stream ended: an idle time-out of some proxy, or the server's end. Opening it again tells.
+                Some(Err(_)) | None => {
+                    sleep(jittered(FIRST_RETRY)).await;
+                    match open_stream(generation).await {
+                        Ok(Some(again)) => {
+                            stream = Some(again);
+                            refresh_at.get_or_insert_with(|| Instant::now() + DEBOUNCE);
+                        }
+                        Ok(None) => stream = None,
+                        Err(_) => return End::Recheck,
+                    }
+                }
+            },
+            Some(notice) = inbox.recv() => {
+                if is_list_change(&notice.message) {
+                    refresh_at.get_or_insert_with(|| Instant::now() + DEBOUNCE);
+                } else if upstream.notices.try_send((upstream.index, notice)).is_err() {
+                    tracing::debug!(upstream = %upstream.name(), "too many notifications at once; one dropped");
+                }
+            }
+            () = at(refresh_at) => {
+                refresh_at = None;
+                if let Err(error) = refresh(upstream, generation).await {
+                    tracing::warn!(upstream = %upstream.name(), %error, "the lists could not be read again");
+                    return End::Recheck;
+                }
+            }
+            explanation = end_of_process(generation) => return End::Lost(explanation),
+            () = upstream.recheck.notified() => return End::Recheck,
+            _ = sweep.tick() => upstream.sweep(),
+        }
+    }
+}
+
+async fn refresh(upstream: &Upstream, generation: &Generation) -> Result<(), UpstreamError> {
+    let Some(known) = upstream.offer() else { return Ok(()) };
+    let bounds =
+        WalkBounds { max_list: upstream.bounds.max_list, max_items: upstream.bounds.max_items, max_pages: upstream.bounds.max_pages };
+    let offer = walk(generation, known.greeting.clone(), bounds).await?;
+    let state = quarantine_state(&offer);
+    upstream.now_offering(Arc::new(offer));
+    upstream.now_in(state, None);
+    Ok(())
+}
+
+async fn next(stream: &mut Option<Messages>) -> Option<Result<bytes::Bytes, UpstreamError>> {
+    match stream {
+        Some(stream) => stream.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn end_of_process(generation: &Generation) -> Explanation {
+    match generation.own_session.as_ref().map(|session| &session.link) {
+        Some(SessionLink::Process(process)) => process.ended().await,
+        _ => std::future::pending().await,
+    }
+}
+
+fn is_list_change(message: &bytes::Bytes) -> bool {
+    Message::parse(message.clone()).is_ok_and(|message| {
+        message.kind() == Kind::Notification
+            && matches!(Method::parse(message.method()), Some(Method::ToolsChanged | Method::PromptsChanged | Method::ResourcesChanged))
+    })
+}
+
+/// The stream on which the upstream says that a list changed: GET in the legacy era, `subscriptions/listen` in the modern.
+async fn open_stream(generation: &Generation) -> Result<Option<Messages>, UpstreamError> {
+    match (&generation.own_session, generation.era) {
+        (Some(session), Era::Legacy) => timeout(generation.list_timeout, generation.listen(session))
+            .await
+            .unwrap_or(Err(UpstreamError::TimedOut(generation.list_timeout))),
+        (None, Era::Modern) => subscribe(generation).await,
+        _ => Ok(None),
+    }
+}
+
+/// MCP 2026-07-28, basic/subscriptions: one long request whose stream carries the notifications.
+async fn subscribe(generation: &Generation) -> Result<Option<Messages>, UpstreamError> {
+    let id = generation.own_id();
+    let filter = br#"{"toolsListChanged":true,"promptsListChanged":true,"resourcesListChanged":true}"#;
+    let params = crate::mcp::splice::object(&[("_meta", &own_meta().object()), ("notifications", filter)]);
+    let body = build::request(&Id::from_u64(id), Method::Listen, Some(&params));
+    let mut routing = http::HeaderMap::new();
+    routing.insert(http::HeaderName::from_static(headers::METHOD), http::HeaderValue::from_static(Method::Listen.as_str()));
+    match generation.exchange(None, Outgoing { body, id, routing }).await {
+        Ok(super::Answer::Messages(messages)) => Ok(Some(messages)),
+        // It offers no such stream: changes are then seen at the next reconnect only.
+        Ok(_) => Ok(None),
+        Err(error) if error.reason() == Reason::HttpStatus || error.reason() == Reason::Protocol => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,239 @@
+//! Many requests over one child process: ids and progress tokens are renumbered, answers find their caller.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+
+use super::stdio::{Child, ChildSpec, Inbound, Line, Outbound};
+use crate::{
+    auth::PrincipalKey,
+    mcp::{Field, Id, Kind, Message, build},
+    reason::{Explanation, Reason},
+    upstream::{
+        UpstreamError,
+        answer::Messages,
+        generation::{Notice, Notices},
+    },
+};
+
+/// Messages that wait for one caller. A caller that does not read loses its call, not the process's other callers.
+const INBOX: usize = 256;
+
+/// Time for a child to end by itself after its stdin was closed.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// A running child and the requests that wait for its answers.
+#[derive(Debug)]
+pub(crate) struct Process {
+    out: Outbound,
+    /// By our id; a tree, because "the newest" is asked for.
+    waiting: Mutex<BTreeMap<u64, mpsc::Sender<Bytes>>>,
+    next_id: AtomicU64,
+    principal: PrincipalKey,
+    notices: Notices,
+    ended: watch::Receiver<Option<Explanation>>,
+    stop: watch::Sender<bool>,
+}
+
+/// Ends the wait for one answer when dropped.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    process: Arc<Process>,
+    id: u64,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.process.waiting.lock().remove(&self.id);
+    }
+}
+
+impl Process {
+    /// Starts the child. Messages that answer no request go to `notices`; what does not fit there is dropped.
+    ///
+    /// # Errors
+    /// `spawn_failed`
+    pub(crate) async fn start(spec: ChildSpec<'_>, principal: PrincipalKey, notices: Notices) -> Result<Arc<Self>, Explanation> {
+        let (child, inbound) = Child::spawn(spec).await?;
+        let (tell_end, ended) = watch::channel(None);
+        let (stop, stopped) = watch::channel(false);
+        let process =
+            Arc::new(Self { out: child.sender(), waiting: Mutex::default(), next_id: AtomicU64::new(1), principal, notices, ended, stop });
+        // The task ends with the child, or when the last handle to the process is gone.
+        tokio::spawn(attend(Arc::downgrade(&process), child, inbound, stopped, tell_end));
+        Ok(process)
+    }
+
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sends a request whose id is `id` and gives the stream of what belongs to it.
+    ///
+    /// # Errors
+    /// `exited` when the child is gone.
+    pub(crate) async fn request(self: &Arc<Self>, id: u64, body: Bytes) -> Result<Messages, UpstreamError> {
+        let (tx, inbox) = mpsc::channel(INBOX);
+        self.waiting.lock().insert(id, tx);
+        let waiting = Waiting { process: Arc::clone(self), id };
+        self.send(body).await?;
+        Ok(Messages::of_process(inbox, waiting))
+    }
+
+    /// Sends a notification, or the answer to a request of the child's.
+    ///
+    /// # Errors
+    /// `exited` when the child is gone.
+    pub(crate) async fn send(&self, body: Bytes) -> Result<(), UpstreamError> {
+        match self.out.send(body).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(UpstreamError::Failed { explanation: self.end_explanation(), never_sent: true }),
+        }
+    }
+
+    /// Why the process is of no use any more.
+    pub(crate) fn end_explanation(&self) -> Explanation {
+        self.ended.borrow().clone().unwrap_or_else(|| {
+            Explanation::new(Reason::Exited, "the process does not take messages any more", "look at its stderr in the log")
+        })
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.borrow().is_some() || self.ended.has_changed().is_err()
+    }
+
+    /// Waits for the end of the child.
+    pub(crate) async fn ended(&self) -> Explanation {
+        let mut ended = self.ended.clone();
+        let _ = ended.wait_for(Option::is_some).await;
+        self.end_explanation()
+    }
+
+    /// Asks the child to end; it is killed with its whole group if it does not.
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    fn dispatch(&self, line: Bytes) {
+        let message = match Message::parse(line) {
+            Ok(message) => message,
+            Err(error) => return tracing::warn!(%error, "a child's line is not JSON-RPC; dropped"),
+        };
+        match message.kind() {
+            Kind::Response | Kind::ErrorResponse => {
+                let Some(id) = message.id().and_then(Id::as_u64) else { return };
+                match self.waiting.lock().remove(&id) {
+                    Some(caller) => deliver(&caller, message.into_bytes()),
+                    None => tracing::debug!(id, "answer to no open request; dropped"),
+                }
+            }
+            Kind::Request if message.method() == "ping" => {
+                if let Some(id) = message.id() {
+                    self.answer_ping(build::response(id, b"{}"));
+                }
+            }
+            // A server's request belongs to a request of the client's (MCP 2026-07-28, basic/patterns): the newest is
+            // the best guess where the transport does not tell.
+            Kind::Request => {
+                let newest = self.waiting.lock().last_key_value().map(|(_, caller)| caller.clone());
+                match newest {
+                    Some(caller) => deliver(&caller, message.into_bytes()),
+                    None => self.notice(message.into_bytes()),
+                }
+            }
+            Kind::Notification => self.dispatch_notification(message),
+        }
+    }
+
+    fn dispatch_notification(&self, message: Message) {
+        if message.method() == "notifications/progress" {
+            let token = message.raw(Field::ProgressToken).and_then(|raw| Id::from_json(raw).ok()).and_then(|token| token.as_u64());
+            let caller = token.and_then(|token| self.waiting.lock().get(&token).cloned());
+            return match caller {
+                Some(caller) => deliver(&caller, message.into_bytes()),
+                None => tracing::debug!("progress for no open request; dropped"),
+            };
+        }
+        // A log message carries no request id: with a single open request it can only be that one's.
+        let only = {
+            let waiting = self.waiting.lock();
+            (waiting.len() == 1 && message.method() == "notifications/message").then(|| waiting.values().next().cloned()).flatten()
+        };
+        match only {
+            Some(caller) => deliver(&caller, message.into_bytes()),
+            None => self.notice(message.into_bytes()),
+        }
+    }
+
+    /// In a task of its own, so that a child that does not read cannot stop us from reading.
+    fn answer_ping(&self, answer: Bytes) {
+        let out = self.out.clone();
+        tokio::spawn(async move {
+            if let Err(error) = out.send(answer).await {
+                tracing::debug!(%error, "a child's ping could not be answered");
+            }
+        });
+    }
+
+    fn notice(&self, message: Bytes) {
+        if self.notices.try_send(Notice { principal: self.principal.clone(), message }).is_err() {
+            tracing::debug!("nobody takes this process's notifications; one dropped");
+        }
+    }
+}
+
+/// The child ends when nobody needs it any more.
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+fn deliver(caller: &mpsc::Sender<Bytes>, message: Bytes) {
+    if caller.try_send(message).is_err() {
+        tracing::debug!("a caller does not read its messages; one dropped");
+    }
+}
+
+async fn attend(
+    process: std::sync::Weak<Process>,
+    child: Child,
+    mut inbound: Inbound,
+    mut stopped: watch::Receiver<bool>,
+    tell_end: watch::Sender<Option<Explanation>>,
+) {
+    loop {
+        tokio::select! {
+            line = inbound.next() => match line {
+                Some(Line::Message(bytes)) => match process.upgrade() {
+                    Some(process) => process.dispatch(bytes),
+                    None => break,
+                },
+                Some(Line::TooLong { .. }) => tracing::warn!("a child's line exceeds mcp.bounds.max_line; dropped"),
+                Some(Line::NotJson { .. }) => tracing::warn!("a child wrote something other than JSON to its stdout; dropped"),
+                None => break,
+            },
+            _ = stopped.wait_for(|stop| *stop) => break,
+        }
+    }
+    let asked_to_end = *stopped.borrow();
+    let explanation = if asked_to_end { None } else { Some(inbound.explain().await) };
+    let report = child.shutdown(SHUTDOWN_GRACE).await;
+    tracing::debug!(%report, "process ended");
+    let ended =
+        || Explanation::new(Reason::Exited, "it was ended because nobody needed it any more", "nothing; the next call starts another");
+    tell_end.send_replace(Some(explanation.unwrap_or_else(ended)));
+    if let Some(process) = process.upgrade() {
+        // Dropping the senders ends every caller's stream.
+        process.waiting.lock().clear();
+    }
+}

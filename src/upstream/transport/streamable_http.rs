@@ -1,0 +1,262 @@
+//! Streamable HTTP towards an upstream (MCP 2025-11-25 and 2026-07-28, basic/transports): one POST per message.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
+};
+
+use crate::{
+    mcp::headers::{LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID},
+    outbound::{HttpClient, UpstreamBody},
+    reason::{Explanation, Reason},
+    upstream::{
+        Answer, CredentialConfig, HttpConfig, JsonAnswer, UpstreamError,
+        answer::{Messages, collect},
+    },
+};
+
+/// Error pages and error objects are read up to here.
+const MAX_ERROR_BODY: usize = 256 * 1024;
+
+/// What nginx answers, with status 400 and text/html, instead of failing the handshake.
+const NGINX_NO_CERTIFICATE: &[u8] = b"No required SSL certificate was sent";
+const NGINX_BAD_CERTIFICATE: &[u8] = b"The SSL certificate error";
+
+/// The client and the headers that every request to one upstream carries.
+#[derive(Debug)]
+pub(crate) struct HttpTransport {
+    client: HttpClient,
+    headers: HeaderMap,
+    max_event: usize,
+}
+
+/// The headers that belong to one request.
+#[derive(Debug, Default)]
+pub(crate) struct RequestHeaders {
+    pub(crate) version: Option<HeaderValue>,
+    pub(crate) session: Option<HeaderValue>,
+    pub(crate) last_event_id: Option<HeaderValue>,
+    /// `Mcp-Method`, `Mcp-Name`, `Mcp-Param-*`.
+    pub(crate) routing: HeaderMap,
+}
+
+impl HttpTransport {
+    /// # Errors
+    /// When a configured value cannot be a header.
+    pub(crate) fn new(config: &HttpConfig, client: HttpClient, max_event: usize) -> Result<Self, Explanation> {
+        let mut headers = config.headers.clone();
+        let credential = match &config.credential {
+            CredentialConfig::None => None,
+            CredentialConfig::Token(token) => Some((AUTHORIZATION, format!("Bearer {}", token.expose()))),
+            CredentialConfig::Header { name, value } => Some((name.clone(), value.expose().to_owned())),
+        };
+        if let Some((name, value)) = credential {
+            let mut value = HeaderValue::try_from(value).map_err(|_| {
+                Explanation::new(
+                    Reason::LocalInvalid,
+                    "the configured credential holds a character that no header may hold",
+                    "look for a line break in the token",
+                )
+            })?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        Ok(Self { client, headers, max_event })
+    }
+
+    /// Sends one JSON-RPC message and sorts what comes back.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]; `SessionLost` for a 404 to a request that carried a session id.
+    pub(crate) async fn post(&self, own: RequestHeaders, body: Bytes) -> Result<Answer, UpstreamError> {
+        let with_session = own.session.is_some();
+        let mut request = self.request(Method::POST, own);
+        *request.body_mut() = body;
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        let response = self.client.send(request).await?;
+        self.sort(response, with_session).await
+    }
+
+    /// Sends `initialize` and gives its answer with the session id that came with it.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]
+    pub(crate) async fn initialize(&self, body: Bytes) -> Result<(Answer, Option<HeaderValue>), UpstreamError> {
+        let mut request = self.request(Method::POST, RequestHeaders::default());
+        *request.body_mut() = body;
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        let mut response = self.client.send(request).await?;
+        let mut session = response.headers_mut().remove(SESSION_ID);
+        if let Some(id) = &mut session {
+            if !id.as_bytes().iter().all(|b| (0x21..=0x7e).contains(b)) {
+                return Err(UpstreamError::protocol("the session id holds a character outside 0x21 to 0x7E"));
+            }
+            id.set_sensitive(true);
+        }
+        Ok((self.sort(response, false).await?, session))
+    }
+
+    /// Opens the stream for messages that answer no request. `None` when the server offers none (405).
+    ///
+    /// # Errors
+    /// [`UpstreamError`]
+    pub(crate) async fn listen(&self, own: RequestHeaders) -> Result<Option<Messages>, UpstreamError> {
+        let with_session = own.session.is_some();
+        let mut request = self.request(Method::GET, own);
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        let response = self.client.send(request).await?;
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED || (response.status() == StatusCode::NOT_FOUND && !with_session) {
+            return Ok(None);
+        }
+        match self.sort(response, with_session).await? {
+            Answer::Messages(messages) => Ok(Some(messages)),
+            Answer::Accepted | Answer::Json(_) => Ok(None),
+        }
+    }
+
+    /// Ends a session; a server that does not offer this answers 405, which is fine.
+    pub(crate) async fn delete(&self, own: RequestHeaders, patience: Duration) {
+        let request = self.request(Method::DELETE, own);
+        match tokio::time::timeout(patience, self.client.send(request)).await {
+            Ok(Ok(response)) => tracing::debug!(status = response.status().as_u16(), "upstream session ended"),
+            Ok(Err(error)) => tracing::debug!(error = %error.explanation, "upstream session could not be ended"),
+            Err(_) => tracing::debug!("upstream session could not be ended in time"),
+        }
+    }
+
+    fn request(&self, method: Method, own: RequestHeaders) -> Request<Bytes> {
+        let mut request = Request::new(Bytes::new());
+        *request.method_mut() = method;
+        let headers = request.headers_mut();
+        headers.reserve(self.headers.len() + own.routing.len() + 5);
+        for (name, value) in &self.headers {
+            headers.append(name, value.clone());
+        }
+        for (name, value) in [(PROTOCOL_VERSION, own.version), (SESSION_ID, own.session), (LAST_EVENT_ID, own.last_event_id)] {
+            if let Some(value) = value {
+                headers.insert(name, value);
+            }
+        }
+        for (name, value) in own.routing {
+            if let Some(name) = name {
+                headers.insert(name, value);
+            }
+        }
+        request
+    }
+
+    async fn sort(&self, response: Response<UpstreamBody>, with_session: bool) -> Result<Answer, UpstreamError> {
+        let status = response.status();
+        if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+            return Err(UpstreamError::protocol("the answer is compressed although only `identity` was offered"));
+        }
+        let length = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+        let content = Content::of(response.headers());
+        if status.is_success() {
+            return match content {
+                Content::Json => Ok(Answer::Json(JsonAnswer { status, length, body: response.into_body() })),
+                Content::Events => Ok(Answer::Messages(Messages::of_events(response.into_body(), self.max_event))),
+                _ if status == StatusCode::ACCEPTED || status == StatusCode::NO_CONTENT || length == Some(0) => Ok(Answer::Accepted),
+                Content::Html | Content::Other => {
+                    Err(not_mcp(format!("HTTP {} with a content type that is neither JSON nor an event stream", status.as_u16())))
+                }
+            };
+        }
+        if with_session && status == StatusCode::NOT_FOUND {
+            return Err(UpstreamError::SessionLost);
+        }
+        self.sort_refusal(response, content, length).await
+    }
+
+    async fn sort_refusal(&self, response: Response<UpstreamBody>, content: Content, length: Option<u64>) -> Result<Answer, UpstreamError> {
+        let status = response.status();
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !matches!(content, Content::Json) || status == StatusCode::UNAUTHORIZED => {
+                return Err(failed(
+                    Reason::AuthRequired,
+                    format!("HTTP {}: the server did not accept the configured credential", status.as_u16()),
+                    "check `[mcp.servers.NAME.auth]`: is the token present, current and meant for this server?",
+                ));
+            }
+            _ if status.is_redirection() => {
+                let location = response.headers().get(LOCATION).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+                let permanent_method = matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+                return Err(UpstreamError::Redirected { location, permanent_method });
+            }
+            _ => {}
+        }
+        match content {
+            Content::Json => Ok(Answer::Json(JsonAnswer { status, length, body: response.into_body() })),
+            Content::Html if status == StatusCode::BAD_REQUEST => {
+                let page = collect(response.into_body(), MAX_ERROR_BODY).await.unwrap_or_default();
+                Err(nginx_refusal(&page).unwrap_or_else(|| http_status(status)))
+            }
+            Content::Html | Content::Events | Content::Other => Err(http_status(status)),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Content {
+    Json,
+    Events,
+    Html,
+    Other,
+}
+
+impl Content {
+    fn of(headers: &HeaderMap) -> Self {
+        let value = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        let essence = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+        if essence.eq_ignore_ascii_case(b"application/json") {
+            Self::Json
+        } else if essence.eq_ignore_ascii_case(b"text/event-stream") {
+            Self::Events
+        } else if essence.eq_ignore_ascii_case(b"text/html") {
+            Self::Html
+        } else {
+            Self::Other
+        }
+    }
+}
+
+fn failed(reason: Reason, detail: String, remedy: &str) -> UpstreamError {
+    UpstreamError::Failed { explanation: Explanation::new(reason, detail, remedy), never_sent: false }
+}
+
+fn not_mcp(detail: String) -> UpstreamError {
+    failed(Reason::NotMcp, detail, "is `url` the MCP endpoint itself (often ending in /mcp), and not a web page?")
+}
+
+fn http_status(status: StatusCode) -> UpstreamError {
+    failed(Reason::HttpStatus, format!("HTTP {}", status.as_u16()), "look at the server's log; is `url` its MCP endpoint?")
+}
+
+fn nginx_refusal(page: &[u8]) -> Option<UpstreamError> {
+    if memchr::memmem::find(page, NGINX_NO_CERTIFICATE).is_some() {
+        return Some(failed(
+            Reason::TlsClientCertRequired,
+            "the server's front (nginx) answered that no client certificate was sent".into(),
+            "set client_cert_path and client_key_path in `[mcp.servers.NAME.tls]`",
+        ));
+    }
+    memchr::memmem::find(page, NGINX_BAD_CERTIFICATE).map(|_| {
+        failed(
+            Reason::TlsClientCertRejected,
+            "the server's front (nginx) refused our client certificate".into(),
+            "does the server trust the CA that issued client_cert_path, and is the certificate current?",
+        )
+    })
+}
+
+impl From<crate::outbound::SendError> for UpstreamError {
+    fn from(error: crate::outbound::SendError) -> Self {
+        Self::Failed { explanation: error.explanation, never_sent: error.never_sent }
+    }
+}
