@@ -1,0 +1,194 @@
+//! Merges the upstreams' offers into one catalog.
+
+use std::{collections::hash_map::Entry, sync::Arc};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use globset::GlobSet;
+
+use super::{
+    lookup::{Catalog, Found, Names},
+    names::shown,
+    template::Template,
+};
+use crate::{
+    mcp::{
+        Span, Splices,
+        list::{Item, ListKind},
+        offer::Offer,
+    },
+    names::{SEPARATOR, UpstreamName},
+};
+
+/// One upstream's part of the catalog, in file order.
+#[derive(Debug)]
+pub struct Source<'a> {
+    pub name: &'a UpstreamName,
+    pub prefix: &'a str,
+    pub expose: &'a GlobSet,
+    pub hide: &'a GlobSet,
+    /// `None`: nothing is known of it yet.
+    pub offer: Option<Arc<Offer>>,
+    /// A down upstream whose items are not to be shown can still be named in a call.
+    pub listed: bool,
+}
+
+/// A list's members without the braces, ready to be sent: `"tools":[…]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    pub legacy: Bytes,
+    pub modern: Bytes,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    tools: Listed,
+    prompts: Listed,
+    resources: Listed,
+    templates: Listed,
+    pub(super) tool_names: Vec<(Box<str>, Found)>,
+}
+
+impl Lists {
+    pub(super) fn of(&self, kind: ListKind) -> &Listed {
+        match kind {
+            ListKind::Tools => &self.tools,
+            ListKind::Prompts => &self.prompts,
+            ListKind::Resources => &self.resources,
+            ListKind::ResourceTemplates => &self.templates,
+        }
+    }
+}
+
+/// Builds the catalog. Collisions are settled by file order: the first has the name.
+pub fn merge(sources: &[Source<'_>], max_tool_name: usize) -> Catalog {
+    let mut catalog = Catalog::default();
+    let mut lists = [ListKind::Tools, ListKind::Prompts, ListKind::Resources, ListKind::ResourceTemplates].map(ListWriter::new);
+    for (index, source) in sources.iter().enumerate() {
+        let Some(offer) = &source.offer else { continue };
+        let [tools, prompts, resources, templates] = &mut lists;
+        for item in visible(source, &offer.tools) {
+            let own = item.name();
+            let name = shown(source.prefix, &own, max_tool_name);
+            match claim(&mut catalog.tools, index, source, item, &name) {
+                Some(found) if source.listed => {
+                    tools.named(item, &name);
+                    catalog.lists.tool_names.push((name.into(), found));
+                }
+                Some(_) => {}
+                None => catalog.collisions.push((index, name.into_owned())),
+            }
+        }
+        for item in visible(source, &offer.prompts) {
+            // Prompt names reach no model's tool list, so they are not shortened.
+            let own = item.name();
+            let name = shown(source.prefix, &own, usize::MAX);
+            match claim(&mut catalog.prompts, index, source, item, &name) {
+                Some(_) if source.listed => prompts.named(item, &name),
+                Some(_) => {}
+                None => catalog.collisions.push((index, name.into_owned())),
+            }
+        }
+        if offer.greeting.declares.resources {
+            catalog.resource_upstreams.push(index);
+        }
+        for item in visible(source, &offer.resources) {
+            let Some(uri) = item.uri() else { continue };
+            match catalog.resources.entry((&*uri).into()) {
+                Entry::Occupied(_) => catalog.collisions.push((index, uri.into_owned())),
+                Entry::Vacant(free) => {
+                    free.insert(index);
+                    if source.listed {
+                        resources.verbatim(item);
+                    }
+                }
+            }
+        }
+        for item in visible(source, &offer.templates) {
+            let Some(uri) = item.uri() else { continue };
+            if let Some(template) = Template::parse(&uri) {
+                catalog.templates.push(((&*uri).into(), template, index));
+            }
+            if source.listed {
+                templates.verbatim(item);
+            }
+        }
+    }
+    let [tools, prompts, resources, templates] = lists.map(ListWriter::finish);
+    catalog.lists = Lists { tools, prompts, resources, templates, ..std::mem::take(&mut catalog.lists) };
+    catalog
+}
+
+fn visible<'a>(source: &'a Source<'_>, items: &'a [Item]) -> impl Iterator<Item = &'a Item> {
+    items.iter().filter(|item| source.expose.is_match(&*item.name()) && !source.hide.is_match(&*item.name()))
+}
+
+/// Registers an item under its listed name, `server__name` and its plain name. `None`: the listed name is taken.
+fn claim(names: &mut Names, upstream: usize, source: &Source<'_>, item: &Item, listed: &str) -> Option<Found> {
+    let found = Found { upstream, name: (&*item.name()).into() };
+    match names.full.entry(listed.into()) {
+        Entry::Occupied(_) => return None,
+        Entry::Vacant(free) => free.insert(found.clone()),
+    };
+    let always = format!("{}{SEPARATOR}{}", source.name, item.name());
+    names.full.entry(always.into_boxed_str()).or_insert_with(|| found.clone());
+    let plain = names.plain.entry((&*item.name()).into()).or_default();
+    if !plain.iter().any(|(other, _)| other.upstream == upstream) {
+        plain.push((found.clone(), listed.into()));
+    }
+    Some(found)
+}
+
+/// Writes one list for both eras; they differ only where an item would break a legacy client.
+struct ListWriter {
+    legacy: BytesMut,
+    modern: BytesMut,
+    empty: bool,
+}
+
+impl ListWriter {
+    fn new(kind: ListKind) -> Self {
+        let head = format!("\"{}\":[", kind.key());
+        Self { legacy: head.as_bytes().into(), modern: head.as_bytes().into(), empty: true }
+    }
+
+    /// An item under another name; every other byte stays, but for an output schema that a legacy client refuses.
+    fn named(&mut self, item: &Item, name: &str) {
+        let mut splices = Splices::new();
+        if *item.name() != *name {
+            splices.replace_string(item.name_span(), name);
+        }
+        let modern = splices.apply(item.bytes());
+        if !item.output_is_no_object {
+            return self.write(&modern, &modern);
+        }
+        let whole = Span::new(0, item.bytes().len());
+        match splices.edit_object(item.bytes(), whole, |key| key == "outputSchema", &[]) {
+            Ok(()) => self.write(&splices.apply(item.bytes()), &modern),
+            // The item was taken apart before, so it is an object; it would be left out of the legacy list otherwise.
+            Err(_) => self.write(&modern, &modern),
+        }
+    }
+
+    fn verbatim(&mut self, item: &Item) {
+        self.write(item.bytes(), item.bytes());
+    }
+
+    fn write(&mut self, legacy: &[u8], modern: &[u8]) {
+        if !std::mem::take(&mut self.empty) {
+            self.legacy.put_u8(b',');
+            self.modern.put_u8(b',');
+        }
+        self.legacy.put_slice(legacy);
+        self.modern.put_slice(modern);
+    }
+
+    fn finish(mut self) -> Listed {
+        self.legacy.put_u8(b']');
+        self.modern.put_u8(b']');
+        let legacy = self.legacy.freeze();
+        let modern = self.modern.freeze();
+        // Kept once where both are alike.
+        let modern = if modern == legacy { legacy.clone() } else { modern };
+        Listed { legacy, modern }
+    }
+}
