@@ -1,0 +1,203 @@
+//! Answers on their way down.
+
+use http::StatusCode;
+
+use crate::{
+    mcp::{
+        Era, Field, Id, Kind, Message, Method, Span, Splices,
+        errors::{ErrorParts, Stage, code, http_status},
+        json::{Cursor, unescape},
+    },
+    upstream::UpstreamError,
+};
+
+/// Members that a modern result must have and a legacy one lacks. A legacy server says nothing about caching, so its
+/// results are the asker's own and stale at once (MCP 2026-07-28, server/utilities/caching).
+const COMPLETE: &str = r#""resultType":"complete""#;
+const UNCACHED: &str = r#","ttlMs":0,"cacheScope":"private""#;
+
+/// Makes a response fit the client's era and gives the HTTP status that carries it.
+///
+/// # Errors
+/// The answer cannot be shown to this client.
+pub(crate) fn adapt_response(
+    splices: &mut Splices,
+    message: &Message,
+    method: Method,
+    up: Era,
+    down: Era,
+) -> Result<StatusCode, UpstreamError> {
+    match (message.kind(), up, down) {
+        (Kind::ErrorResponse, ..) => Ok(adapt_error(splices, message, method, up, down)),
+        (_, Era::Legacy, Era::Modern) => {
+            complete(splices, message, method)?;
+            Ok(StatusCode::OK)
+        }
+        (_, Era::Modern, Era::Legacy) => {
+            simplify(splices, message, method)?;
+            Ok(StatusCode::OK)
+        }
+        (_, Era::Legacy, Era::Legacy) | (_, Era::Modern, Era::Modern) => Ok(StatusCode::OK),
+    }
+}
+
+/// Gives an error that could not name its request the id it answers.
+pub(crate) fn add_id(splices: &mut Splices, message: &Message, id: &Id) {
+    if let Some(start) = memchr::memchr(b'{', message.bytes()) {
+        let member = [&b"\"id\":"[..], id.as_json(), b","].concat();
+        splices.insert(u32::try_from(start + 1).unwrap_or_default(), member);
+    }
+}
+
+fn adapt_error(splices: &mut Splices, message: &Message, method: Method, up: Era, down: Era) -> StatusCode {
+    let Some(parts) = ErrorParts::of(message) else { return StatusCode::OK };
+    let mapped = match (up, down, parts.code) {
+        // Renamed by 2026-07-28 (server/resources, error handling).
+        (Era::Legacy, Era::Modern, code::RESOURCE_NOT_FOUND) if method == Method::ResourcesRead => code::INVALID_PARAMS,
+        (Era::Modern, Era::Legacy, code::INVALID_PARAMS) if method == Method::ResourcesRead => code::RESOURCE_NOT_FOUND,
+        // Codes that a legacy client does not know.
+        (Era::Modern, Era::Legacy, code::MISSING_CLIENT_CAPABILITY) => code::INVALID_PARAMS,
+        (Era::Modern, Era::Legacy, code::HEADER_MISMATCH | code::UNSUPPORTED_PROTOCOL_VERSION) => code::INTERNAL_ERROR,
+        // A modern server must not use it; its data would tell a client to do what the era lacks.
+        (Era::Legacy, Era::Modern, code::URL_ELICITATION_REQUIRED) => code::INVALID_PARAMS,
+        (_, _, code) => code,
+    };
+    if mapped != parts.code {
+        splices.replace(parts.code_span, mapped.to_string().into_bytes());
+    }
+    StatusCode::from_u16(http_status(down, mapped, Stage::Handling)).unwrap_or(StatusCode::OK)
+}
+
+fn complete(splices: &mut Splices, message: &Message, method: Method) -> Result<(), UpstreamError> {
+    let result = object_result(message)?;
+    let cacheable = matches!(
+        method,
+        Method::ResourcesRead | Method::ToolsList | Method::PromptsList | Method::ResourcesList | Method::ResourceTemplatesList
+    );
+    let text = result.of(message.bytes());
+    let is_empty = text.get(1..).unwrap_or_default().trim_ascii_start().first() == Some(&b'}');
+    let members = [COMPLETE, if cacheable { UNCACHED } else { "" }, if is_empty { "" } else { "," }].concat();
+    splices.insert(result.start + 1, members.into_bytes());
+    Ok(())
+}
+
+/// A legacy client knows complete results only, and structured content that is an object.
+fn simplify(splices: &mut Splices, message: &Message, method: Method) -> Result<(), UpstreamError> {
+    let result = object_result(message)?;
+    let text = message.bytes();
+    let members = read_members(result.of(text));
+    match members.result_type.map(|span| span.shifted(result.start)).and_then(|span| unescape(span.of(text))).as_deref() {
+        None | Some("complete") => {}
+        Some("input_required") => return Err(UpstreamError::NotBridged),
+        Some(other) => {
+            return Err(UpstreamError::protocol(format!("a result of the unknown type {:?}", other.chars().take(64).collect::<String>())));
+        }
+    }
+    let is_object = |span: Span| span.shifted(result.start).of(text).first() == Some(&b'{');
+    if method == Method::ToolsCall && members.structured.is_some_and(|span| !is_object(span)) {
+        splices
+            .edit_object(text, result, |key| key == "structuredContent", &[])
+            .map_err(|error| UpstreamError::protocol(error.to_string()))?;
+    }
+    Ok(())
+}
+
+fn object_result(message: &Message) -> Result<Span, UpstreamError> {
+    message
+        .span(Field::Result)
+        .filter(|span| span.of(message.bytes()).first() == Some(&b'{'))
+        .ok_or_else(|| UpstreamError::protocol("the result is not an object"))
+}
+
+#[derive(Default)]
+struct ResultMembers {
+    result_type: Option<Span>,
+    structured: Option<Span>,
+}
+
+/// Finds the members by which a result is judged; the text was checked when its message was parsed.
+fn read_members(object: &[u8]) -> ResultMembers {
+    let mut members = ResultMembers::default();
+    let mut cursor = Cursor::new(object);
+    if cursor.enter_object().is_err() {
+        return members;
+    }
+    while let Ok(Some(key)) = cursor.next_key() {
+        let Ok(value) = cursor.value() else { break };
+        match unescape(key.of(object)).as_deref() {
+            Some("resultType") => members.result_type = Some(value),
+            Some("structuredContent") => members.structured = Some(value),
+            _ => {}
+        }
+    }
+    members
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn adapted(text: &str, method: Method, up: Era, down: Era) -> Result<(String, u16), UpstreamError> {
+        let message = Message::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap();
+        let mut splices = Splices::new();
+        let status = adapt_response(&mut splices, &message, method, up, down)?;
+        Ok((String::from_utf8(splices.apply(message.bytes()).to_vec()).unwrap(), status.as_u16()))
+    }
+
+    #[test]
+    fn a_legacy_result_becomes_a_complete_one() {
+        for (result, method, expected) in [
+            ("{}", Method::ToolsCall, r#"{"resultType":"complete"}"#),
+            ("{ }", Method::ToolsCall, r#"{"resultType":"complete" }"#),
+            (r#"{"content":[]}"#, Method::ToolsCall, r#"{"resultType":"complete","content":[]}"#),
+            (r#"{"contents":[]}"#, Method::ResourcesRead, r#"{"resultType":"complete","ttlMs":0,"cacheScope":"private","contents":[]}"#),
+        ] {
+            let (text, status) =
+                adapted(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#), method, Era::Legacy, Era::Modern).unwrap();
+            assert_eq!(text, format!(r#"{{"jsonrpc":"2.0","id":1,"result":{expected}}}"#));
+            assert_eq!(status, 200);
+        }
+    }
+
+    #[test]
+    fn errors_change_code_and_status_with_the_era() {
+        for (code, method, up, down, expected, status) in [
+            (-32002_i64, Method::ResourcesRead, Era::Legacy, Era::Modern, -32602, 200),
+            (-32602, Method::ResourcesRead, Era::Modern, Era::Legacy, -32002, 200),
+            (-32602, Method::ToolsCall, Era::Modern, Era::Legacy, -32602, 200),
+            (-32601, Method::ToolsCall, Era::Legacy, Era::Modern, -32601, 404),
+            (-32601, Method::ToolsCall, Era::Modern, Era::Legacy, -32601, 200),
+            (-32021, Method::ToolsCall, Era::Modern, Era::Legacy, -32602, 200),
+            (-9_007_199_254_740_993_i64, Method::ToolsCall, Era::Legacy, Era::Modern, -9_007_199_254_740_993_i64, 200),
+        ] {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":{code},"message":"m","more":1.0}}}}"#);
+            let (text, found) = adapted(&text, method, up, down).unwrap();
+            assert_eq!(text, format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":{expected},"message":"m","more":1.0}}}}"#));
+            assert_eq!(found, status);
+        }
+    }
+
+    #[test]
+    fn a_request_for_input_is_no_result_for_a_legacy_client() {
+        let text = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required","inputRequests":{}}}"#;
+        assert!(matches!(adapted(text, Method::ToolsCall, Era::Modern, Era::Legacy), Err(UpstreamError::NotBridged)));
+        assert!(adapted(text, Method::ToolsCall, Era::Modern, Era::Modern).is_ok());
+    }
+
+    #[test]
+    fn structured_content_that_is_no_object_is_kept_from_legacy_clients() {
+        let text = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"structuredContent":[1],"resultType":"complete"}}"#;
+        let (text, _) = adapted(text, Method::ToolsCall, Era::Modern, Era::Legacy).unwrap();
+        assert_eq!(text, r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"resultType":"complete"}}"#);
+    }
+
+    #[test]
+    fn an_anonymous_error_gets_the_id_of_its_request() {
+        let message = Message::parse(Bytes::from_static(br#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"m"}}"#)).unwrap();
+        let mut splices = Splices::new();
+        add_id(&mut splices, &message, &Id::from_string("a"));
+        assert_eq!(splices.apply(message.bytes()), r#"{"id":"a","jsonrpc":"2.0","error":{"code":-32600,"message":"m"}}"#);
+    }
+}
