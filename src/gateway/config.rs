@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::upstream::UpstreamConfig;
+use crate::upstream::{Bounds, UpstreamConfig};
 
 /// The MCP side of the configuration, checked.
 #[derive(Clone, Debug)]
@@ -31,23 +31,4 @@ pub enum WhenDown {
     #[default]
     Keep,
     Hide,
-}
-
-/// `[mcp.bounds]`: what an upstream may make us hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// Largest SSE event in bytes.
-    pub max_event: usize,
-    /// Longest line of a stdio upstream in bytes.
-    pub max_line: usize,
-    /// Largest list of one upstream in bytes, all pages together.
-    pub max_list: usize,
-    pub max_items: usize,
-    pub max_pages: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { max_event: 16 << 20, max_line: 16 << 20, max_list: 32 << 20, max_items: 20_000, max_pages: 200 }
-    }
 }

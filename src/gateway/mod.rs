@@ -1,6 +1,24 @@
-//! Builds the gateway and carries a request through it.
+//! Builds the gateway and carries a request through it. [`handle`](Gateway::handle) is where to start reading.
 
+mod build;
 mod config;
+mod error;
+mod forward;
+mod greet;
+mod handle;
+mod legacy;
+mod listen;
+mod lists;
 pub mod read;
+mod relay;
+mod reply;
+mod route;
 
-pub use config::{Bounds, McpConfig, WhenDown};
+pub use build::Gateway;
+pub use config::{McpConfig, WhenDown};
+pub use error::{GatewayError, ItemKind};
+pub use handle::{Client, ModernClient};
+pub use legacy::LegacySession;
+pub use reply::{EventReply, JsonReply, Reply};
+
+pub use crate::upstream::Bounds;

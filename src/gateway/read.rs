@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::config::{Bounds, McpConfig, WhenDown};
+use super::{Bounds, McpConfig, WhenDown};
 use crate::{
     problem::Problems,
     table::{Keys, Table, built, planned},

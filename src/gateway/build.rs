@@ -1,0 +1,238 @@
+//! The running gateway: its upstreams, its catalog, its sessions, and the tasks that keep them.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    McpConfig, WhenDown,
+    legacy::{LegacySession, Sessions},
+    listen::Change,
+};
+use crate::{
+    catalog::{self, Catalog},
+    clock::Clock,
+    mcp::{build, list::ListKind},
+    sources::Sources,
+    upstream::{Notice, Surroundings, Upstream, supervise},
+};
+
+const EXPIRY_CHECK: Duration = Duration::from_secs(30);
+const NOTICES: usize = 1024;
+
+/// One gateway. Cheap to share; ends with [`Gateway::shut_down`].
+#[derive(Debug)]
+pub struct Gateway {
+    pub(super) config: McpConfig,
+    pub(super) upstreams: Box<[Arc<Upstream>]>,
+    globs: Box<[(GlobSet, GlobSet)]>,
+    catalog: ArcSwap<Catalog>,
+    pub(super) sessions: Sessions,
+    /// Counts the changes of each list; `subscriptions/listen` streams follow it.
+    pub(super) changes: watch::Sender<Change>,
+    started: Instant,
+    pub(super) tasks: TaskTracker,
+    /// Streams without an end of their own end now.
+    pub(super) drain: CancellationToken,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl Gateway {
+    /// Starts the upstreams in the background and returns at once. Needs a tokio runtime.
+    pub fn start(config: McpConfig, clock: &Arc<dyn Clock>, sources: &Arc<dyn Sources>) -> Arc<Self> {
+        let changed = Arc::new(Notify::new());
+        let (notices, inbox) = mpsc::channel(NOTICES);
+        let surroundings = Surroundings {
+            bounds: config.bounds,
+            clock: Arc::clone(clock),
+            sources: Arc::clone(sources),
+            changed: Arc::clone(&changed),
+            notices,
+        };
+        let upstreams: Box<[_]> = config
+            .upstreams
+            .iter()
+            .enumerate()
+            .map(|(index, upstream)| Arc::new(Upstream::new(index, upstream.clone(), surroundings.clone())))
+            .collect();
+        let globs = config.upstreams.iter().map(|upstream| (glob_set(&upstream.expose), glob_set(&upstream.hide))).collect();
+        let gateway = Arc::new(Self {
+            sessions: Sessions::new(config.max_sessions),
+            config,
+            upstreams,
+            globs,
+            catalog: ArcSwap::from_pointee(Catalog::default()),
+            changes: watch::Sender::new(Change::default()),
+            started: Instant::now(),
+            tasks: TaskTracker::new(),
+            drain: CancellationToken::new(),
+            shutdown: CancellationToken::new(),
+        });
+        for upstream in &gateway.upstreams {
+            gateway.tasks.spawn(supervise(Arc::clone(upstream), gateway.shutdown.clone()));
+        }
+        gateway.tasks.spawn(Arc::clone(&gateway).keep(changed, inbox));
+        gateway
+    }
+
+    pub fn config(&self) -> &McpConfig {
+        &self.config
+    }
+
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
+    }
+
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.load_full()
+    }
+
+    /// Cancelled when the gateway begins to drain: streams without an end of their own end then.
+    pub fn drain_token(&self) -> &CancellationToken {
+        &self.drain
+    }
+
+    /// With a single upstream that passes its names through, everything it says is relayed as it is.
+    pub(super) fn is_transparent(&self) -> bool {
+        matches!(&self.config.upstreams[..], [only] if only.prefix.is_empty())
+    }
+
+    /// Whether every upstream was tried to the end once.
+    pub fn all_tried(&self) -> bool {
+        self.upstreams.iter().all(|upstream| upstream.status().borrow().tried)
+    }
+
+    /// Waits until every upstream was tried, at most until `list_wait` after the start.
+    pub async fn settled(&self) {
+        if self.all_tried() {
+            return;
+        }
+        let _ = timeout_at(self.started + self.config.list_wait, self.tried()).await;
+    }
+
+    /// Waits until every upstream was tried to the end once.
+    pub async fn tried(&self) {
+        for upstream in &self.upstreams {
+            // Fails only when the upstream is gone, which it is not while we hold it.
+            let _ = upstream.status().wait_for(|status| status.tried).await;
+        }
+        // The catalog follows in a task of its own.
+        self.rebuild();
+    }
+
+    /// Ends the streams that have no end of their own; calls go on.
+    pub fn begin_drain(&self) {
+        self.drain.cancel();
+    }
+
+    /// Ends streams, sessions, upstream sessions and child processes, and waits for that.
+    pub async fn shut_down(&self) {
+        self.drain.cancel();
+        self.shutdown.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    async fn keep(self: Arc<Self>, changed: Arc<Notify>, mut inbox: mpsc::Receiver<(usize, Notice)>) {
+        let mut expiry = interval(EXPIRY_CHECK);
+        expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = changed.notified() => self.rebuild(),
+                Some((upstream, notice)) = inbox.recv() => self.pass_on(upstream, &notice),
+                _ = expiry.tick() => {
+                    for session in self.sessions.expire(self.config.session_idle_timeout) {
+                        self.end_session(&session);
+                    }
+                }
+                () = self.shutdown.cancelled() => break,
+            }
+        }
+        for session in self.sessions.all() {
+            session.end.cancel();
+        }
+    }
+
+    /// A child's unasked message goes to the sessions of the principal whose process it was.
+    fn pass_on(&self, upstream: usize, notice: &Notice) {
+        for session in self.sessions.all() {
+            if session.record.principal == notice.principal && session.upstream_session(upstream).is_some() {
+                session.tell(notice.message.clone());
+            }
+        }
+    }
+
+    pub(super) fn end_session(&self, session: &LegacySession) {
+        self.sessions.remove(session.id());
+        session.end.cancel();
+        for upstream in &self.upstreams {
+            upstream.close_owned(session.id());
+        }
+    }
+
+    /// Makes the catalog anew, and tells clients about each list that is different now.
+    fn rebuild(&self) {
+        let sources: Vec<_> = self
+            .upstreams
+            .iter()
+            .zip(&self.globs)
+            .map(|(upstream, (expose, hide))| catalog::Source {
+                name: upstream.name(),
+                prefix: &upstream.config().prefix,
+                expose,
+                hide,
+                offer: upstream.offer(),
+                listed: self.config.when_down == WhenDown::Keep || upstream.status().borrow().state.serves(),
+            })
+            .collect();
+        let fresh = catalog::merge(&sources, self.config.max_tool_name);
+        let before = self.catalog.load_full();
+        let differs = |kind| before.list(kind) != fresh.list(kind);
+        let change = Change {
+            tools: u64::from(differs(ListKind::Tools)),
+            prompts: u64::from(differs(ListKind::Prompts)),
+            resources: u64::from(differs(ListKind::Resources) || differs(ListKind::ResourceTemplates)),
+        };
+        for (upstream, name) in fresh.collisions().iter().filter(|collision| !before.collisions().contains(collision)) {
+            let upstream = self.upstreams.get(*upstream).map(|upstream| upstream.name().as_str()).unwrap_or_default();
+            tracing::warn!(
+                upstream,
+                name,
+                reason = "name_collision",
+                "another upstream has this name already; the first in the file keeps it"
+            );
+        }
+        self.catalog.store(Arc::new(fresh));
+        if change == Change::default() {
+            return;
+        }
+        self.changes.send_modify(|counts| *counts = counts.plus(change));
+        let methods = change.methods();
+        for session in self.sessions.all() {
+            for method in &methods {
+                session.tell(build::notification(*method, None));
+            }
+        }
+    }
+}
+
+fn glob_set(patterns: &[String]) -> GlobSet {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        // The configuration was checked; a pattern that fails all the same matches nothing.
+        if let Ok(glob) = Glob::new(pattern) {
+            set.add(glob);
+        }
+    }
+    set.build().unwrap_or_else(|_| GlobSet::empty())
+}

@@ -1,0 +1,46 @@
+//! Why a request is answered with an error, before anything says how that looks to a client.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::{names::UpstreamName, upstream::UpstreamError};
+
+/// One variant per thing that a client or an operator can act on.
+#[derive(Debug, Error)]
+pub enum GatewayError {
+    #[error("unknown {kind}: {name:?}")]
+    Unknown { kind: ItemKind, name: String },
+    #[error("{name:?} is offered by several upstreams")]
+    Ambiguous { name: String, candidates: Vec<String> },
+    #[error("unknown method {0:?}")]
+    MethodNotFound(String),
+    #[error("{0}")]
+    InvalidParams(&'static str),
+    #[error("upstream {upstream}: {error}")]
+    Upstream {
+        upstream: UpstreamName,
+        error: UpstreamError,
+        /// Wall-clock time since which the upstream is down, if it is.
+        since: Option<Duration>,
+    },
+    #[error("too many sessions")]
+    TooManySessions,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ItemKind {
+    Tool,
+    Prompt,
+    Resource,
+}
+
+impl std::fmt::Display for ItemKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tool => "tool",
+            Self::Prompt => "prompt",
+            Self::Resource => "resource",
+        })
+    }
+}

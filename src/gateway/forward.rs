@@ -1,0 +1,223 @@
+//! Sends a request to its upstream: in the right session, in the right era, and again only if it was not executed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Client, Gateway, GatewayError, Reply,
+    legacy::InFlight,
+    relay::{Relay, Renumbered},
+    route::Route,
+};
+use crate::{
+    auth::Caller,
+    bridge,
+    limits::Admission,
+    mcp::{Era, Field, Id, Message, Method, Splices},
+    upstream::{ClientCapabilities, Generation, Outgoing, Session, SessionKey, SessionSpec, Upstream, UpstreamError, own_info},
+};
+
+/// A request that may go.
+pub(super) struct Forward<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) client: &'a Client,
+    pub(super) message: Message,
+    pub(super) method: Method,
+    pub(super) route: Route,
+    /// Nothing goes up without one.
+    pub(super) admission: Admission,
+}
+
+impl Gateway {
+    pub(super) async fn forward(self: &Arc<Self>, request: Forward<'_>) -> Result<Reply, GatewayError> {
+        let index = request.route.upstream;
+        let upstream = self.upstreams.get(index).ok_or(GatewayError::InvalidParams("no such upstream"))?;
+        if self.is_transparent() {
+            self.first_try(upstream).await;
+        }
+        let failed = |error: UpstreamError| {
+            upstream.report(&error);
+            Self::upstream_error(upstream, error)
+        };
+        // A lost session was not executed (MCP 2025-11-25, transports, session management), so it is tried once more.
+        match self.attempt(upstream, &request).await {
+            Err(UpstreamError::SessionLost) => self.attempt(upstream, &request).await.map_err(failed),
+            other => other.map_err(failed),
+        }
+    }
+
+    pub(super) fn upstream_error(upstream: &Upstream, error: UpstreamError) -> GatewayError {
+        let status = upstream.status();
+        let status = status.borrow();
+        let since = matches!(error, UpstreamError::Down(_)).then_some(status.since);
+        GatewayError::Upstream { upstream: upstream.name().clone(), error, since }
+    }
+
+    /// A transparent gateway has nothing to say before its upstream has spoken.
+    pub(super) async fn first_try(&self, upstream: &Upstream) {
+        if !upstream.status().borrow().tried {
+            // Fails only when the upstream is gone, which it is not while we hold it.
+            let _ = upstream.status().wait_for(|status| status.tried).await;
+        }
+    }
+
+    async fn attempt(self: &Arc<Self>, upstream: &Arc<Upstream>, request: &Forward<'_>) -> Result<Reply, UpstreamError> {
+        let _admitted = &request.admission;
+        let generation = upstream.generation()?;
+        let session = if generation.needs_session() { Some(self.session_for(upstream, &generation, request).await?) } else { None };
+        let prepared = prepare(&generation, session.as_ref().map(|held| &*held.session), request);
+        let mut relay = self.relay(upstream, &generation, session.as_ref(), request, &prepared);
+        let answer = match generation.exchange(session.as_ref().map(|held| &held.session), prepared.outgoing).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                if let (UpstreamError::SessionLost, Some(held)) = (&error, &session) {
+                    Self::forget(upstream, held, request.client);
+                }
+                // Only a time-out leaves the upstream working on it; it is told when the relay is dropped.
+                if !matches!(error, UpstreamError::TimedOut(_)) {
+                    relay.settle();
+                }
+                return Err(error);
+            }
+        };
+        relay.reply(answer).await
+    }
+
+    async fn session_for(&self, upstream: &Arc<Upstream>, generation: &Generation, request: &Forward<'_>) -> Result<Held, UpstreamError> {
+        let principal = request.caller.principal();
+        let down = request.client.session();
+        if let Some(down) = down
+            && let Some(session) = down.upstream_session(upstream.index())
+            && !session.has_ended()
+        {
+            let key = upstream.session_key(principal, Some(down.id()), down.flags);
+            return Ok(Held { key, session });
+        }
+        // What a modern client declares cannot be asked of it in the middle of a legacy call yet, so nothing is declared.
+        let flags = down.map_or_else(ClientCapabilities::default, |down| down.flags);
+        let key = upstream.session_key(principal, down.map(|down| down.id()), flags);
+        let spec = || match (&key, down) {
+            (SessionKey::Owned(_), Some(down)) => SessionSpec {
+                principal: principal.clone(),
+                version: down.record.version,
+                capabilities: down.record.capabilities.clone(),
+                client_info: down.record.client_info.clone(),
+                log_level: down.log_level(),
+            },
+            (SessionKey::Pooled(principal, flags), _) => SessionSpec {
+                principal: principal.clone(),
+                version: crate::mcp::Version::LATEST_LEGACY,
+                capabilities: flags.to_json(),
+                client_info: own_info(),
+                log_level: None,
+            },
+            (SessionKey::Owned(_), None) => unreachable!("an owned key is made for a downstream session only"),
+        };
+        let session = upstream.session(generation, &key, spec).await?;
+        if let Some(down) = down {
+            down.keep_upstream_session(upstream.index(), Some(Arc::clone(&session)));
+        }
+        Ok(Held { key, session })
+    }
+
+    fn forget(upstream: &Upstream, held: &Held, client: &Client) {
+        upstream.forget(&held.key, &held.session);
+        if let Client::Legacy(down) = client {
+            down.keep_upstream_session(upstream.index(), None);
+        }
+    }
+
+    fn relay(
+        self: &Arc<Self>,
+        upstream: &Arc<Upstream>,
+        generation: &Arc<Generation>,
+        held: Option<&Held>,
+        request: &Forward<'_>,
+        prepared: &Prepared,
+    ) -> Relay {
+        let client_id = request.message.id().cloned().unwrap_or_else(|| Id::from_u64(0));
+        let stop = (request.client.era() == Era::Legacy && generation.era() == Era::Modern).then(CancellationToken::new);
+        if let Client::Legacy(down) = request.client {
+            let flight = match (held, &stop) {
+                (Some(held), _) => {
+                    InFlight::Legacy { generation: Arc::clone(generation), session: Arc::clone(&held.session), id: prepared.outgoing.id }
+                }
+                (None, Some(stop)) => InFlight::Modern(stop.clone()),
+                (None, None) => InFlight::Ambiguous,
+            };
+            down.began(&client_id, flight);
+        }
+        Relay::new(super::relay::Parties {
+            gateway: Arc::clone(self),
+            upstream: Arc::clone(upstream),
+            generation: Arc::clone(generation),
+            session: held.map(|held| Arc::clone(&held.session)),
+            client: request.client.clone(),
+            client_id,
+            method: request.method,
+            renumbered: prepared.renumbered.clone(),
+            wants_log: request.message.span(Field::MetaLogLevel).is_some(),
+            stop,
+        })
+    }
+}
+
+/// An upstream session in use.
+struct Held {
+    key: SessionKey,
+    session: Arc<Session>,
+}
+
+struct Prepared {
+    outgoing: Outgoing,
+    renumbered: Option<Renumbered>,
+}
+
+/// Makes the bytes that go up: only name, id, token and the reserved `_meta` keys differ from what came in.
+fn prepare(generation: &Generation, session: Option<&Session>, request: &Forward<'_>) -> Prepared {
+    let message = &request.message;
+    let mut splices = Splices::new();
+    if let Some(span) = request.route.rename {
+        splices.replace_string(span, &request.route.name);
+    }
+    bridge::adapt_request(&mut splices, message, request.client.era(), generation.era(), generation.version(), || match request.client {
+        Client::Legacy(down) => (down.record.client_info.clone(), down.log_level()),
+        Client::Modern(_) => (own_info(), None),
+    });
+    let renumbered = session.map(|session| renumber(&mut splices, session, message));
+    let routing = match generation.era() {
+        Era::Modern if !generation.is_stdio() => routing_headers(request),
+        _ => HeaderMap::new(),
+    };
+    let id = renumbered.as_ref().map_or(0, |renumbered| renumbered.id);
+    Prepared { outgoing: Outgoing { body: splices.apply(message.bytes()), id, routing }, renumbered }
+}
+
+/// Wherever a session or process may carry other requests too, ids and progress tokens are ours.
+fn renumber(splices: &mut Splices, session: &Session, message: &Message) -> Renumbered {
+    let id = session.next_id();
+    if let Some(span) = message.id_span() {
+        splices.replace(span, Id::from_u64(id).into_json());
+    }
+    let mut token: Option<Bytes> = None;
+    if session.is_process()
+        && let (Some(span), Some(raw)) = (message.span(Field::MetaProgressToken), message.raw(Field::MetaProgressToken))
+    {
+        splices.replace(span, Id::from_u64(id).into_json());
+        token = Some(raw);
+    }
+    Renumbered { id, token }
+}
+
+/// `Mcp-Method`, `Mcp-Name` (MCP 2026-07-28, basic/transports, standard headers) and the client's own `Mcp-Param-*`.
+fn routing_headers(request: &Forward<'_>) -> HeaderMap {
+    let mut headers = match request.client {
+        Client::Modern(client) => client.params.clone(),
+        Client::Legacy(_) => HeaderMap::new(),
+    };
+    bridge::standard_headers(&mut headers, request.method, &request.route.name);
+    headers
+}

@@ -1,0 +1,170 @@
+//! `initialize` and `server/discover`: who the gateway says it is, and what it can do.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Client, Gateway, GatewayError, LegacySession, Reply};
+use crate::{
+    auth::Caller,
+    mcp::{Era, Field, Id, Message, Method, Splices, Version, build, list::CacheScope, offer::Declares},
+    session::{SessionId, SessionRecord},
+    upstream::{SessionKey, SessionSpec, UpstreamError, own_info},
+};
+
+/// Longest `clientInfo` and `capabilities` that are kept for a session, in bytes together.
+const MAX_CLIENT: usize = 64 * 1024;
+
+impl Gateway {
+    /// Opens a session for a legacy client (MCP 2025-11-25, basic/lifecycle) and answers its `initialize`.
+    ///
+    /// # Errors
+    /// [`GatewayError`]: malformed parameters, too many sessions, or, for a transparent gateway, its upstream's failure.
+    pub async fn initialize(self: &Arc<Self>, caller: &Caller, message: &Message) -> Result<(Arc<LegacySession>, Reply), GatewayError> {
+        let id = message.id().ok_or(GatewayError::InvalidParams("a request needs an id"))?;
+        let requested = message.text(Field::ProtocolVersion).ok_or(GatewayError::InvalidParams("`protocolVersion` is not a string"))?;
+        let object = |field| message.raw(field).filter(|raw| raw.first() == Some(&b'{'));
+        let capabilities = object(Field::Capabilities).ok_or(GatewayError::InvalidParams("`capabilities` is not an object"))?;
+        let client_info = object(Field::ClientInfo).ok_or(GatewayError::InvalidParams("`clientInfo` is not an object"))?;
+        if capabilities.len() + client_info.len() > MAX_CLIENT {
+            return Err(GatewayError::InvalidParams("`capabilities` and `clientInfo` are larger than 64 KiB"));
+        }
+        let record = SessionRecord {
+            id: SessionId::random(),
+            principal: caller.principal().clone(),
+            version: Version::answer_to_initialize(&requested),
+            // Copies, so that the session does not hold the whole request.
+            capabilities: Bytes::copy_from_slice(&capabilities),
+            client_info: Bytes::copy_from_slice(&client_info),
+        };
+        let session = Arc::new(LegacySession::new(record, self.upstreams.len()));
+        let reply = match self.is_transparent() {
+            true => self.relay_greeting(&session, id).await?,
+            false => Reply::result(id, &self.own_greeting(session.record.version)),
+        };
+        if !self.sessions.add(Arc::clone(&session)) {
+            self.end_session(&session);
+            return Err(GatewayError::TooManySessions);
+        }
+        Ok((session, reply))
+    }
+
+    /// The only upstream's own greeting, as it wrote it where the eras agree.
+    async fn relay_greeting(&self, session: &LegacySession, id: &Id) -> Result<Reply, GatewayError> {
+        let Some(upstream) = self.upstreams.first() else { return Err(GatewayError::InvalidParams("no upstream is configured")) };
+        self.first_try(upstream).await;
+        let failed = |error: UpstreamError| {
+            upstream.report(&error);
+            Self::upstream_error(upstream, error)
+        };
+        let generation = upstream.generation().map_err(failed)?;
+        if generation.era() == Era::Modern {
+            let offer = upstream.offer().ok_or_else(|| failed(UpstreamError::protocol("the upstream's greeting is not known")))?;
+            return Ok(Reply::result(id, &{
+                let facts = &offer.greeting.facts;
+                let info = facts.server_info.clone().unwrap_or_else(own_info);
+                build::initialize_result(session.record.version, &facts.capabilities, &info, facts.instructions.as_deref())
+            }));
+        }
+        let principal = &session.record.principal;
+        let key = upstream.session_key(principal, Some(session.id()), session.flags);
+        let spec = || SessionSpec {
+            principal: principal.clone(),
+            version: session.record.version,
+            capabilities: match &key {
+                SessionKey::Owned(_) => session.record.capabilities.clone(),
+                SessionKey::Pooled(_, flags) => flags.to_json(),
+            },
+            client_info: session.record.client_info.clone(),
+            log_level: None,
+        };
+        let opened = upstream.session(&generation, &key, spec).await.map_err(failed)?;
+        session.keep_upstream_session(upstream.index(), Some(Arc::clone(&opened)));
+        let greeting = Message::parse(opened.greeting().clone()).map_err(|error| failed(UpstreamError::protocol(error.to_string())))?;
+        let mut splices = Splices::new();
+        if let Some(span) = greeting.id_span() {
+            splices.replace(span, id.clone().into_json());
+        }
+        Ok(Reply::message(splices.apply(greeting.bytes())))
+    }
+
+    pub(super) async fn discover(
+        self: &Arc<Self>,
+        caller: &Caller,
+        client: &Client,
+        message: Message,
+        id: &Id,
+    ) -> Result<Reply, GatewayError> {
+        if self.is_transparent()
+            && let Some(upstream) = self.upstreams.first()
+        {
+            self.first_try(upstream).await;
+            let generation = upstream.generation().map_err(|error| Self::upstream_error(upstream, error))?;
+            if generation.era() == Era::Modern {
+                return self.to_only_upstream(caller, client, message, Method::Discover).await;
+            }
+            let offer = upstream.offer().ok_or_else(|| Self::upstream_error(upstream, UpstreamError::protocol("no greeting is known")))?;
+            let facts = &offer.greeting.facts;
+            let info = facts.server_info.clone().unwrap_or_else(own_info);
+            return Ok(Reply::result(id, &discovered(&facts.capabilities, &info, facts.instructions.as_deref())));
+        }
+        let capabilities = self.own_capabilities();
+        let instructions = self.own_instructions();
+        Ok(Reply::result(id, &discovered(capabilities.as_bytes(), &own_info(), instructions.as_deref())))
+    }
+
+    fn own_greeting(&self, version: Version) -> Vec<u8> {
+        let instructions = self.own_instructions();
+        let capabilities = self.own_capabilities();
+        build::initialize_result(version, capabilities.as_bytes(), &own_info(), instructions.as_deref())
+    }
+
+    /// The union of what the upstreams can do; everything, until all were tried, because a client asks only once.
+    fn own_capabilities(&self) -> String {
+        let mut declares = Declares::default();
+        for offer in self.upstreams.iter().filter_map(|upstream| upstream.offer()) {
+            let found = offer.greeting.declares;
+            declares.tools |= found.tools;
+            declares.prompts |= found.prompts;
+            declares.resources |= found.resources;
+            declares.subscribe |= found.subscribe;
+            declares.completions |= found.completions;
+            declares.logging |= found.logging;
+        }
+        if !self.all_tried() {
+            declares =
+                Declares { tools: true, prompts: true, resources: true, subscribe: declares.subscribe, completions: true, logging: true };
+        }
+        let resources =
+            if declares.subscribe { r#""resources":{"subscribe":true,"listChanged":true}"# } else { r#""resources":{"listChanged":true}"# };
+        let members = [
+            // Tools always: an upstream that has some may come up later.
+            (true, r#""tools":{"listChanged":true}"#),
+            (declares.prompts, r#""prompts":{"listChanged":true}"#),
+            (declares.resources, resources),
+            (declares.completions, r#""completions":{}"#),
+            (declares.logging, r#""logging":{}"#),
+        ];
+        let members: Vec<_> = members.into_iter().filter_map(|(on, member)| on.then_some(member)).collect();
+        format!("{{{}}}", members.join(","))
+    }
+
+    /// The upstreams' instructions under their names, as a JSON string.
+    fn own_instructions(&self) -> Option<String> {
+        let mut text = String::new();
+        for upstream in &self.upstreams {
+            let offer = upstream.offer();
+            let Some(instructions) = offer.as_ref().and_then(|offer| offer.greeting.facts.instructions.as_deref()) else { continue };
+            if !text.is_empty() {
+                text.push_str("\n\n");
+            }
+            text.push_str(&format!("# {}\n{instructions}", upstream.name()));
+        }
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+/// Nobody else's time-to-live is promised: changes are announced, and the catalog is the caller's own.
+fn discovered(capabilities: &[u8], info: &[u8], instructions: Option<&str>) -> Vec<u8> {
+    build::discover_result(capabilities, info, instructions, 0, CacheScope::Private)
+}

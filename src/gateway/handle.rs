@@ -1,0 +1,157 @@
+//! The whole path of a request.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use super::{Gateway, GatewayError, LegacySession, Reply, forward::Forward, legacy::InFlight};
+use crate::{
+    auth::Caller,
+    limits,
+    mcp::{Era, Field, Id, Message, Method, build, list::ListKind},
+    upstream::Generation,
+};
+
+/// Who a message came from, beyond the caller's identity.
+#[derive(Clone, Debug)]
+pub enum Client {
+    Legacy(Arc<LegacySession>),
+    Modern(Arc<ModernClient>),
+}
+
+/// A modern client says everything with each request; this is what is not in the message itself.
+#[derive(Debug, Default)]
+pub struct ModernClient {
+    /// `Mcp-Param-*`, which pass on to the upstream.
+    pub params: HeaderMap,
+}
+
+impl Client {
+    pub fn era(&self) -> Era {
+        match self {
+            Self::Legacy(_) => Era::Legacy,
+            Self::Modern(_) => Era::Modern,
+        }
+    }
+
+    pub(super) fn session(&self) -> Option<&Arc<LegacySession>> {
+        match self {
+            Self::Legacy(session) => Some(session),
+            Self::Modern(_) => None,
+        }
+    }
+}
+
+impl Gateway {
+    /// Answers one request: from memory, or by the upstream that owns what it names.
+    ///
+    /// # Errors
+    /// [`GatewayError`]; an upstream's own JSON-RPC error is a reply, not an error.
+    pub async fn handle(self: &Arc<Self>, caller: &Caller, client: &Client, message: Message) -> Result<Reply, GatewayError> {
+        let id = message.id().cloned().ok_or(GatewayError::InvalidParams("a request needs an id"))?;
+        let method = Method::parse(message.method()).filter(|method| method.exists_in(client.era()));
+        let method = method.ok_or_else(|| GatewayError::MethodNotFound(message.method().to_owned()))?;
+        match method {
+            Method::Ping => return Ok(Reply::result(&id, b"{}")),
+            Method::SetLevel => return self.set_level(client, &message, &id).await,
+            Method::Discover => return self.discover(caller, client, message, &id).await,
+            Method::Listen if !self.is_transparent() => return Ok(Reply::listening(self.listen(&message, &id))),
+            Method::ToolsList => return self.list(caller, client, message, &id, ListKind::Tools).await,
+            Method::PromptsList => return self.list(caller, client, message, &id, ListKind::Prompts).await,
+            Method::ResourcesList => return self.list(caller, client, message, &id, ListKind::Resources).await,
+            Method::ResourceTemplatesList => return self.list(caller, client, message, &id, ListKind::ResourceTemplates).await,
+            _ => {}
+        }
+        let route = self.route(method, &message).await?;
+        let admission = limits::admit(caller, route.upstream, &route.name);
+        self.forward(Forward { caller, client, message, method, route, admission }).await
+    }
+
+    /// Takes a notification from a client.
+    pub async fn notified(&self, client: &Client, message: &Message) {
+        let Client::Legacy(session) = client else { return };
+        match Method::parse(message.method()) {
+            Some(Method::Cancelled) => self.cancel(session, message).await,
+            Some(Method::RootsChanged) => {
+                for (upstream, generation) in self.reached(session) {
+                    if let Some(up) = session.upstream_session(upstream)
+                        && let Err(error) = generation.notify(&up, message.bytes().clone()).await
+                    {
+                        tracing::debug!(%error, "a notification could not be passed on");
+                    }
+                }
+            }
+            _ => tracing::debug!(method = message.method(), "notification concerns no upstream; dropped"),
+        }
+    }
+
+    /// Takes a client's answer to a server's request and passes it to the server that asked.
+    pub async fn answered(&self, client: &Client, message: Message) {
+        let Client::Legacy(session) = client else { return };
+        let Some(asked) = message.id().and_then(|id| session.answered(id)) else {
+            return tracing::debug!("answer to no open request; dropped");
+        };
+        let Some(span) = message.id_span() else { return };
+        let mut splices = crate::mcp::Splices::new();
+        splices.replace(span, asked.id.into_json());
+        let body = splices.apply(message.bytes());
+        if let Err(error) = asked.generation.notify(&asked.session, body).await {
+            tracing::debug!(%error, "a client's answer could not be passed on");
+        }
+    }
+
+    /// Ends a client's session and everything upstream that belongs to it.
+    pub fn end(&self, session: &LegacySession) {
+        self.end_session(session);
+    }
+
+    async fn set_level(&self, client: &Client, message: &Message, id: &Id) -> Result<Reply, GatewayError> {
+        let session = client.session().ok_or_else(|| GatewayError::MethodNotFound(message.method().to_owned()))?;
+        let level =
+            message.raw(Field::Level).filter(|level| is_level(level)).ok_or(GatewayError::InvalidParams("`level` is not a log level"))?;
+        session.set_log_level(level.clone());
+        for (index, generation) in self.reached(session) {
+            let Some(up) = session.upstream_session(index).filter(|_| generation.era() == Era::Legacy) else { continue };
+            if let Err(error) = generation.set_log_level(&up, &level).await {
+                tracing::debug!(%error, "an upstream did not take the log level");
+            }
+        }
+        Ok(Reply::result(id, b"{}"))
+    }
+
+    /// The upstreams in which the session has one of its own.
+    fn reached(&self, session: &LegacySession) -> Vec<(usize, Arc<Generation>)> {
+        let has = |index: &usize| session.upstream_session(*index).is_some();
+        let indices = (0..self.upstreams.len()).filter(has);
+        indices.filter_map(|index| Some((index, self.upstreams.get(index)?.generation().ok()?))).collect()
+    }
+
+    async fn cancel(&self, session: &LegacySession, message: &Message) {
+        let Some(id) = message.cancelled_id() else { return };
+        match session.flight(&id) {
+            Some(InFlight::Legacy { generation, session, id }) => {
+                let Some(span) = message.span(Field::RequestId) else { return };
+                let mut splices = crate::mcp::Splices::new();
+                splices.replace(span, Id::from_u64(id).into_json());
+                if let Err(error) = generation.notify(&session, splices.apply(message.bytes())).await {
+                    tracing::debug!(%error, "a cancellation could not be passed on");
+                }
+            }
+            Some(InFlight::Modern(token)) => token.cancel(),
+            Some(InFlight::Ambiguous) => tracing::debug!("two open requests have the cancelled id; ignored"),
+            None => {}
+        }
+    }
+}
+
+/// RFC 5424 severities, as MCP writes them.
+fn is_level(raw: &[u8]) -> bool {
+    let levels = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+    serde_json::from_slice::<&str>(raw).is_ok_and(|level| levels.contains(&level))
+}
+
+impl Reply {
+    pub(super) fn result(id: &Id, result: &[u8]) -> Self {
+        Self::message(build::response(id, result))
+    }
+}

@@ -1,0 +1,230 @@
+//! The live side of a legacy client's session: its upstream sessions, open requests and streams.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    auth::Caller,
+    mcp::Id,
+    session::{SessionId, SessionRecord},
+    upstream::{ClientCapabilities, Generation, Session},
+};
+
+/// Requests of servers that may wait for one client at a time.
+const MAX_ASKED: usize = 64;
+/// Messages that wait on a client's GET stream; further ones are dropped.
+const OUTBOX: usize = 64;
+
+/// One legacy client.
+#[derive(Debug)]
+pub struct LegacySession {
+    pub record: SessionRecord,
+    pub(super) flags: ClientCapabilities,
+    /// By upstream index; filled lazily.
+    upstream: Box<[ArcSwapOption<Session>]>,
+    log_level: Mutex<Option<Bytes>>,
+    asked: Mutex<HashMap<Id, Asked>>,
+    in_flight: Mutex<HashMap<Id, InFlight>>,
+    outbox: Mutex<Option<mpsc::Sender<Bytes>>>,
+    /// Milliseconds since the process began to keep sessions.
+    last_used: AtomicU64,
+    /// Cancelled when the session ends.
+    pub(super) end: CancellationToken,
+}
+
+/// A server's request that was passed to the client and waits for its answer.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) generation: Arc<Generation>,
+    pub(super) session: Arc<Session>,
+    /// The server's own id.
+    pub(super) id: Id,
+}
+
+/// A client's request on its way, by the client's id.
+#[derive(Clone, Debug)]
+pub(super) enum InFlight {
+    /// Cancelled by a notification in the upstream session.
+    Legacy { generation: Arc<Generation>, session: Arc<Session>, id: u64 },
+    /// Cancelled by closing the stream.
+    Modern(CancellationToken),
+    /// Two open requests have this id: a cancellation could hit the wrong one.
+    Ambiguous,
+}
+
+impl LegacySession {
+    pub(super) fn new(record: SessionRecord, upstreams: usize) -> Self {
+        let flags = ClientCapabilities::read(&record.capabilities);
+        Self {
+            record,
+            flags,
+            upstream: (0..upstreams).map(|_| ArcSwapOption::empty()).collect(),
+            log_level: Mutex::default(),
+            asked: Mutex::default(),
+            in_flight: Mutex::default(),
+            outbox: Mutex::default(),
+            last_used: AtomicU64::new(0),
+            end: CancellationToken::new(),
+        }
+    }
+
+    pub fn id(&self) -> SessionId {
+        self.record.id
+    }
+
+    /// Waits for the end of the session.
+    pub async fn ended(&self) {
+        self.end.cancelled().await;
+    }
+
+    pub(super) fn upstream_session(&self, upstream: usize) -> Option<Arc<Session>> {
+        self.upstream.get(upstream)?.load_full()
+    }
+
+    pub(super) fn keep_upstream_session(&self, upstream: usize, session: Option<Arc<Session>>) {
+        if let Some(place) = self.upstream.get(upstream) {
+            place.store(session);
+        }
+    }
+
+    pub(super) fn log_level(&self) -> Option<Bytes> {
+        self.log_level.lock().clone()
+    }
+
+    pub(super) fn set_log_level(&self, level: Bytes) {
+        *self.log_level.lock() = Some(level);
+    }
+
+    /// Remembers a server's request and gives the id under which the client sees it: unguessable, good for one answer.
+    pub(super) fn ask(&self, asked: Asked) -> Option<Id> {
+        let id = Id::from_string(&SessionId::random().to_string());
+        let mut open = self.asked.lock();
+        (open.len() < MAX_ASKED).then(|| {
+            open.insert(id.clone(), asked);
+            id
+        })
+    }
+
+    pub(super) fn answered(&self, id: &Id) -> Option<Asked> {
+        self.asked.lock().remove(id)
+    }
+
+    /// Drops requests of a server whose own request has ended.
+    pub(super) fn withdraw(&self, ids: &[Id]) {
+        let mut open = self.asked.lock();
+        for id in ids {
+            open.remove(id);
+        }
+    }
+
+    pub(super) fn began(&self, id: &Id, flight: InFlight) {
+        self.in_flight.lock().entry(id.clone()).and_modify(|other| *other = InFlight::Ambiguous).or_insert(flight);
+    }
+
+    pub(super) fn finished(&self, id: &Id) {
+        self.in_flight.lock().remove(id);
+    }
+
+    pub(super) fn flight(&self, id: &Id) -> Option<InFlight> {
+        self.in_flight.lock().get(id).cloned()
+    }
+
+    /// Opens the session's GET stream; an earlier one ends.
+    pub fn open_outbox(&self) -> mpsc::Receiver<Bytes> {
+        let (tx, rx) = mpsc::channel(OUTBOX);
+        *self.outbox.lock() = Some(tx);
+        rx
+    }
+
+    /// Puts a message on the GET stream, if there is one.
+    pub(super) fn tell(&self, message: Bytes) {
+        let mut outbox = self.outbox.lock();
+        match outbox.as_ref().map(|outbox| outbox.try_send(message)) {
+            Some(Err(mpsc::error::TrySendError::Closed(_))) => *outbox = None,
+            Some(Err(mpsc::error::TrySendError::Full(_))) => {
+                tracing::debug!(session = ?self.id(), "the client does not read its stream; a message was dropped");
+            }
+            Some(Ok(())) | None => {}
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.outbox.lock().as_ref().is_some_and(|outbox| !outbox.is_closed()) || !self.in_flight.lock().is_empty()
+    }
+}
+
+/// All live legacy sessions of this process.
+#[derive(Debug)]
+pub struct Sessions {
+    live: RwLock<HashMap<SessionId, Arc<LegacySession>>>,
+    began: Instant,
+    max: usize,
+}
+
+impl Sessions {
+    pub(super) fn new(max: usize) -> Self {
+        Self { live: RwLock::default(), began: Instant::now(), max }
+    }
+
+    /// `false` when there are too many.
+    pub(super) fn add(&self, session: Arc<LegacySession>) -> bool {
+        self.touch(&session);
+        let mut live = self.live.write();
+        if live.len() >= self.max {
+            return false;
+        }
+        live.insert(session.id(), session);
+        true
+    }
+
+    /// The session, if it exists and is this caller's. Another's session looks like none.
+    pub fn find(&self, id: SessionId, caller: &Caller) -> Option<Arc<LegacySession>> {
+        let session = self.live.read().get(&id).filter(|session| session.record.principal == *caller.principal()).map(Arc::clone)?;
+        self.touch(&session);
+        Some(session)
+    }
+
+    pub(super) fn remove(&self, id: SessionId) -> Option<Arc<LegacySession>> {
+        self.live.write().remove(&id)
+    }
+
+    /// Takes out what was neither used nor busy for `idle`.
+    pub(super) fn expire(&self, idle: std::time::Duration) -> Vec<Arc<LegacySession>> {
+        let now = self.now();
+        let limit = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+        let is_old = |session: &LegacySession| now.saturating_sub(session.last_used.load(Ordering::Relaxed)) >= limit && !session.is_busy();
+        let old: Vec<SessionId> = self.live.read().values().filter(|session| is_old(session)).map(|session| session.id()).collect();
+        if old.is_empty() {
+            return Vec::new();
+        }
+        let mut live = self.live.write();
+        old.iter().filter_map(|id| live.remove(id)).collect()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<LegacySession>> {
+        self.live.read().values().map(Arc::clone).collect()
+    }
+
+    pub fn count(&self) -> usize {
+        self.live.read().len()
+    }
+
+    fn touch(&self, session: &LegacySession) {
+        session.last_used.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}

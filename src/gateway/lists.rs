@@ -1,0 +1,54 @@
+//! The merged lists, served from memory as one page.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Client, Gateway, GatewayError, Reply, forward::Forward, route::Route};
+use crate::{
+    auth::Caller,
+    limits,
+    mcp::{Era, Id, Message, Method, list::ListKind},
+};
+
+impl Gateway {
+    pub(super) async fn list(
+        self: &Arc<Self>,
+        caller: &Caller,
+        client: &Client,
+        message: Message,
+        id: &Id,
+        kind: ListKind,
+    ) -> Result<Reply, GatewayError> {
+        if self.is_transparent() {
+            return self.to_only_upstream(caller, client, message, kind.method()).await;
+        }
+        // The one page has no cursor, so none that a client sends can be ours.
+        if message.span(crate::mcp::Field::Cursor).is_some() {
+            return Err(GatewayError::InvalidParams("the cursor is unknown: this list has one page"));
+        }
+        self.settled().await;
+        let catalog = self.catalog();
+        let listed = catalog.list(kind);
+        let (head, items): (&[u8], _) = match client.era() {
+            Era::Legacy => (b",\"result\":{", listed.legacy.clone()),
+            // No time-to-live is promised: a change is announced, and each catalog is its caller's own.
+            Era::Modern => (b",\"result\":{\"resultType\":\"complete\",\"ttlMs\":0,\"cacheScope\":\"private\",", listed.modern.clone()),
+        };
+        let head = [&b"{\"jsonrpc\":\"2.0\",\"id\":"[..], id.as_json(), head].concat();
+        Ok(Reply::Pieces([head.into(), items, Bytes::from_static(b"}}")]))
+    }
+
+    /// Sends what names no item to the upstream of a transparent gateway.
+    pub(super) async fn to_only_upstream(
+        self: &Arc<Self>,
+        caller: &Caller,
+        client: &Client,
+        message: Message,
+        method: Method,
+    ) -> Result<Reply, GatewayError> {
+        let route = Route { upstream: 0, name: "".into(), rename: None };
+        let admission = limits::admit(caller, 0, "");
+        self.forward(Forward { caller, client, message, method, route, admission }).await
+    }
+}

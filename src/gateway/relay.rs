@@ -1,0 +1,303 @@
+//! Brings an upstream's answer to the client that asked: ids and tokens back to the client's, results into its era.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio_util::sync::CancellationToken;
+
+use super::{Client, EventReply, Gateway, GatewayError, JsonReply, Reply, legacy::Asked, reply::JsonBody};
+use crate::{
+    bridge,
+    mcp::{
+        Era, Field, Id, Kind, Message, Method, ResponseScanner, Splices, build,
+        errors::{code, error_response},
+    },
+    upstream::{Answer, Generation, JsonAnswer, Messages, Session, Upstream, UpstreamError},
+};
+
+/// A JSON answer of known length up to here is looked at whole before its first byte goes down, so that a broken one
+/// becomes a clean error. Longer ones stream.
+const WHOLE: u64 = 64 * 1024;
+
+/// What was changed in the request on its way up.
+#[derive(Clone, Debug)]
+pub(super) struct Renumbered {
+    pub(super) id: u64,
+    /// The client's own progress token, raw; ours is the id.
+    pub(super) token: Option<Bytes>,
+}
+
+/// Everybody who takes part in one call.
+pub(super) struct Parties {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) generation: Arc<Generation>,
+    pub(super) session: Option<Arc<Session>>,
+    pub(super) client: Client,
+    pub(super) client_id: Id,
+    pub(super) method: Method,
+    pub(super) renumbered: Option<Renumbered>,
+    /// The modern client asked for log messages in this request.
+    pub(super) wants_log: bool,
+    /// How a legacy client cancels a modern exchange.
+    pub(super) stop: Option<CancellationToken>,
+}
+
+/// One call's way back. When dropped before the answer came, the upstream is told that nobody waits any more.
+pub(super) struct Relay {
+    parties: Parties,
+    asked: Vec<Id>,
+    answered: bool,
+}
+
+/// What became of one message from the upstream.
+pub(super) enum Taken {
+    Send(Bytes),
+    /// The response: nothing follows it.
+    Last(Bytes, StatusCode),
+    Nothing,
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relay").field("upstream", self.parties.upstream.name()).field("id", &self.parties.client_id).finish_non_exhaustive()
+    }
+}
+
+impl Relay {
+    pub(super) fn new(parties: Parties) -> Self {
+        Self { parties, asked: Vec::new(), answered: false }
+    }
+
+    /// Nothing is to be cancelled any more.
+    pub(super) fn settle(&mut self) {
+        self.answered = true;
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.answered
+    }
+
+    pub(super) fn stop(&self) -> Option<&CancellationToken> {
+        self.parties.stop.as_ref()
+    }
+
+    pub(super) fn call_timeout(&self) -> std::time::Duration {
+        self.parties.generation.call_timeout()
+    }
+
+    pub(super) fn call_timeout_max(&self) -> std::time::Duration {
+        self.parties.gateway.config.call_timeout_max
+    }
+
+    pub(super) fn client_is_legacy(&self) -> bool {
+        self.down() == Era::Legacy
+    }
+
+    /// An upstream's failure after its answer had begun.
+    pub(super) fn failure(&mut self, error: UpstreamError) -> GatewayError {
+        // A time-out leaves the upstream working: it is told, when this is dropped.
+        self.answered |= !matches!(error, UpstreamError::TimedOut(_));
+        self.parties.upstream.report(&error);
+        Gateway::upstream_error(&self.parties.upstream, error)
+    }
+
+    /// Why a stream of messages ended without the response.
+    pub(super) async fn premature_end(&self) -> UpstreamError {
+        match self.parties.session.as_ref().filter(|session| session.is_process()) {
+            Some(session) => session.end_error().await,
+            None => UpstreamError::protocol("the stream ended without the answer"),
+        }
+    }
+
+    fn down(&self) -> Era {
+        self.parties.client.era()
+    }
+
+    fn up(&self) -> Era {
+        self.parties.generation.era()
+    }
+
+    /// The exchange carries this one request only and both sides speak alike: its bytes pass untouched.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.parties.renumbered.is_none() && self.down() == Era::Modern && self.up() == Era::Modern
+    }
+
+    fn expected(&self) -> Id {
+        self.parties.renumbered.as_ref().map_or_else(|| self.parties.client_id.clone(), |renumbered| Id::from_u64(renumbered.id))
+    }
+
+    /// # Errors
+    /// [`UpstreamError`] when the answer is none.
+    pub(super) async fn reply(mut self, answer: Answer) -> Result<Reply, UpstreamError> {
+        match answer {
+            Answer::Accepted => {
+                self.settle();
+                Err(UpstreamError::protocol("the request was acknowledged but not answered"))
+            }
+            Answer::Json(json) => self.reply_json(json).await,
+            Answer::Messages(messages) if self.parties.session.as_ref().is_some_and(|session| session.is_process()) => {
+                self.reply_first(messages).await
+            }
+            Answer::Messages(messages) => Ok(Reply::Events(Box::new(EventReply::relayed(messages, self, Vec::new())))),
+        }
+    }
+
+    async fn reply_json(mut self, json: JsonAnswer) -> Result<Reply, UpstreamError> {
+        if self.is_untouched() {
+            self.settle();
+            let JsonAnswer { status, length, body } = json;
+            return Ok(Reply::Json(Box::new(JsonReply { status, length, body: JsonBody::untouched(body, self) })));
+        }
+        let same_era = self.down() == self.up();
+        let is_long = json.length.is_none_or(|length| length > WHOLE);
+        if same_era && json.status.is_success() && is_long {
+            let expected = self.expected();
+            let shift = |length: u64| (length + self.parties.client_id.as_json().len() as u64).checked_sub(expected.as_json().len() as u64);
+            let length = json.length.and_then(shift);
+            let scanner = ResponseScanner::new(expected, self.parties.client_id.clone());
+            self.settle();
+            return Ok(Reply::Json(Box::new(JsonReply {
+                status: StatusCode::OK,
+                length,
+                body: JsonBody::scanned(json.body, scanner, self),
+            })));
+        }
+        let whole = tokio::time::timeout(self.call_timeout(), json.collect(self.parties.gateway.config.bounds.max_event)).await;
+        let whole = whole.unwrap_or_else(|_| Err(UpstreamError::TimedOut(self.call_timeout())));
+        self.settle();
+        let message = Message::parse(whole?).map_err(|error| UpstreamError::protocol(format!("the answer is not JSON-RPC: {error}")))?;
+        // An error to a request that the server could not read carries no id (JSON-RPC 2.0, section 5).
+        let anonymous = message.kind() == Kind::ErrorResponse && message.id().is_none();
+        if !anonymous && message.id() != Some(&self.expected()) {
+            return Err(UpstreamError::protocol("the answer carries the id of another request"));
+        }
+        let (body, status) = self.adapt(&message)?;
+        Ok(Reply::Message { status, body })
+    }
+
+    /// A process's answer becomes plain JSON when nothing comes before it, and a stream otherwise.
+    async fn reply_first(mut self, mut messages: Messages) -> Result<Reply, UpstreamError> {
+        loop {
+            let next = tokio::time::timeout(self.call_timeout(), messages.next()).await;
+            let message = match next {
+                Err(_) => return Err(UpstreamError::TimedOut(self.call_timeout())),
+                Ok(None) => {
+                    self.settle();
+                    return Err(self.premature_end().await);
+                }
+                Ok(Some(message)) => message?,
+            };
+            match self.take(message)? {
+                Taken::Nothing => {}
+                Taken::Last(body, status) => return Ok(Reply::Message { status, body }),
+                Taken::Send(first) => return Ok(Reply::Events(Box::new(EventReply::relayed(messages, self, vec![first])))),
+            }
+        }
+    }
+
+    /// Sorts one message of the upstream's.
+    ///
+    /// # Errors
+    /// The response cannot be shown to this client.
+    pub(super) fn take(&mut self, bytes: Bytes) -> Result<Taken, UpstreamError> {
+        let message = Message::parse(bytes).map_err(|error| UpstreamError::protocol(format!("a message is not JSON-RPC: {error}")))?;
+        match message.kind() {
+            Kind::Response | Kind::ErrorResponse => {
+                let anonymous = message.kind() == Kind::ErrorResponse && message.id().is_none();
+                if !anonymous && message.id() != Some(&self.expected()) {
+                    tracing::warn!(upstream = %self.parties.upstream.name(), "an answer to another request came on this stream; dropped");
+                    return Ok(Taken::Nothing);
+                }
+                self.settle();
+                let (body, status) = self.adapt(&message)?;
+                Ok(Taken::Last(body, status))
+            }
+            Kind::Notification => Ok(self.take_notification(&message)),
+            Kind::Request => Ok(self.take_request(&message)),
+        }
+    }
+
+    fn adapt(&self, message: &Message) -> Result<(Bytes, StatusCode), UpstreamError> {
+        let mut splices = Splices::new();
+        match message.id_span() {
+            Some(span) => splices.replace(span, self.parties.client_id.clone().into_json()),
+            None => bridge::add_id(&mut splices, message, &self.parties.client_id),
+        }
+        bridge::adapt_response(&mut splices, message, self.parties.method, self.up(), self.down())
+            .map(|status| (splices.apply(message.bytes()), status))
+    }
+
+    fn take_notification(&self, message: &Message) -> Taken {
+        let mut splices = Splices::new();
+        match Method::parse(message.method()) {
+            Some(Method::Progress) => {
+                if let Some(renumbered) = &self.parties.renumbered
+                    && let Some(token) = &renumbered.token
+                {
+                    let ours = message.raw(Field::ProgressToken).and_then(|raw| Id::from_json(raw).ok()).and_then(|token| token.as_u64());
+                    let (Some(span), true) = (message.span(Field::ProgressToken), ours == Some(renumbered.id)) else {
+                        return Taken::Nothing;
+                    };
+                    splices.replace(span, token.clone());
+                }
+            }
+            // A modern client gets log messages only where its request asked for them (MCP 2026-07-28, server/logging).
+            Some(Method::LogMessage) if self.down() == Era::Modern && !self.parties.wants_log => return Taken::Nothing,
+            // Other notifications do not belong on the stream of a modern request.
+            _ if self.down() == Era::Modern && self.up() == Era::Legacy => match Method::parse(message.method()) {
+                Some(Method::LogMessage) => {}
+                _ => return Taken::Nothing,
+            },
+            _ => {}
+        }
+        Taken::Send(splices.apply(message.bytes()))
+    }
+
+    /// A server's request in the middle of a call: a legacy client answers it, for anybody else it is declined.
+    fn take_request(&mut self, message: &Message) -> Taken {
+        let (Some(id), Some(session)) = (message.id(), &self.parties.session) else { return Taken::Nothing };
+        if message.method() == "ping" {
+            self.send_up(build::response(id, b"{}"));
+            return Taken::Nothing;
+        }
+        let asked = || Asked { generation: Arc::clone(&self.parties.generation), session: Arc::clone(session), id: id.clone() };
+        let granted = match &self.parties.client {
+            Client::Legacy(down) => down.ask(asked()),
+            Client::Modern(_) => None,
+        };
+        let (Some(granted), Some(span)) = (granted, message.id_span()) else {
+            let words = "this client cannot be asked";
+            self.send_up(error_response(Some(id), code::METHOD_NOT_FOUND, words, None));
+            return Taken::Nothing;
+        };
+        let mut splices = Splices::new();
+        splices.replace(span, granted.clone().into_json());
+        self.asked.push(granted);
+        Taken::Send(splices.apply(message.bytes()))
+    }
+
+    fn send_up(&self, body: Bytes) {
+        let Some(session) = self.parties.session.clone() else { return };
+        let generation = Arc::clone(&self.parties.generation);
+        self.parties.gateway.tasks.spawn(async move {
+            if let Err(error) = generation.notify(&session, body).await {
+                tracing::debug!(%error, "an answer to a server's request could not be sent");
+            }
+        });
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if let Client::Legacy(down) = &self.parties.client {
+            down.finished(&self.parties.client_id);
+            down.withdraw(&self.asked);
+        }
+        // Closing the stream cancels a modern HTTP exchange; everywhere else it must be said.
+        if let (false, Some(renumbered)) = (self.answered, &self.parties.renumbered) {
+            self.send_up(build::cancelled(&Id::from_u64(renumbered.id), "the client does not wait any more"));
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What goes back to the client, still streaming where the upstream streams.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use super::{
+    GatewayError,
+    listen::Listening,
+    relay::{Relay, Taken},
+};
+use crate::{
+    mcp::ResponseScanner,
+    outbound::UpstreamBody,
+    upstream::{Messages, UpstreamError},
+};
+
+/// An answer to one request.
+#[derive(Debug)]
+pub enum Reply {
+    /// One whole JSON-RPC message.
+    Message { status: StatusCode, body: Bytes },
+    /// One whole message in ready-made pieces.
+    Pieces([Bytes; 3]),
+    /// One JSON-RPC message that streams.
+    Json(Box<JsonReply>),
+    /// Messages one by one, the response last.
+    Events(Box<EventReply>),
+}
+
+impl Reply {
+    pub(super) fn message(body: Bytes) -> Self {
+        Self::Message { status: StatusCode::OK, body }
+    }
+
+    pub(super) fn listening(listening: Listening) -> Self {
+        Self::Events(Box::new(EventReply { source: Source::Own(Box::new(listening)), queued: VecDeque::new(), ended: false }))
+    }
+}
+
+/// A JSON document on its way from the upstream.
+#[derive(Debug)]
+pub struct JsonReply {
+    pub status: StatusCode,
+    /// Exact, where the upstream said how long its answer is.
+    pub length: Option<u64>,
+    pub body: JsonBody,
+}
+
+/// The document's bytes; with a scanner, the id is put back on the way, and a wrong one breaks the body off.
+#[derive(Debug)]
+pub struct JsonBody {
+    body: UpstreamBody,
+    scanner: Option<ResponseScanner>,
+    ready: VecDeque<Bytes>,
+    ended: bool,
+    patience: Duration,
+    /// Made when the upstream first lets us wait.
+    idle: Option<Pin<Box<Sleep>>>,
+    _relay: Relay,
+}
+
+impl JsonBody {
+    pub(super) fn untouched(body: UpstreamBody, relay: Relay) -> Self {
+        Self::new(body, None, relay)
+    }
+
+    pub(super) fn scanned(body: UpstreamBody, scanner: ResponseScanner, relay: Relay) -> Self {
+        Self::new(body, Some(scanner), relay)
+    }
+
+    fn new(body: UpstreamBody, scanner: Option<ResponseScanner>, relay: Relay) -> Self {
+        Self { body, scanner, ready: VecDeque::new(), ended: false, patience: relay.call_timeout(), idle: None, _relay: relay }
+    }
+
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+        loop {
+            if let Some(piece) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(piece)));
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    let patience = self.patience;
+                    let idle = self.idle.get_or_insert_with(|| Box::pin(sleep(patience)));
+                    ready!(idle.as_mut().poll(cx));
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(UpstreamError::TimedOut(patience))));
+                }
+            };
+            self.idle = None;
+            let taken = match frame {
+                None => {
+                    self.ended = true;
+                    self.scanner.take().map_or(Ok(()), ResponseScanner::finish)
+                }
+                Some(Err(error)) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                Some(Ok(frame)) => {
+                    let Ok(chunk) = frame.into_data() else { continue };
+                    match &mut self.scanner {
+                        None => return Poll::Ready(Some(Ok(chunk))),
+                        Some(scanner) => scanner.push(&chunk, &mut |piece| self.ready.push_back(piece)),
+                    }
+                }
+            };
+            if let Err(error) = taken {
+                self.ended = true;
+                self.ready.clear();
+                return Poll::Ready(Some(Err(UpstreamError::protocol(error.to_string()))));
+            }
+        }
+    }
+}
+
+impl Body for JsonReply {
+    type Data = Bytes;
+    type Error = UpstreamError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        self.body.poll_chunk(cx).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// Messages on their way, from an upstream or from the gateway itself.
+#[derive(Debug)]
+pub struct EventReply {
+    source: Source,
+    queued: VecDeque<Bytes>,
+    ended: bool,
+}
+
+#[derive(Debug)]
+enum Source {
+    Upstream(Option<Box<Relayed>>),
+    Own(Box<Listening>),
+}
+
+#[derive(Debug)]
+struct Relayed {
+    messages: Messages,
+    relay: Relay,
+    /// When the call is given up; moved on by every message.
+    idle: Pin<Box<Sleep>>,
+    /// When it is given up whatever it says.
+    last: Instant,
+}
+
+impl EventReply {
+    pub(super) fn relayed(messages: Messages, relay: Relay, first: Vec<Bytes>) -> Self {
+        let idle = Box::pin(sleep(relay.call_timeout()));
+        let last = Instant::now() + relay.call_timeout_max();
+        let relayed = Relayed { messages, relay, idle, last };
+        Self { source: Source::Upstream(Some(Box::new(relayed))), queued: first.into(), ended: false }
+    }
+
+    /// The next message; after an error nothing follows. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Result<Bytes, GatewayError>> {
+        if let Some(message) = self.queued.pop_front() {
+            return Some(Ok(message));
+        }
+        if self.ended {
+            return None;
+        }
+        let next = match &mut self.source {
+            Source::Own(listening) => listening.next().await.map(|message| Ok((message, false))),
+            Source::Upstream(None) => None,
+            Source::Upstream(Some(relayed)) => relayed.next().await,
+        };
+        match next {
+            Some(Ok((message, is_last))) => {
+                self.ended |= is_last;
+                Some(Ok(message))
+            }
+            Some(Err(error)) => {
+                self.ended = true;
+                Some(Err(error))
+            }
+            None => {
+                self.ended = true;
+                None
+            }
+        }
+    }
+}
+
+impl Relayed {
+    /// The next message and whether it is the last. `None`: the client cancelled, so no answer follows.
+    async fn next(&mut self) -> Option<Result<(Bytes, bool), GatewayError>> {
+        let stop = self.relay.stop().cloned();
+        loop {
+            let message = tokio::select! {
+                message = self.messages.next() => message,
+                () = self.idle.as_mut() => Some(Err(UpstreamError::TimedOut(self.relay.call_timeout()))),
+                () = sleep_until(self.last) => Some(Err(UpstreamError::TimedOut(self.relay.call_timeout_max()))),
+                () = async { match &stop { Some(stop) => stop.cancelled().await, None => std::future::pending().await } } => {
+                    self.relay.settle();
+                    return None;
+                }
+            };
+            let message = match message {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => return Some(Err(self.relay.failure(error))),
+                // An untouched stream is the upstream's own affair to the end.
+                None if self.relay.is_untouched() => {
+                    self.relay.settle();
+                    return None;
+                }
+                None => {
+                    let error = self.relay.premature_end().await;
+                    return Some(Err(self.relay.failure(error)));
+                }
+            };
+            self.idle.as_mut().reset(Instant::now() + self.relay.call_timeout());
+            if self.relay.is_untouched() {
+                return Some(Ok((message, false)));
+            }
+            match self.relay.take(message) {
+                Ok(Taken::Send(message)) => return Some(Ok((message, false))),
+                Ok(Taken::Last(message, _)) => return Some(Ok((message, true))),
+                Ok(Taken::Nothing) => {}
+                Err(error) => return Some(Err(self.relay.failure(error))),
+            }
+        }
+    }
+}
+
+/// A legacy client that disconnects has not cancelled (MCP 2025-11-25, basic/transports): its call runs to the end.
+impl Drop for EventReply {
+    fn drop(&mut self) {
+        let Source::Upstream(relayed) = &mut self.source else { return };
+        let Some(mut relayed) = relayed.take() else { return };
+        if self.ended || relayed.relay.is_settled() || !relayed.relay.client_is_legacy() {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { while let Some(Ok((_, false))) = relayed.next().await {} });
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Which upstream a request goes to. A pure look-up.
+
+use std::sync::Arc;
+
+use super::{Gateway, GatewayError, ItemKind};
+use crate::{
+    catalog::{Found, Lookup},
+    mcp::{Field, Message, Method, Span},
+};
+
+/// Where a request goes, and what to rename on the way.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) upstream: usize,
+    /// What the request is about, as the upstream calls it; empty where it is about nothing.
+    pub(super) name: Arc<str>,
+    /// The string in the message that holds the name, if it differs from the upstream's.
+    pub(super) rename: Option<Span>,
+}
+
+impl Gateway {
+    pub(super) async fn route(&self, method: Method, message: &Message) -> Result<Route, GatewayError> {
+        if self.is_transparent() {
+            let name = method.name_field().and_then(|field| message.text(field)).unwrap_or_default();
+            return Ok(Route { upstream: 0, name: name.into(), rename: None });
+        }
+        let route = self.look_up(method, message);
+        // Right after the start the owner may not have been asked yet.
+        if route.is_err() && !self.all_tried() {
+            self.settled().await;
+            return self.look_up(method, message);
+        }
+        route
+    }
+
+    fn look_up(&self, method: Method, message: &Message) -> Result<Route, GatewayError> {
+        let catalog = self.catalog();
+        let text = |field| message.text(field).ok_or(GatewayError::InvalidParams("the request does not say what it is about"));
+        match method {
+            Method::ToolsCall => {
+                let name = text(Field::Name)?;
+                by_name(ItemKind::Tool, &name, catalog.tool(&name), message.name_span())
+            }
+            Method::PromptsGet => {
+                let name = text(Field::Name)?;
+                by_name(ItemKind::Prompt, &name, catalog.prompt(&name), message.name_span())
+            }
+            Method::ResourcesRead | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
+                let uri = text(Field::Uri)?;
+                by_uri(&uri, catalog.resource(&uri))
+            }
+            Method::Complete => match message.text(Field::RefName) {
+                Some(name) => by_name(ItemKind::Prompt, &name, catalog.prompt(&name), message.span(Field::RefName)),
+                None => {
+                    let uri = text(Field::RefUri)?;
+                    by_uri(&uri, catalog.resource(&uri))
+                }
+            },
+            other => Err(GatewayError::MethodNotFound(other.as_str().to_owned())),
+        }
+    }
+}
+
+fn by_name(kind: ItemKind, name: &str, lookup: Lookup, span: Option<Span>) -> Result<Route, GatewayError> {
+    match lookup {
+        Lookup::Found(Found { upstream, name: own }) => {
+            let rename = span.filter(|_| *own != *name);
+            Ok(Route { upstream, name: own, rename })
+        }
+        Lookup::Unknown => Err(GatewayError::Unknown { kind, name: name.to_string() }),
+        Lookup::Ambiguous(candidates) => Err(GatewayError::Ambiguous { name: name.to_string(), candidates }),
+    }
+}
+
+fn by_uri(uri: &str, owner: Option<usize>) -> Result<Route, GatewayError> {
+    let upstream = owner.ok_or_else(|| GatewayError::Unknown { kind: ItemKind::Resource, name: uri.to_owned() })?;
+    Ok(Route { upstream, name: uri.into(), rename: None })
+}
