@@ -1,6 +1,15 @@
-//! What clients meet: listener, HTTP, sessions.
+//! What clients meet: the listener and its checks, streamable HTTP, stdio, and every error in a client's words.
 
 mod config;
+mod door;
+mod listener;
+mod pieces;
 pub mod read;
+mod rescue;
+mod server;
+mod stdio;
+mod streamable_http;
 
 pub use config::{HealthConfig, Insecure, ServerConfig};
+pub use server::{Bound, Server};
+pub use stdio::{refuse as serve_stdio_refusal, serve as serve_stdio};

@@ -1,0 +1,191 @@
+//! Every error as a client sees it: code, words and HTTP status. No address, path or certificate detail leaves here.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use bytes::Bytes;
+use http::StatusCode;
+
+use crate::{
+    gateway::{GatewayError, ItemKind},
+    mcp::{
+        Era, Id, ParseError,
+        era::OpeningError,
+        errors::{Stage, code, error_response, http_status},
+        json,
+    },
+    upstream::UpstreamError,
+};
+
+/// An error that is ready to be sent.
+#[derive(Debug)]
+pub(super) struct Rescued {
+    pub(super) status: StatusCode,
+    pub(super) body: Bytes,
+    /// In log and reply, so that one leads to the other.
+    pub(super) request_id: Option<String>,
+}
+
+/// Unique within this process and unlikely to be met in another.
+fn request_id() -> String {
+    static PREFIX: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let prefix = PREFIX.get_or_init(|| {
+        let mut bytes = [0; 4];
+        // Without randomness the ids of two processes may be alike; nothing depends on it.
+        let _ = SystemRandom::new().fill(&mut bytes);
+        u32::from_le_bytes(bytes)
+    });
+    format!("{prefix:08x}{:04x}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Maps a gateway error for a client of this era.
+pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued {
+    let (code, message, data, request_id) = match error {
+        GatewayError::Unknown { kind, name } => {
+            let code = match (kind, era) {
+                // Renamed by 2026-07-28 (server/resources, error handling).
+                (ItemKind::Resource, Era::Legacy) => code::RESOURCE_NOT_FOUND,
+                (ItemKind::Resource, Era::Modern) | (ItemKind::Tool | ItemKind::Prompt, _) => code::INVALID_PARAMS,
+            };
+            let words = match kind {
+                ItemKind::Resource => "Resource not found".to_owned(),
+                ItemKind::Tool | ItemKind::Prompt => format!("Unknown {kind}: {}", shorten(name)),
+            };
+            let data = matches!(kind, ItemKind::Resource).then(|| format!("{{\"uri\":{}}}", quoted(name)));
+            (code, words, data, None)
+        }
+        GatewayError::Ambiguous { name, candidates } => {
+            let words = format!("Ambiguous name {}: use one of {}", shorten(name), candidates.join(", "));
+            let list: Vec<_> = candidates.iter().map(|candidate| quoted(candidate)).collect();
+            (code::INVALID_PARAMS, words, Some(format!("{{\"candidates\":[{}]}}", list.join(","))), None)
+        }
+        GatewayError::MethodNotFound(method) => (code::METHOD_NOT_FOUND, format!("Method not found: {}", shorten(method)), None, None),
+        GatewayError::InvalidParams(why) => (code::INVALID_PARAMS, format!("Invalid params: {why}"), None, None),
+        GatewayError::Upstream { upstream, error, since } => {
+            let request_id = request_id();
+            let reason = error.reason();
+            let explanation = error.explanation();
+            tracing::warn!(
+                upstream = %upstream, reason = reason.code(), request_id, detail = %explanation.detail, fix = %explanation.remedy,
+                "a request failed at its upstream"
+            );
+            let since = since.map(|since| format!(", since {}", clock_time(since))).unwrap_or_default();
+            let condition = match error {
+                UpstreamError::Down(_) => "is unavailable",
+                UpstreamError::Failed { .. }
+                | UpstreamError::SessionLost
+                | UpstreamError::Redirected { .. }
+                | UpstreamError::NotBridged => "failed",
+                UpstreamError::TimedOut(_) => "did not answer in time",
+            };
+            let words = format!("upstream \"{upstream}\" {condition}: {} ({reason}){since}, request {request_id}", reason.words());
+            let data = format!("{{\"upstream\":{},\"reason\":\"{reason}\",\"request_id\":\"{request_id}\"}}", quoted(upstream.as_str()));
+            (code::INTERNAL_ERROR, words, Some(data), Some(request_id))
+        }
+        GatewayError::TooManySessions => {
+            let body = error_response(id, code::SERVER_ERROR, "too many sessions; try again later", None);
+            return Rescued { status: StatusCode::SERVICE_UNAVAILABLE, body, request_id: None };
+        }
+    };
+    let status = StatusCode::from_u16(http_status(era, code, Stage::Handling)).unwrap_or(StatusCode::OK);
+    Rescued { status, body: error_response(id, code, &message, data.as_deref().map(str::as_bytes)), request_id }
+}
+
+/// A body that is no message.
+pub(super) fn rescue_parse(error: &ParseError) -> Rescued {
+    let prefix = if error.code() == code::PARSE_ERROR { "Parse error" } else { "Invalid request" };
+    let body = error_response(error.id.as_ref(), error.code(), &format!("{prefix}: {error}"), None);
+    Rescued { status: StatusCode::BAD_REQUEST, body, request_id: None }
+}
+
+/// A message whose version or headers contradict each other.
+pub(super) fn rescue_opening(error: &OpeningError, id: Option<&Id>) -> Rescued {
+    let data = match error {
+        OpeningError::UnsupportedVersion { requested } | OpeningError::UnsupportedHeader { requested } => {
+            let supported = crate::mcp::Version::ALL.map(|version| format!("\"{version}\"")).join(",");
+            Some(format!("{{\"supported\":[{supported}],\"requested\":{}}}", quoted(&shorten(requested))))
+        }
+        OpeningError::InvalidMeta(_) | OpeningError::HeaderMismatch(_) | OpeningError::ResponseFromModernClient => None,
+    };
+    let body = error_response(id, error.code(), &error.to_string(), data.as_deref().map(str::as_bytes));
+    Rescued { status: StatusCode::BAD_REQUEST, body, request_id: None }
+}
+
+/// A refusal that no message was needed for.
+pub(super) fn refusal(status: StatusCode, code: i64, words: &str) -> Rescued {
+    Rescued { status, body: error_response(None, code, words, None), request_id: None }
+}
+
+fn quoted(text: &str) -> String {
+    String::from_utf8(json::quote(text)).unwrap_or_default()
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+/// `02:58Z`, or with the date when it is not today's.
+fn clock_time(since: Duration) -> String {
+    let Ok(seconds) = i64::try_from(since.as_secs()) else { return String::new() };
+    let Ok(at) = time::OffsetDateTime::from_unix_timestamp(seconds) else { return String::new() };
+    let today = time::OffsetDateTime::now_utc().date() == at.date();
+    let date = if today { String::new() } else { format!("{} ", at.date()) };
+    format!("{date}{:02}:{:02}Z", at.hour(), at.minute())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        names::UpstreamName,
+        reason::{Explanation, Reason},
+    };
+
+    fn text(rescued: &Rescued) -> serde_json::Value {
+        serde_json::from_slice(&rescued.body).unwrap()
+    }
+
+    #[test]
+    fn an_upstream_failure_names_the_reason_and_no_detail() {
+        let secret = "CN=secret-host.corp at 10.1.2.3:443 in /etc/nexus/ca.pem";
+        let error = GatewayError::Upstream {
+            upstream: UpstreamName::parse("crm").unwrap(),
+            error: UpstreamError::Down(Explanation::new(Reason::TlsExpired, secret, secret)),
+            since: Some(Duration::from_secs(1_700_000_000)),
+        };
+        let rescued = rescue(&error, Some(&Id::from_u64(7)), Era::Legacy);
+        let body = text(&rescued);
+        assert_eq!(rescued.status, 200);
+        assert_eq!(body["id"], 7);
+        assert_eq!(body["error"]["code"], -32603);
+        assert_eq!(body["error"]["data"]["reason"], "tls_expired");
+        assert_eq!(body["error"]["data"]["request_id"], rescued.request_id.clone().unwrap());
+        let words = body["error"]["message"].as_str().unwrap();
+        assert!(
+            words.starts_with(
+                "upstream \"crm\" is unavailable: its certificate has expired (tls_expired), since 2023-11-14 22:13Z, request "
+            )
+        );
+        for part in ["secret-host", "10.1.2.3", "/etc/nexus"] {
+            assert!(!body.to_string().contains(part), "{part}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_resource_has_the_code_of_the_clients_era() {
+        let error = GatewayError::Unknown { kind: ItemKind::Resource, name: "a://b".into() };
+        assert_eq!(text(&rescue(&error, None, Era::Legacy))["error"]["code"], -32002);
+        assert_eq!(text(&rescue(&error, None, Era::Modern))["error"]["code"], -32602);
+    }
+
+    #[test]
+    fn an_unknown_method_is_404_for_a_modern_client_only() {
+        let error = GatewayError::MethodNotFound("x".into());
+        assert_eq!(rescue(&error, None, Era::Modern).status, 404);
+        assert_eq!(rescue(&error, None, Era::Legacy).status, 200);
+    }
+}

@@ -1,0 +1,109 @@
+//! The listeners and the routes behind them.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
+use http::{HeaderValue, header::CONTENT_TYPE};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    ServerConfig,
+    door::Door,
+    listener,
+    streamable_http::{self, Endpoint},
+};
+use crate::gateway::Gateway;
+
+/// Listeners that are bound but not served yet, so that a taken port is told before anything is started.
+#[derive(Debug)]
+pub struct Bound {
+    mcp: TcpListener,
+    health: Option<TcpListener>,
+    address: SocketAddr,
+}
+
+/// A listener could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {error}")]
+pub struct BindError {
+    address: SocketAddr,
+    error: io::Error,
+}
+
+impl Bound {
+    /// # Errors
+    /// The address is taken, or not one of this machine.
+    pub async fn bind(config: &ServerConfig) -> Result<Self, BindError> {
+        let at = |address| async move { listener::bind(address).await.map_err(|error| BindError { address, error }) };
+        let mcp = at(config.listen_address).await?;
+        let health = match config.health.listen.filter(|_| config.health.enabled) {
+            Some(address) => Some(at(address).await?),
+            None => None,
+        };
+        let address = mcp.local_addr().unwrap_or(config.listen_address);
+        Ok(Self { mcp, health, address })
+    }
+
+    /// The address in use, with the real port where 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.health.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+}
+
+/// Serves MCP clients over HTTP.
+#[derive(Debug)]
+pub struct Server {
+    bound: Bound,
+    config: ServerConfig,
+    gateway: Arc<Gateway>,
+}
+
+impl Server {
+    pub fn new(bound: Bound, config: ServerConfig, gateway: Arc<Gateway>) -> Self {
+        Self { bound, config, gateway }
+    }
+
+    /// Serves until `shutdown`, then waits for open requests to end. The caller limits how long.
+    pub async fn run(self, shutdown: CancellationToken) {
+        listener::raise_file_limit();
+        let Self { bound, config, gateway } = self;
+        let path = gateway.config().path.clone();
+        let enabled = gateway.config().enabled;
+        let endpoint = Arc::new(Endpoint {
+            door: Door::new(&config, bound.address),
+            max_body_size: config.max_body_size,
+            request_timeout: config.request_timeout,
+            gateway,
+        });
+        let mut router = Router::new();
+        if enabled {
+            let methods = post(streamable_http::post).get(streamable_http::get).delete(streamable_http::delete);
+            router = router.route(&path, methods.with_state(endpoint));
+        }
+        let health = Router::new().route(&config.health.path, get(healthy));
+        let on_its_own = bound.health.map(|listener| listener::serve(listener, health.clone(), config.max_connections, shutdown.clone()));
+        if config.health.enabled && on_its_own.is_none() {
+            router = router.merge(health);
+        }
+        let mcp = listener::serve(bound.mcp, router, config.max_connections, shutdown);
+        match on_its_own {
+            Some(health) => {
+                tokio::join!(mcp, health);
+            }
+            None => mcp.await,
+        }
+    }
+}
+
+/// Liveness; never depends on upstreams.
+async fn healthy() -> ([(http::HeaderName, HeaderValue); 1], &'static str) {
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], r#"{"status":"healthy"}"#)
+}

@@ -1,0 +1,286 @@
+//! The MCP endpoint: streamable HTTP of every revision on one path.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{body::Body, extract::State};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
+    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE},
+};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    door::{Door, Refused},
+    rescue::{Rescued, refusal, rescue, rescue_opening, rescue_parse},
+};
+use crate::{
+    auth,
+    gateway::{Client, EventReply, Gateway, LegacySession, ModernClient, Reply},
+    mcp::{
+        Era, Id, Kind, Message,
+        era::{Opening, classify},
+        errors::{code, error_response},
+        headers::{Mirrored, PARAM_PREFIX, PROTOCOL_VERSION, SESSION_ID},
+        sse,
+    },
+    session::SessionId,
+};
+
+/// A quiet stream says this often that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What every request needs.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) door: Door,
+    pub(super) max_body_size: usize,
+    pub(super) request_timeout: Duration,
+}
+
+type Answer = Result<Response<Body>, Rescued>;
+
+/// `POST`: one JSON-RPC message.
+pub(super) async fn post(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
+    endpoint.post(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
+}
+
+/// `GET`: the stream of messages that answer no request; legacy sessions only.
+pub(super) async fn get(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
+    endpoint.get(&request).unwrap_or_else(|rescued| respond_error(&rescued))
+}
+
+/// `DELETE`: the end of a legacy session.
+pub(super) async fn delete(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
+    endpoint.delete(&request).unwrap_or_else(|rescued| respond_error(&rescued))
+}
+
+impl Endpoint {
+    async fn post(&self, request: Request<Body>) -> Answer {
+        self.knock(&request)?;
+        let (parts, body) = request.into_parts();
+        if !is_json(&parts.headers) {
+            return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "the body must be application/json"));
+        }
+        let message = Message::parse(self.read(&parts.headers, body).await?).map_err(|error| rescue_parse(&error))?;
+        let header = parts.headers.get(PROTOCOL_VERSION).and_then(|value| value.to_str().ok());
+        let session = parts.headers.get(SESSION_ID);
+        let opening = classify(&message, header, session.is_some()).map_err(|error| rescue_opening(&error, message.id()))?;
+        match opening {
+            Opening::Initialize => self.initialize(&message).await,
+            Opening::Modern(_) => {
+                check_headers(&parts.headers, &message)?;
+                let client = Client::Modern(Arc::new(ModernClient { params: param_headers(&parts.headers) }));
+                self.serve(client, message).await
+            }
+            Opening::Legacy(_) => {
+                let session = self.session(session, message.id())?;
+                self.serve(Client::Legacy(session), message).await
+            }
+        }
+    }
+
+    async fn serve(&self, client: Client, message: Message) -> Answer {
+        match message.kind() {
+            Kind::Request => {
+                let (id, era) = (message.id().cloned(), client.era());
+                match self.gateway.handle(&auth::identify(), &client, message).await {
+                    Ok(reply) => Ok(respond(reply, id, era)),
+                    Err(error) => Err(rescue(&error, id.as_ref(), era)),
+                }
+            }
+            Kind::Notification => {
+                self.gateway.notified(&client, &message).await;
+                Ok(empty(StatusCode::ACCEPTED))
+            }
+            Kind::Response | Kind::ErrorResponse => {
+                self.gateway.answered(&client, message).await;
+                Ok(empty(StatusCode::ACCEPTED))
+            }
+        }
+    }
+
+    async fn initialize(&self, message: &Message) -> Answer {
+        let greeted = self.gateway.initialize(&auth::identify(), message).await;
+        let (session, reply) = greeted.map_err(|error| rescue(&error, message.id(), Era::Legacy))?;
+        let mut response = respond(reply, message.id().cloned(), Era::Legacy);
+        if let Ok(mut id) = HeaderValue::from_str(&session.id().to_string()) {
+            id.set_sensitive(true);
+            response.headers_mut().insert(HeaderName::from_static(SESSION_ID), id);
+        }
+        Ok(response)
+    }
+
+    fn get(&self, request: &Request<Body>) -> Answer {
+        self.knock(request)?;
+        if request.headers().get(SESSION_ID).is_none() {
+            return Ok(not_allowed());
+        }
+        let session = self.session(request.headers().get(SESSION_ID), None)?;
+        let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("text/event-stream") || value.contains("*/*"));
+        if !request.headers().get_all(ACCEPT).iter().any(accepts) {
+            return Err(refusal(StatusCode::NOT_ACCEPTABLE, code::INVALID_REQUEST, "GET needs Accept: text/event-stream"));
+        }
+        let outbox = session.open_outbox();
+        let drain = self.gateway.drain_token().clone();
+        Ok(event_stream(Outbox { session, outbox, drain }.into_stream()))
+    }
+
+    fn delete(&self, request: &Request<Body>) -> Answer {
+        self.knock(request)?;
+        if request.headers().get(SESSION_ID).is_none() {
+            return Ok(not_allowed());
+        }
+        let session = self.session(request.headers().get(SESSION_ID), None)?;
+        self.gateway.end(&session);
+        Ok(empty(StatusCode::NO_CONTENT))
+    }
+
+    fn knock(&self, request: &Request<Body>) -> Result<(), Rescued> {
+        self.door.check(request.uri(), request.headers()).map_err(|refused| {
+            let (what, which, key) = match &refused {
+                Refused::Host(host) => ("Host", host, "server.allowed_hosts or server.public_url"),
+                Refused::Origin(origin) => ("Origin", origin, "server.allowed_origins"),
+            };
+            tracing::warn!(header = what, value = %which, key, "request refused; add the value to the key if it is meant to be served");
+            refusal(StatusCode::FORBIDDEN, code::INVALID_REQUEST, &format!("{what} is not allowed here"))
+        })
+    }
+
+    /// Reads the body, at most `max_body_size` bytes and within the request time-out.
+    async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Rescued> {
+        let too_large = || {
+            let words = format!("the body is larger than {} bytes", self.max_body_size);
+            refusal(StatusCode::PAYLOAD_TOO_LARGE, code::INVALID_REQUEST, &words)
+        };
+        let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|value| value.parse::<usize>().ok());
+        if declared.is_some_and(|length| length > self.max_body_size) {
+            return Err(too_large());
+        }
+        let whole = Limited::new(body, self.max_body_size).collect();
+        match tokio::time::timeout(self.request_timeout, whole).await {
+            Ok(Ok(whole)) => Ok(whole.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+            Ok(Err(_)) => Err(refusal(StatusCode::BAD_REQUEST, code::PARSE_ERROR, "the body broke off")),
+            Err(_) => Err(refusal(StatusCode::REQUEST_TIMEOUT, code::PARSE_ERROR, "the body did not come in time")),
+        }
+    }
+
+    fn session(&self, header: Option<&HeaderValue>, id: Option<&Id>) -> Result<Arc<LegacySession>, Rescued> {
+        let error = |status, words| Rescued { status, body: error_response(id, code::INVALID_REQUEST, words, None), request_id: None };
+        let header = header.ok_or_else(|| error(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing: send initialize first"))?;
+        SessionId::parse(header.as_bytes())
+            .and_then(|id| self.gateway.sessions().find(id, &auth::identify()))
+            .ok_or_else(|| error(StatusCode::NOT_FOUND, "the session is not known: send initialize again"))
+    }
+}
+
+fn check_headers(headers: &HeaderMap, message: &Message) -> Result<(), Rescued> {
+    let values = |name: &'static str| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+    Mirrored::read(values).and_then(|mirrored| mirrored.check(message)).map_err(|error| rescue_opening(&error.into(), message.id()))
+}
+
+fn param_headers(headers: &HeaderMap) -> HeaderMap {
+    let mut params = HeaderMap::new();
+    for (name, value) in headers.iter().filter(|(name, _)| name.as_str().starts_with(PARAM_PREFIX)) {
+        params.append(name, value.clone());
+    }
+    params
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        essence.eq_ignore_ascii_case(b"application/json")
+    })
+}
+
+fn respond(reply: Reply, id: Option<Id>, era: Era) -> Response<Body> {
+    match reply {
+        Reply::Message { status, body } => with_json(status, Body::from(body)),
+        Reply::Pieces(pieces) => with_json(StatusCode::OK, Body::new(super::pieces::Pieces::new(pieces))),
+        Reply::Json(json) => with_json(json.status, Body::new(*json)),
+        Reply::Events(events) => event_stream(event_bytes(*events, id, era)),
+    }
+}
+
+fn with_json(status: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+fn respond_error(rescued: &Rescued) -> Response<Body> {
+    let mut response = with_json(rescued.status, Body::from(rescued.body.clone()));
+    if let Some(id) = rescued.request_id.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+fn not_allowed() -> Response<Body> {
+    let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    response
+}
+
+fn event_stream(stream: impl futures_util::Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response<Body> {
+    let mut response = Response::new(Body::from_stream(stream));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, EVENTS);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
+}
+
+/// Writes messages as events, and a comment whenever nothing was said for a while.
+fn event_bytes(events: EventReply, id: Option<Id>, era: Era) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
+    futures_util::stream::unfold((events, id), move |(mut events, id)| async move {
+        let bytes = match tokio::time::timeout(KEEP_ALIVE, events.next()).await {
+            Err(_) => Bytes::from_static(sse::KEEP_ALIVE),
+            Ok(None) => return None,
+            Ok(Some(Ok(message))) => sse::Event::message(message).encode(),
+            Ok(Some(Err(error))) => sse::Event::message(rescue(&error, id.as_ref(), era).body).encode(),
+        };
+        Some((Ok(bytes), (events, id)))
+    })
+}
+
+/// A legacy client's GET stream.
+struct Outbox {
+    session: Arc<LegacySession>,
+    outbox: mpsc::Receiver<Bytes>,
+    drain: CancellationToken,
+}
+
+impl Outbox {
+    fn into_stream(self) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
+        futures_util::stream::unfold(self, |mut outbox| async move {
+            let message = tokio::select! {
+                message = tokio::time::timeout(KEEP_ALIVE, outbox.outbox.recv()) => message,
+                () = outbox.session.ended() => return None,
+                () = outbox.drain.cancelled() => return None,
+            };
+            let bytes = match message {
+                Err(_) => Bytes::from_static(sse::KEEP_ALIVE),
+                Ok(None) => return None,
+                Ok(Some(message)) => sse::Event::message(message).encode(),
+            };
+            Some((Ok(bytes), outbox))
+        })
+    }
+}
