@@ -19,8 +19,17 @@ pub mod table;
 pub mod mcp;
 pub mod tls;
 
+pub mod auth;
+pub mod limits;
+
+pub mod session;
+
 pub mod outbound;
 pub mod upstream;
+
+pub mod catalog;
+
+pub mod bridge;
 
 pub mod gateway;
 
@@ -29,5 +38,7 @@ pub mod downstream;
 pub mod config;
 
 pub mod demo;
+
+pub mod telemetry;
 
 pub mod cli;

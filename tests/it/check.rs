@@ -16,7 +16,7 @@ const FILE: &str = "/etc/nexus/nexus.toml";
 
 const MTLS: &str = r#"
 [mcp.servers.crm]
-url = "https://crm.example.com/mcp"
+url = "https://crm.internal/mcp"
 [mcp.servers.crm.tls]
 root_ca_cert_path = "ca.pem"
 client_cert_path = "client.pem"

@@ -1,0 +1,62 @@
+//! `nexus demo`: three real upstreams, the gateway in front of them, and what to paste into clients.
+
+use std::{io::Write as _, path::PathBuf};
+
+use clap::Args;
+
+use super::{FAILURE, USAGE, World, fail, serve, snippet, start};
+use crate::{
+    config,
+    demo::{self, DemoOptions},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// Keep the certificates and nexus.toml in this folder [default: a temporary one]
+    #[arg(long, value_name = "FOLDER")]
+    dir: Option<PathBuf>,
+}
+
+pub(super) async fn run(world: &World, args: &DemoArgs) -> u8 {
+    let exe = match std::env::current_exe() {
+        Ok(exe) => exe,
+        Err(error) => return fail(FAILURE, &format!("error: the program's own path is not known: {error}")),
+    };
+    let listen = match world.global.listen_address {
+        Some(listen) => listen,
+        None => match demo::free_address().await {
+            Ok(listen) => listen,
+            Err(error) => return fail(FAILURE, &format!("error: {error}")),
+        },
+    };
+    let options = DemoOptions { dir: args.dir.as_deref(), exe: &exe, listen, now: world.clock.now() };
+    let demo = match demo::start(&options, &*world.sources).await {
+        Ok(demo) => demo,
+        Err(error) => return fail(FAILURE, &format!("error: {error}")),
+    };
+    let loaded = config::load(&demo.config_path, &*world.sources);
+    for problem in &loaded.problems {
+        fail(0, &problem.to_string());
+    }
+    let Some(config) = loaded.config else { return USAGE };
+    let context = start::snippet_context(&demo.config_path, &config, Some(listen));
+    serve::serve(world, &demo.config_path, config, |_| {
+        if let Ok(context) = context {
+            let banner = demo.banner(&context.endpoint, &snippet::all(&context));
+            // A reader who has gone does not stop the demo.
+            let _ = writeln!(std::io::stdout(), "{banner}");
+        }
+    })
+    .await
+}
+
+/// The hidden command behind the demo's stdio upstream.
+pub(super) async fn upstream(name: &str) -> u8 {
+    if !demo::stdio::NAMES.contains(&name) {
+        return fail(USAGE, &format!("error: there is no demo upstream {name:?}"));
+    }
+    match demo::stdio::run(name, tokio::io::stdin(), tokio::io::stdout()).await {
+        Ok(()) => 0,
+        Err(error) => fail(FAILURE, &format!("error: {error}")),
+    }
+}

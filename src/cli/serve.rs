@@ -1,0 +1,113 @@
+//! `nexus serve`: build, announce, serve, drain.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{FAILURE, World, announce::Announcer, fail, start};
+use crate::{
+    config::Config,
+    downstream::{Bound, Server},
+    gateway::Gateway,
+};
+
+/// Time for sessions and child processes to end, after the clients' requests have.
+const LAST_STEPS: Duration = Duration::from_secs(5);
+
+pub(super) async fn run(world: &World) -> u8 {
+    let (path, config) = match start::load(world) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    serve(world, &path, config, |_| ()).await
+}
+
+/// Serves until a signal. `ready` is told the address once the listener is bound.
+pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: impl FnOnce(SocketAddr)) -> u8 {
+    // Before anything is started, so that no signal is missed.
+    let signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return fail(FAILURE, &format!("error: signals cannot be awaited: {error}")),
+    };
+    let bound = match Bound::bind(&config.server).await {
+        Ok(bound) => bound,
+        Err(error) => return fail(FAILURE, &format!("error: {error}\n  fix: stop what uses the address, or set server.listen_address")),
+    };
+    let announcer = Announcer::new(world.global.log_style);
+    let address = bound.address();
+    let health = bound.health_address();
+    let gateway = start::gateway(world, &config);
+    announce(announcer, path, &config, address, health, &gateway);
+    ready(address);
+
+    let shutdown = CancellationToken::new();
+    let server = Server::new(bound, config.server.clone(), Arc::clone(&gateway)).run(shutdown.clone());
+    let mut serving = tokio::spawn(server);
+    tokio::select! {
+        () = announcer.follow(&gateway) => {}
+        () = signals.first() => {}
+    }
+    drain(announcer, &config, &gateway, &shutdown, &mut serving).await;
+    0
+}
+
+fn announce(announcer: Announcer, path: &Path, config: &Config, address: SocketAddr, health: Option<SocketAddr>, gateway: &Gateway) {
+    announcer.say(&format!("configuration {}", path.display()));
+    if config.mcp.enabled {
+        announcer.say(&format!("listening on http://{address}{}", config.mcp.path));
+    } else {
+        announcer.say(&format!("listening on http://{address} · MCP is off (mcp.enabled = false)"));
+    }
+    if let Some(health) = health {
+        announcer.say(&format!("health on http://{health}{}", config.server.health.path));
+    }
+    match gateway.upstreams().len() {
+        0 => announcer.say("no upstream is configured; add [mcp.servers.NAME], or run `nexus import` on a desktop client's file"),
+        1 => announcer.say("bringing up 1 upstream"),
+        n => announcer.say(&format!("bringing up {n} upstreams")),
+    }
+}
+
+/// No new connections, an end for streams, time for open calls; then sessions and processes end.
+async fn drain(
+    announcer: Announcer,
+    config: &Config,
+    gateway: &Gateway,
+    shutdown: &CancellationToken,
+    serving: &mut tokio::task::JoinHandle<()>,
+) {
+    announcer.say(&format!("draining, at most {} s", config.server.shutdown_grace.as_secs()));
+    let deadline = Instant::now() + config.server.shutdown_grace;
+    gateway.begin_drain();
+    shutdown.cancel();
+    if timeout_at(deadline, &mut *serving).await.is_err() {
+        announcer.say("some requests did not end in time (server.shutdown_grace) and were cut off");
+        serving.abort();
+    }
+    if timeout(LAST_STEPS, gateway.shut_down()).await.is_err() {
+        announcer.say("some upstream sessions or processes did not end in time");
+    }
+    announcer.say("stopped");
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn first(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

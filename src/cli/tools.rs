@@ -1,0 +1,115 @@
+//! `nexus tools`: what agents will see.
+
+use std::io::Write as _;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::{FAILURE, World, fail, start, written};
+use crate::{catalog::Catalog, gateway::Gateway, upstream::State};
+
+#[derive(Debug, Args)]
+pub(super) struct ToolsArgs {
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Serialize)]
+struct Output<'a> {
+    tools: Vec<Tool<'a>>,
+    upstreams: Vec<Upstream>,
+}
+
+#[derive(Serialize)]
+struct Tool<'a> {
+    /// As agents see it.
+    name: &'a str,
+    upstream: &'a str,
+    /// As the upstream calls it.
+    own_name: &'a str,
+}
+
+#[derive(Serialize)]
+struct Upstream {
+    name: String,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+    quarantined: Vec<String>,
+}
+
+pub(super) async fn run(world: &World, args: &ToolsArgs) -> u8 {
+    let (_, config) = match start::load(world) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let gateway = start::gateway(world, &config);
+    gateway.tried().await;
+    let catalog = gateway.catalog();
+    let output =
+        Output { tools: tools(&gateway, &catalog), upstreams: gateway.upstreams().iter().map(|upstream| condition(upstream)).collect() };
+    let all_up = output.upstreams.iter().all(|upstream| upstream.reason.is_none() || upstream.state == "degraded");
+    let code = if all_up { 0 } else { FAILURE };
+    let printed = match args.format {
+        Format::Json => serde_json::to_string_pretty(&output)
+            .map_or_else(|error| fail(FAILURE, &error.to_string()), |text| written(writeln!(std::io::stdout(), "{text}").map(|()| code))),
+        Format::Text => written(print(&output).map(|()| code)),
+    };
+    gateway.shut_down().await;
+    printed
+}
+
+fn tools<'a>(gateway: &'a Gateway, catalog: &'a Catalog) -> Vec<Tool<'a>> {
+    let upstream = |index: usize| gateway.upstreams().get(index).map_or("", |upstream| upstream.name().as_str());
+    catalog.listed_tools().map(|(name, found)| Tool { name, upstream: upstream(found.upstream), own_name: &found.name }).collect()
+}
+
+fn condition(upstream: &crate::upstream::Upstream) -> Upstream {
+    let status = upstream.status().borrow().clone();
+    let quarantined = upstream.offer().map(|offer| {
+        let named = |item: &crate::mcp::list::Quarantined| format!("{}: {}", item.name.as_deref().unwrap_or("(nameless)"), item.why);
+        offer.quarantined.iter().map(named).collect()
+    });
+    let why = match &status.state {
+        State::Down(why) | State::Degraded(why) => Some(why.clone()),
+        State::Starting | State::Up => None,
+    };
+    Upstream {
+        name: upstream.name().to_string(),
+        state: status.state.word(),
+        reason: why.as_ref().map(|why| why.reason.code()),
+        detail: why.as_ref().map(|why| why.detail.clone()),
+        remedy: why.map(|why| why.remedy),
+        quarantined: quarantined.unwrap_or_default(),
+    }
+}
+
+fn print(output: &Output<'_>) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let width = output.tools.iter().map(|tool| tool.name.chars().count()).max().unwrap_or_default();
+    for tool in &output.tools {
+        let own = if tool.name.ends_with(tool.own_name) { String::new() } else { format!(" ({})", tool.own_name) };
+        writeln!(out, "{:width$}  {}{own}", tool.name, tool.upstream)?;
+    }
+    let mut err = std::io::stderr().lock();
+    for upstream in &output.upstreams {
+        if let (Some(reason), Some(detail), Some(remedy)) = (upstream.reason, &upstream.detail, &upstream.remedy) {
+            writeln!(err, "upstream {}: {} · {reason} · {detail} · fix: {remedy}", upstream.name, upstream.state)?;
+        }
+        for item in &upstream.quarantined {
+            writeln!(err, "upstream {}: left out {item}", upstream.name)?;
+        }
+    }
+    Ok(())
+}
