@@ -72,6 +72,17 @@ def test_one_session_has_many_calls_in_flight_and_ids_keep_their_type(gateway):
         assert all(pool.map(one, range(CALLERS)))
 
 
+def test_what_a_call_says_before_it_answers_comes_on_its_own_stream(gateway):
+    gateway.settled()
+    session = open_session(gateway.url)
+    params = {"name": "python_old__chatty", "arguments": {}, "_meta": {"progressToken": "mine"}}
+    _, _, text = raw.post(gateway.url, {"jsonrpc": "2.0", "id": "c", "method": "tools/call", "params": params}, **session)
+    log, progress, answer = [json.loads(message) for message in raw.messages_of(text)]
+    assert (log["method"], log["params"]["data"]) == ("notifications/message", "on my way")
+    assert (progress["method"], progress["params"]["progressToken"]) == ("notifications/progress", "mine")
+    assert (answer["id"], raw.text_of(answer)) == ("c", "there")
+
+
 def test_a_session_that_never_was_gets_404(gateway):
     own = {"Mcp_Session_Id": "no-such-session", "MCP_Protocol_Version": "2025-11-25"}
     status, _, _ = raw.post(gateway.url, {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, **own)
