@@ -54,8 +54,7 @@ def test_the_end_of_stdin_ends_the_whole_process_tree(folder):
 def test_a_bad_file_is_answered_in_the_first_reply(folder):
     config = folder / "bad.toml"
     config.write_text("[mcp.servers.x]\nurrl = 1\n")
-    hello = json.dumps(raw.INITIALIZE) + "
-"
+    hello = json.dumps(raw.INITIALIZE) + "\n"
     command = [str(NEXUS), "--config", str(config), "stdio"]
     done = subprocess.run(command, input=hello, capture_output=True, text=True, timeout=20, check=False)
     assert "configuration" in json.loads(done.stdout)["error"]["message"], done
