@@ -10,6 +10,8 @@ mod check;
 mod config;
 // The demo's upstreams over their own transports.
 mod demo;
+// What the documents say.
+mod docs;
 // A desktop client's servers as TOML.
 mod import;
 // A child process and its whole group.
