@@ -10,6 +10,8 @@ mod config;
 mod demo;
 // A desktop client's servers as TOML.
 mod import;
+// Clients and servers of one era.
+mod same_era;
 // A child process and its whole group.
 mod stdio_child;
 // What the tests are written with.
