@@ -187,7 +187,11 @@ fn prepare(generation: &Generation, session: Option<&Session>, request: &Forward
         Client::Legacy(down) => (down.record.client_info.clone(), down.log_level()),
         Client::Modern(_) => (own_info(), None),
     });
-    let renumbered = session.map(|session| renumber(&mut splices, session, message));
+    // A modern client has no session of its own: what it travels in belongs to others too.
+    let renumbered = session.map(|session| {
+        let is_shared = session.is_process() || request.client.era() == Era::Modern;
+        renumber(&mut splices, session, is_shared, message)
+    });
     let routing = match generation.era() {
         Era::Modern if !generation.is_stdio() => routing_headers(request),
         _ => HeaderMap::new(),
@@ -196,16 +200,14 @@ fn prepare(generation: &Generation, session: Option<&Session>, request: &Forward
     Prepared { outgoing: Outgoing { body: splices.apply(message.bytes()), id, routing }, renumbered }
 }
 
-/// Wherever a session or process may carry other requests too, ids and progress tokens are ours.
-fn renumber(splices: &mut Splices, session: &Session, message: &Message) -> Renumbered {
+/// Ids upstream are ours; progress tokens too, wherever a session or process may carry the requests of others.
+fn renumber(splices: &mut Splices, session: &Session, is_shared: bool, message: &Message) -> Renumbered {
     let id = session.next_id();
     if let Some(span) = message.id_span() {
         splices.replace(span, Id::from_u64(id).into_json());
     }
     let mut token: Option<Bytes> = None;
-    if session.is_process()
-        && let (Some(span), Some(raw)) = (message.span(Field::MetaProgressToken), message.raw(Field::MetaProgressToken))
-    {
+    if is_shared && let (Some(span), Some(raw)) = (message.span(Field::MetaProgressToken), message.raw(Field::MetaProgressToken)) {
         splices.replace(span, Id::from_u64(id).into_json());
         token = Some(raw);
     }
