@@ -117,10 +117,8 @@ impl ChildSpec {
         let program = folder.join("child.py");
         std::fs::write(&program, PROGRAM).unwrap();
         let notes = folder.join(format!("{name}.notes"));
-        let lines = format!(
-            "cmd = [\"python3\", {program:?}]\nenv = {{ CHILD_NOTES = {notes:?}, CHILD_ERA = {:?} }}\n{}",
-            self.era, self.toml
-        );
+        let lines =
+            format!("cmd = [\"python3\", {program:?}]\nenv = {{ CHILD_NOTES = {notes:?}, CHILD_ERA = {:?} }}\n{}", self.era, self.toml);
         (lines, Notes(notes))
     }
 }

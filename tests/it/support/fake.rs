@@ -129,13 +129,22 @@ pub(crate) struct FakeSpec {
     offer: Offer,
     handlers: HashMap<String, Handler>,
     get_stream: bool,
+    checks_sessions: bool,
     acceptor: Option<tokio_rustls::TlsAcceptor>,
     pub(crate) toml: String,
 }
 
 /// A server of the eras up to 2025-11-25, with sessions.
 pub(crate) fn legacy() -> FakeSpec {
-    FakeSpec { modern: false, offer: Offer::default(), handlers: HashMap::new(), get_stream: false, acceptor: None, toml: String::new() }
+    FakeSpec {
+        modern: false,
+        offer: Offer::default(),
+        handlers: HashMap::new(),
+        get_stream: false,
+        checks_sessions: true,
+        acceptor: None,
+        toml: String::new(),
+    }
 }
 
 /// A server of 2026-07-28 and nothing else.
@@ -177,6 +186,12 @@ impl FakeSpec {
     /// A legacy server that offers the GET stream.
     pub(crate) fn get_stream(mut self) -> Self {
         self.get_stream = true;
+        self
+    }
+
+    /// A legacy server that takes any session id, because the test hands them out.
+    pub(crate) fn unchecked_sessions(mut self) -> Self {
+        self.checks_sessions = false;
         self
     }
 
@@ -236,6 +251,7 @@ impl FakeSpec {
             name: name.to_owned(),
             modern: self.modern,
             get_stream: self.get_stream,
+            checks_sessions: self.checks_sessions,
             offer: Mutex::new(self.offer),
             handlers: Mutex::new(self.handlers),
             seen: watch::Sender::new(Vec::new()),
@@ -298,6 +314,7 @@ struct State {
     name: String,
     modern: bool,
     get_stream: bool,
+    checks_sessions: bool,
     offer: Mutex<Offer>,
     handlers: Mutex<HashMap<String, Handler>>,
     seen: watch::Sender<Vec<Call>>,
@@ -332,7 +349,10 @@ impl State {
         }
         match call.header("mcp-session-id") {
             // As the TypeScript SDK 1.x refuses.
-            None => Some(Answer::new(400, "application/json", r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"no session"},"id":null}"#)),
+            None => {
+                Some(Answer::new(400, "application/json", r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"no session"},"id":null}"#))
+            }
+            Some(_) if !self.checks_sessions => None,
             Some(id) if self.sessions.lock().contains(id) => None,
             Some(_) => Some(Answer::status(404)),
         }
@@ -367,7 +387,9 @@ impl State {
         match (call.verb.as_str(), call.method()) {
             ("GET" | "DELETE", _) => Answer::status(405),
             _ if call.id().is_null() => Answer::status(202),
-            _ if *claim != MODERN || call.header("mcp-protocol-version") != Some(MODERN) => Answer::new(400, "application/json", call.error(-32602)),
+            _ if *claim != MODERN || call.header("mcp-protocol-version") != Some(MODERN) => {
+                Answer::new(400, "application/json", call.error(-32602))
+            }
             _ if call.header("mcp-method") != Some(call.method()) => Answer::new(400, "application/json", call.error(-32020)),
             (_, "server/discover") => {
                 let capabilities = self.offer.lock().capabilities();

@@ -2,13 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a gateway that cannot start has failed its test")]
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    net::SocketAddr,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::Path, sync::Arc};
 
 use nexus::{
     clock::{Clock, SystemClock},

@@ -64,6 +64,7 @@ pub(crate) fn take_event(buffer: &mut BytesMut) -> Option<Option<String>> {
     let event = buffer.split_to(end);
     buffer.advance(2);
     let text = String::from_utf8(event.to_vec()).unwrap();
-    let data: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("data:")).map(|data| data.strip_prefix(' ').unwrap_or(data)).collect();
+    let data: Vec<_> =
+        text.lines().filter_map(|line| line.strip_prefix("data:")).map(|data| data.strip_prefix(' ').unwrap_or(data)).collect();
     Some((!data.is_empty()).then(|| data.join("\n")))
 }
