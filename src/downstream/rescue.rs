@@ -10,14 +10,13 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use crate::{
-    gateway::{GatewayError, ItemKind},
+    gateway::{GatewayError, ItemKind, UpstreamError},
     mcp::{
         Era, Id, ParseError,
         era::OpeningError,
         errors::{Stage, code, error_response, http_status},
         json,
     },
-    upstream::UpstreamError,
 };
 
 /// An error that is ready to be sent.

@@ -21,4 +21,4 @@ pub use handle::{Client, ModernClient};
 pub use legacy::LegacySession;
 pub use reply::{EventReply, JsonReply, Reply};
 
-pub use crate::upstream::Bounds;
+pub use crate::upstream::{Bounds, UpstreamError};

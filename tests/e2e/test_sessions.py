@@ -16,12 +16,11 @@ ECHOES = [("everything_http", "message"), ("rmcp_legacy", "text"), ("rmcp_modern
 
 def open_session(url: str) -> dict:
     """Initializes a session; returns the headers that belong to it."""
-    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw-peer", "version": "1.0.0"}}
-    status, headers, text = raw.post(url, {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello})
+    status, headers, text = raw.post(url, raw.INITIALIZE)
     assert status == 200, text
     session = {name.lower(): value for name, value in headers.items()}["mcp-session-id"]
-    own = {"Mcp_Session_Id": session, "MCP_Protocol_Version": "2025-11-25"}
-    status, _, text = raw.post(url, {"jsonrpc": "2.0", "method": "notifications/initialized"}, **own)
+    own = {"Mcp_Session_Id": session, "MCP_Protocol_Version": raw.LEGACY}
+    status, _, text = raw.post(url, raw.INITIALIZED, **own)
     assert status == 202, text
     return own
 
@@ -72,7 +71,18 @@ def test_one_session_has_many_calls_in_flight_and_ids_keep_their_type(gateway):
         assert all(pool.map(one, range(CALLERS)))
 
 
+def test_what_a_call_says_before_it_answers_comes_on_its_own_stream(gateway):
+    gateway.settled()
+    session = open_session(gateway.url)
+    params = {"name": "python_old__chatty", "arguments": {}, "_meta": {"progressToken": "mine"}}
+    _, _, text = raw.post(gateway.url, {"jsonrpc": "2.0", "id": "c", "method": "tools/call", "params": params}, **session)
+    log, progress, answer = [json.loads(message) for message in raw.messages_of(text)]
+    assert (log["method"], log["params"]["data"]) == ("notifications/message", "on my way")
+    assert (progress["method"], progress["params"]["progressToken"]) == ("notifications/progress", "mine")
+    assert (answer["id"], raw.text_of(answer)) == ("c", "there")
+
+
 def test_a_session_that_never_was_gets_404(gateway):
-    own = {"Mcp_Session_Id": "no-such-session", "MCP_Protocol_Version": "2025-11-25"}
+    own = {"Mcp_Session_Id": "no-such-session", "MCP_Protocol_Version": raw.LEGACY}
     status, _, _ = raw.post(gateway.url, {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, **own)
     assert status == 404

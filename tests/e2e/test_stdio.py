@@ -1,10 +1,12 @@
 """`nexus stdio`: clients that launch a process get the same tools, and nothing is left behind when they go."""
 
+import json
 import subprocess
 
 import pytest
 from test_clients import problems, steps_for
 
+from support import raw
 from support.clients import CLIENTS
 from support.gateway import configuration
 from support.paths import FIXTURE, NEXUS
@@ -32,12 +34,11 @@ def test_a_client_that_launches_nexus_meets_every_upstream(client, config, upstr
 def test_the_end_of_stdin_ends_the_whole_process_tree(folder):
     config = folder / "tree.toml"
     config.write_text(configuration({"child": {"cmd": [str(FIXTURE), "--stdio"]}}))
-    hello = '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"raw","version":"1"}}}'
-    lines = [hello, '{"jsonrpc":"2.0","method":"notifications/initialized"}', '{"jsonrpc":"2.0","id":2,"method":"tools/list"}']
+    messages = [raw.INITIALIZE, raw.INITIALIZED, {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}]
     command = [str(NEXUS), "--config", str(config), "stdio"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as nexus:
         try:
-            nexus.stdin.write("\n".join(lines) + "\n")
+            nexus.stdin.writelines(json.dumps(message) + "\n" for message in messages)
             nexus.stdin.flush()
             answers = [nexus.stdout.readline(), nexus.stdout.readline()]
             assert "child__echo" in answers[-1], answers
@@ -53,8 +54,8 @@ def test_the_end_of_stdin_ends_the_whole_process_tree(folder):
 def test_a_bad_file_is_answered_in_the_first_reply(folder):
     config = folder / "bad.toml"
     config.write_text("[mcp.servers.x]\nurrl = 1\n")
-    hello = '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"raw","version":"1"}}}\n'
+    hello = json.dumps(raw.INITIALIZE) + "\n"
     command = [str(NEXUS), "--config", str(config), "stdio"]
     done = subprocess.run(command, input=hello, capture_output=True, text=True, timeout=20, check=False)
-    assert '"error"' in done.stdout and "urrl" in done.stdout, done
+    assert "configuration" in json.loads(done.stdout)["error"]["message"], done
     assert "urrl" in done.stderr

@@ -34,6 +34,7 @@ def odd_servers(folder, ours: Authority, other: Authority) -> dict:
     good = ours.server("good")
     lapsed_client = ours.client("lapsed-client", begins=-3 * DAY, ends=-DAY)
     stranger = other.client("stranger")
+    for_clients = ours.issue("for-clients", "for-clients", "subjectAltName = DNS:localhost\nextendedKeyUsage = clientAuth")
     demanding = words(good, "-Verify", "1", "-verify_return_error", "-CAfile", ours.certificate)
 
     def presents(identity):
@@ -46,7 +47,7 @@ def odd_servers(folder, ours: Authority, other: Authority) -> dict:
         "unknown_ca": Odd("tls_unknown_ca", words(other.server("foreign"), "-cert_chain", other.certificate), trust),
         "self_signed": Odd("tls_self_signed", words(self_signed(folder, "alone", is_ca=False)), trust),
         "self_signed_ca": Odd("tls_self_signed_ca", words(self_signed(folder, "alone-ca", is_ca=True)), trust),
-        "wrong_usage": Odd("tls_wrong_usage", words(ours.issue("usage", "usage", "subjectAltName=DNS:localhost\nextendedKeyUsage=clientAuth")), trust),
+        "wrong_usage": Odd("tls_wrong_usage", words(for_clients), trust),
         "wants_client": Odd("tls_client_cert_required", demanding, trust),
         "wants_client_12": Odd("tls_client_cert_required", (*demanding, "-tls1_2"), trust),
         "refuses_client": Odd("tls_client_cert_rejected", demanding, presents(stranger)),

@@ -2,6 +2,8 @@
 
 #![allow(clippy::panic, reason = "a helper that finds something else fails its test")]
 
+// Which part of the source may name which.
+mod architecture;
 // What `nexus check` finds.
 mod check;
 // A TOML file to checked values, or all its problems.

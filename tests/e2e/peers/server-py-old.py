@@ -2,7 +2,7 @@
 
 import sys
 
-from mcp.server.fastmcp import FastMCP
+from mcp.server.fastmcp import Context, FastMCP
 
 server = FastMCP("old", host="127.0.0.1", port=int(sys.argv[1]))
 
@@ -11,6 +11,14 @@ server = FastMCP("old", host="127.0.0.1", port=int(sys.argv[1]))
 def double(number: int) -> int:
     """Doubles a number."""
     return number * 2
+
+
+@server.tool()
+async def chatty(ctx: Context) -> str:
+    """Logs and reports its progress on the stream of its call, before it answers."""
+    await ctx.info("on my way")
+    await ctx.report_progress(1, 2, "half")
+    return "there"
 
 
 @server.prompt()

@@ -5,6 +5,14 @@ import json
 from urllib.parse import urlsplit
 
 MODERN = "2026-07-28"
+LEGACY = "2025-11-25"
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "raw-peer", "version": "1.0.0"}},
+}
+INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 
 
 def post(url: str, body, **headers: str):
