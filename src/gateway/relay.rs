@@ -257,7 +257,8 @@ impl Relay {
         Taken::Send(splices.apply(message.bytes()))
     }
 
-    /// A server's request in the middle of a call: a legacy client answers it, for anybody else it is declined.
+    /// A server's request in the middle of a call: a legacy client answers it, for anybody else it is declined. So it is
+    /// in the session that the gateway opened for itself, which declared nothing and may be everybody's.
     fn take_request(&mut self, message: &Message) -> Taken {
         let (Some(id), Some(session)) = (message.id(), &self.parties.session) else { return Taken::Nothing };
         if message.method() == "ping" {
@@ -266,8 +267,8 @@ impl Relay {
         }
         let asked = || Asked { generation: Arc::clone(&self.parties.generation), session: Arc::clone(session), id: id.clone() };
         let granted = match &self.parties.client {
-            Client::Legacy(down) => down.ask(asked()),
-            Client::Modern(_) => None,
+            Client::Legacy(down) if !self.parties.generation.is_own(session) => down.ask(asked()),
+            Client::Legacy(_) | Client::Modern(_) => None,
         };
         let (Some(granted), Some(span)) = (granted, message.id_span()) else {
             let words = "this client cannot be asked";

@@ -101,6 +101,11 @@ impl Generation {
         self.call_timeout
     }
 
+    /// Whether this is the session that the gateway opened for itself.
+    pub(crate) fn is_own(&self, session: &Arc<Session>) -> bool {
+        self.own_session.as_ref().is_some_and(|own| Arc::ptr_eq(own, session))
+    }
+
     /// An id for a request of the gateway's own.
     pub(crate) fn own_id(&self) -> u64 {
         match &self.own_session {
