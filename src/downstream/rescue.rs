@@ -82,10 +82,7 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
                 | UpstreamError::NotBridged(_) => "failed",
                 UpstreamError::TimedOut(_) => "did not answer in time",
             };
-            let cause = match error {
-                UpstreamError::NotBridged(what) => what,
-                _ => reason.words(),
-            };
+            let cause = error.words();
             let words = format!("upstream \"{upstream}\" {condition}: {cause} ({reason}){since}, request {request_id}");
             let data = format!("{{\"upstream\":{},\"reason\":\"{reason}\",\"request_id\":\"{request_id}\"}}", quoted(upstream.as_str()));
             (code::INTERNAL_ERROR, words, Some(data), Some(request_id))

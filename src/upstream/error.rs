@@ -66,6 +66,14 @@ impl UpstreamError {
         }
     }
 
+    /// What a client may read.
+    pub fn words(&self) -> &'static str {
+        match self {
+            Self::NotBridged(what) => what,
+            other => other.reason().words(),
+        }
+    }
+
     /// Whether the same request may be sent again although it may change something.
     pub fn is_safe_to_repeat(&self) -> bool {
         match self {

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
-    Answer, Session, SessionSpec, UpstreamError,
+    Answer, Isolation, Session, SessionSpec, UpstreamError,
     session::SessionLink,
     stdio_host::StdioHost,
     transport::{
@@ -82,8 +82,10 @@ impl Generation {
     ///
     /// Many servers speak both eras, and nothing is bridged as well as what needs no bridge.
     pub fn era_for(&self, down: Era) -> Era {
+        // What all share is one process, and it speaks one era.
+        let is_shared = matches!(&self.transport, Transport::Stdio(host) if host.config().isolation == Isolation::Shared);
         match (self.era, down) {
-            (Era::Modern, Era::Legacy) if !self.refuses_legacy.load(Ordering::Relaxed) => Era::Legacy,
+            (Era::Modern, Era::Legacy) if !is_shared && !self.refuses_legacy.load(Ordering::Relaxed) => Era::Legacy,
             (era, _) => era,
         }
     }
