@@ -33,7 +33,7 @@ pub(super) async fn run(world: &World, args: CallArgs) -> u8 {
     }
     let (_, config) = match start::load(world) {
         Ok(loaded) => loaded,
-        Err(code) => return code,
+        Err(refused) => return refused.code,
     };
     let gateway = start::gateway(world, &config);
     gateway.tried().await;

@@ -166,7 +166,7 @@ fn written(outcome: std::io::Result<u8>) -> u8 {
 fn print_snippet(world: &World, client: snippet::Client) -> u8 {
     let (path, config) = match start::load(world) {
         Ok(loaded) => loaded,
-        Err(code) => return code,
+        Err(refused) => return refused.code,
     };
     let context = match start::snippet_context(&path, &config, None) {
         Ok(context) => context,

@@ -53,7 +53,7 @@ struct Upstream {
 pub(super) async fn run(world: &World, args: &ToolsArgs) -> u8 {
     let (_, config) = match start::load(world) {
         Ok(loaded) => loaded,
-        Err(code) => return code,
+        Err(refused) => return refused.code,
     };
     let gateway = start::gateway(world, &config);
     gateway.tried().await;

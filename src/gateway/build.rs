@@ -18,7 +18,7 @@ use super::{
 use crate::{
     catalog::{self, Catalog},
     clock::Clock,
-    mcp::{build, list::ListKind},
+    mcp::{Era, build, list::ListKind},
     sources::Sources,
     upstream::{Notice, Surroundings, Upstream, supervise},
 };
@@ -105,6 +105,12 @@ impl Gateway {
     /// With a single upstream that passes its names through, everything it says is relayed as it is.
     pub(super) fn is_transparent(&self) -> bool {
         matches!(&self.config.upstreams[..], [only] if only.prefix.is_empty())
+    }
+
+    /// A transparent gateway's client listens to its upstream itself, if that is a modern one.
+    pub(super) fn relays_listen(&self) -> bool {
+        let is_modern = |upstream: &Arc<Upstream>| upstream.generation().is_ok_and(|generation| generation.era() == Era::Modern);
+        self.is_transparent() && self.upstreams.first().is_some_and(is_modern)
     }
 
     /// Whether every upstream was tried to the end once.

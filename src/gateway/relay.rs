@@ -33,6 +33,8 @@ pub(super) struct Parties {
     pub(super) gateway: Arc<Gateway>,
     pub(super) upstream: Arc<Upstream>,
     pub(super) generation: Arc<Generation>,
+    /// The era spoken with the upstream in this call.
+    pub(super) era: Era,
     pub(super) session: Option<Arc<Session>>,
     pub(super) client: Client,
     pub(super) client_id: Id,
@@ -116,7 +118,7 @@ impl Relay {
     }
 
     fn up(&self) -> Era {
-        self.parties.generation.era()
+        self.parties.era
     }
 
     /// The exchange carries this one request only and both sides speak alike: its bytes pass untouched.
@@ -255,7 +257,8 @@ impl Relay {
         Taken::Send(splices.apply(message.bytes()))
     }
 
-    /// A server's request in the middle of a call: a legacy client answers it, for anybody else it is declined.
+    /// A server's request in the middle of a call: a legacy client answers it, for anybody else it is declined. So it is
+    /// in the session that the gateway opened for itself, which declared nothing and may be everybody's.
     fn take_request(&mut self, message: &Message) -> Taken {
         let (Some(id), Some(session)) = (message.id(), &self.parties.session) else { return Taken::Nothing };
         if message.method() == "ping" {
@@ -264,8 +267,8 @@ impl Relay {
         }
         let asked = || Asked { generation: Arc::clone(&self.parties.generation), session: Arc::clone(session), id: id.clone() };
         let granted = match &self.parties.client {
-            Client::Legacy(down) => down.ask(asked()),
-            Client::Modern(_) => None,
+            Client::Legacy(down) if !self.parties.generation.is_own(session) => down.ask(asked()),
+            Client::Legacy(_) | Client::Modern(_) => None,
         };
         let (Some(granted), Some(span)) = (granted, message.id_span()) else {
             let words = "this client cannot be asked";

@@ -8,15 +8,23 @@ mod architecture;
 mod check;
 // A TOML file to checked values, or all its problems.
 mod config;
+// A client of one era before a server of the other.
+mod cross_era;
 // The demo's upstreams over their own transports.
 mod demo;
 // What the documents say.
 mod docs;
 // A desktop client's servers as TOML.
 mod import;
+// Clients and servers of one era.
+mod same_era;
 // A child process and its whole group.
 mod stdio_child;
+// What a server asks in the middle of a call.
+mod server_requests;
 // What the tests are written with.
 mod support;
+// Byte for byte, and to everybody their own.
+mod transparency;
 // Handshakes under every policy, with real servers.
 mod tls_policy;

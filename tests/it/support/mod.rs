@@ -1,4 +1,30 @@
 //! The small language of the tests.
 
+pub(crate) mod child;
+pub(crate) mod client;
+pub(crate) mod fake;
+pub(crate) mod nexus;
+pub(crate) mod offer;
 pub(crate) mod pki;
 pub(crate) mod tls_peer;
+pub(crate) mod wire;
+
+use std::time::Duration;
+
+/// Longest wait for anything that is bound to happen; no test waits for it in vain but one that fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits until `condition` holds.
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
+    let poll = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon(what, poll).await;
+}
+
+/// Waits for what is bound to happen.
+pub(crate) async fn soon<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what} did not happen"))
+}

@@ -1,0 +1,202 @@
+//! A client of one era in front of a server of the other.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::{
+    client::{names, text},
+    fake::{Answer, FakeSpec, legacy, modern},
+    nexus::{Nexus, gateway},
+};
+
+/// One legacy and one modern upstream, each with one item of every kind.
+async fn both() -> Nexus {
+    let full = |spec: FakeSpec, mark: &str| {
+        spec.tool("work").prompt("ask").resource(&format!("file:///{mark}")).template(&format!("{mark}://{{id}}"))
+    };
+    gateway().upstream("old", full(legacy(), "o")).upstream("new", full(modern(), "n")).start().await
+}
+
+#[tokio::test]
+async fn a_legacy_client_uses_a_modern_server() {
+    let nexus = both().await;
+    let client = nexus.legacy().await;
+    assert_eq!(client.list("tools").await, ["old__work", "new__work"]);
+    assert_eq!(client.list("prompts").await, ["old__ask", "new__ask"]);
+    assert_eq!(text(&client.call("new__work").await), "new:work");
+    let prompt = client.ask("prompts/get", json!({"name": "new__ask"})).await;
+    assert_eq!(prompt["result"]["messages"][0]["content"]["text"], "new:ask");
+    for uri in ["file:///n", "n://7"] {
+        let read = client.ask("resources/read", json!({"uri": uri})).await;
+        assert_eq!(read["result"]["contents"][0], json!({"uri": uri, "text": "new"}));
+    }
+    for method in ["tools/call", "prompts/get", "resources/read"] {
+        let arrived = nexus.fake("new").last(method);
+        let meta = &arrived.params()["_meta"];
+        assert_eq!(meta["io.modelcontextprotocol/protocolVersion"], "2026-07-28");
+        assert_eq!(meta["io.modelcontextprotocol/clientInfo"], json!({"name": "test", "version": "1"}));
+        assert_eq!(meta["io.modelcontextprotocol/clientCapabilities"], json!({}));
+        assert_eq!((arrived.header("mcp-protocol-version"), arrived.header("mcp-method")), (Some("2026-07-28"), Some(method)));
+        let about = arrived.params()["name"].as_str().or(arrived.params()["uri"].as_str());
+        assert_eq!((arrived.header("mcp-name"), arrived.header("mcp-session-id")), (about, None));
+    }
+}
+
+#[tokio::test]
+async fn a_modern_client_uses_a_legacy_server() {
+    let nexus = both().await;
+    let client = nexus.modern();
+    let listed = client.ask("tools/list", json!({})).await;
+    assert_eq!(names(&listed["result"]["tools"]), ["old__work", "new__work"]);
+    let hints = |result: &Value| (result["resultType"].clone(), result["ttlMs"].clone(), result["cacheScope"].clone());
+    assert_eq!(hints(&listed["result"]), (json!("complete"), json!(0), json!("private")));
+
+    let called = client.call("old__work").await;
+    assert_eq!((text(&called), &called["result"]["resultType"]), ("old:work", &json!("complete")));
+    assert_eq!(called["result"].get("ttlMs"), None, "a call is never cached");
+    let read = client.ask("resources/read", json!({"uri": "o://7"})).await;
+    assert_eq!(hints(&read["result"]), (json!("complete"), json!(0), json!("private")));
+    let prompt = client.ask("prompts/get", json!({"name": "old__ask", "_meta": {"traceparent": "00-1", "progressToken": "p"}})).await;
+    assert_eq!(prompt["result"]["resultType"], "complete");
+
+    let arrived = nexus.fake("old").last("prompts/get");
+    assert_eq!(arrived.params()["_meta"]["traceparent"], "00-1", "other keys of _meta pass");
+    for method in ["tools/call", "prompts/get", "resources/read"] {
+        let arrived = nexus.fake("old").last(method);
+        assert!(!arrived.text().contains("io.modelcontextprotocol/"), "{}", arrived.text());
+        assert_eq!(arrived.header("mcp-protocol-version"), Some("2025-11-25"));
+        assert!(arrived.header("mcp-session-id").is_some());
+        assert_eq!((arrived.header("mcp-method"), arrived.header("mcp-name")), (None, None));
+    }
+}
+
+#[tokio::test]
+async fn modern_clients_share_a_session_that_declares_nothing() {
+    let nexus = both().await;
+    for _ in 0..3 {
+        let capabilities = json!({"io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}});
+        nexus.modern().ask("tools/call", json!({"name": "old__work", "_meta": capabilities})).await;
+    }
+    let opened = nexus.fake("old").seen_of("initialize");
+    assert_eq!(opened.len(), 2, "the gateway's own, and one for all three");
+    assert!(opened.iter().all(|call| call.params()["capabilities"] == json!({})));
+}
+
+#[tokio::test]
+async fn an_errors_code_and_status_are_those_of_the_clients_era() {
+    for (server, code, method, is_modern_client, expected, status) in [
+        (legacy as fn() -> FakeSpec, -32002, "resources/read", true, -32602, 200),
+        (legacy, -32601, "tools/call", true, -32601, 404),
+        (legacy, -32042, "tools/call", true, -32602, 200),
+        (legacy, -32099, "tools/call", true, -32099, 200),
+        (modern, -32602, "resources/read", false, -32002, 200),
+        (modern, -32602, "tools/call", false, -32602, 200),
+        (modern, -32601, "tools/call", false, -32601, 200),
+        (modern, -32021, "tools/call", false, -32602, 200),
+    ] {
+        let status_up = if code == -32601 { 404 } else { 400 };
+        let modern_server = server as usize == modern as usize;
+        let spec = server()
+            .tool("work")
+            .resource("file:///x")
+            .on(method, move |call| Answer::new(if modern_server { status_up } else { 200 }, "application/json", call.error(code)));
+        let nexus = gateway().upstream("up", spec).upstream("other", legacy()).start().await;
+        let client = if is_modern_client { nexus.modern() } else { nexus.legacy().await };
+        let params = if method == "tools/call" { json!({"name": "up__work"}) } else { json!({"uri": "file:///x"}) };
+        let response = client.open_as(json!("e"), method, params).await;
+        let (found, answer) = (response.status.as_u16(), response.answer().await);
+        assert_eq!((&answer["id"], &answer["error"]["code"], found), (&json!("e"), &json!(expected), status), "{code} {method}: {answer}");
+        assert_eq!(answer["error"]["data"], json!({"kept": 1}));
+    }
+}
+
+#[tokio::test]
+async fn a_request_for_input_is_a_clear_error_for_a_legacy_client_and_passes_to_a_modern_one() {
+    let members = r#""resultType":"input_required","inputRequests":{"a":{"method":"elicitation/create","params":{}}},"requestState":"s""#;
+    let spec = modern().tool("work").on("tools/call", move |call| Answer::json(call.response(members)));
+    let nexus = gateway().upstream("new", spec).upstream("other", legacy()).start().await;
+    let response = nexus.legacy().await.open("tools/call", json!({"name": "new__work"})).await;
+    assert_eq!(response.status, StatusCode::OK);
+    let answer = response.answer().await;
+    assert_eq!(answer["error"]["code"], -32603, "{answer}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("new"));
+    assert_eq!(answer["error"]["data"]["upstream"], "new");
+
+    let modern = nexus.modern().open_as(json!(4), "tools/call", json!({"name": "new__work"})).await;
+    assert_eq!(modern.text().await, format!(r#"{{"jsonrpc":"2.0","id":4,"result":{{{members}}}}}"#));
+    let retry = json!({"name": "new__work", "inputResponses": {"a": {"action": "accept"}}, "requestState": "s"});
+    nexus.modern().ask("tools/call", retry).await;
+    let arrived = nexus.fake("new").last("tools/call");
+    assert_eq!((&arrived.params()["requestState"], &arrived.params()["inputResponses"]["a"]["action"]), (&json!("s"), &json!("accept")));
+}
+
+#[tokio::test]
+async fn structured_content_that_is_no_object_is_shown_to_modern_clients_only() {
+    let spec = modern()
+        .raw_tool(r#"{"name":"work","inputSchema":{"type":"object"},"outputSchema":{"type":"array"}}"#)
+        .on("tools/call", |call| Answer::json(call.response(r#""resultType":"complete","content":[],"structuredContent":[1]"#)));
+    let nexus = gateway().upstream("new", spec).upstream("other", legacy()).start().await;
+    for (client, shown) in [(nexus.legacy().await, false), (nexus.modern(), true)] {
+        let listed = client.ask("tools/list", json!({})).await;
+        assert_eq!(listed["result"]["tools"][0]["outputSchema"].is_object(), shown);
+        assert_eq!(client.call("new__work").await["result"]["structuredContent"].is_array(), shown);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_adapted_message_by_message() {
+    let progressing = |server: fn() -> FakeSpec, head: &'static str| {
+        server().tool("work").on("tools/call", move |call| {
+            let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"said"}}"#;
+            Answer::events([call.progress(1), log.to_owned(), call.response(&format!(r#"{head}"content":[]"#))])
+        })
+    };
+    let nexus = gateway()
+        .upstream("old", progressing(legacy, ""))
+        .upstream("new", progressing(modern, r#""resultType":"complete","#))
+        .start()
+        .await;
+    let methods = |texts: &[String]| -> Vec<String> {
+        let method = |text: &String| serde_json::from_str::<Value>(text).unwrap()["method"].as_str().unwrap_or("answer").to_owned();
+        texts.iter().map(method).collect()
+    };
+    let params = |tool: &str| json!({"name": tool, "_meta": {"progressToken": "p"}});
+    let quiet = nexus.modern().open("tools/call", params("old__work")).await.texts().await;
+    assert_eq!(methods(&quiet), ["notifications/progress", "answer"], "nobody asked for log messages");
+    assert!(quiet[1].contains(r#""resultType":"complete""#));
+
+    let mut loud = params("old__work");
+    loud["_meta"]["io.modelcontextprotocol/logLevel"] = json!("info");
+    let loud = nexus.modern().open("tools/call", loud).await.texts().await;
+    assert_eq!(methods(&loud), ["notifications/progress", "notifications/message", "answer"]);
+
+    let legacy = nexus.legacy().await.open("tools/call", params("new__work")).await.texts().await;
+    assert_eq!(methods(&legacy), ["notifications/progress", "notifications/message", "answer"]);
+}
+
+#[tokio::test]
+async fn a_legacy_sessions_log_level_goes_into_every_modern_request() {
+    let nexus = both().await;
+    let client = nexus.legacy().await;
+    client.ask("logging/setLevel", json!({"level": "warning"})).await;
+    client.call("new__work").await;
+    assert_eq!(nexus.fake("new").last("tools/call").params()["_meta"]["io.modelcontextprotocol/logLevel"], "warning");
+    assert!(nexus.fake("new").seen_of("logging/setLevel").is_empty());
+}
+
+#[tokio::test]
+async fn the_greeting_of_either_era_says_what_the_upstreams_can_do() {
+    let nexus = both().await;
+    let found = nexus.modern().ask("server/discover", json!({})).await;
+    let supported = &found["result"]["supportedVersions"];
+    assert_eq!(supported, &json!(["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"]), "{found}");
+    for capability in ["tools", "prompts", "resources", "completions"] {
+        assert!(found["result"]["capabilities"][capability].is_object(), "{found}");
+    }
+    let gone = nexus.modern().open("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}})).await;
+    assert_eq!((gone.status, gone.answer().await["error"]["code"].clone()), (StatusCode::NOT_FOUND, json!(-32601)));
+    let unknown = nexus.legacy().await.ask("server/discover", json!({})).await;
+    assert_eq!(unknown["error"]["code"], -32601);
+}

@@ -1,0 +1,514 @@
+//! A fake MCP server over HTTP that does what its test tells it, and notes everything that reaches it.
+
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "a fake that cannot serve has failed its test")]
+
+use std::{
+    collections::{HashMap, HashSet},
+    convert::Infallible,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request};
+use http_body_util::BodyExt as _;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+};
+
+use super::{
+    client::{LEGACY, MODERN},
+    offer::{Offer, tool},
+    soon,
+    wire::{self, Body, Sender},
+};
+
+/// One request as it arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) verb: Method,
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) raw: Bytes,
+    pub(crate) json: Value,
+}
+
+impl Call {
+    pub(crate) fn method(&self) -> &str {
+        self.json["method"].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn id(&self) -> &Value {
+        &self.json["id"]
+    }
+
+    pub(crate) fn params(&self) -> &Value {
+        &self.json["params"]
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.raw).unwrap()
+    }
+
+    /// The response with these raw members in its result.
+    pub(crate) fn response(&self, members: &str) -> String {
+        format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{{members}}}}}"#, self.id())
+    }
+
+    pub(crate) fn error(&self, code: i64) -> String {
+        json!({"jsonrpc": "2.0", "id": self.id(), "error": {"code": code, "message": "no", "data": {"kept": 1}}}).to_string()
+    }
+
+    pub(crate) fn progress(&self, progress: u32) -> String {
+        let token = &self.params()["_meta"]["progressToken"];
+        json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, "progress": progress}}).to_string()
+    }
+}
+
+/// What a fake answers.
+pub(crate) struct Answer(http::Response<Body>);
+
+impl Answer {
+    pub(crate) fn new(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self::of(status, content_type, wire::full(body))
+    }
+
+    pub(crate) fn of(status: u16, content_type: &'static str, body: Body) -> Self {
+        let mut response = http::Response::new(body);
+        *response.status_mut() = status.try_into().unwrap();
+        if !content_type.is_empty() {
+            response.headers_mut().insert("content-type", HeaderValue::from_static(content_type));
+        }
+        Self(response)
+    }
+
+    pub(crate) fn json(body: impl Into<Bytes>) -> Self {
+        Self::new(200, "application/json", body)
+    }
+
+    pub(crate) fn events<M: AsRef<str>>(messages: impl IntoIterator<Item = M>) -> Self {
+        Self::new(200, "text/event-stream", messages.into_iter().map(wire::event).collect::<String>())
+    }
+
+    pub(crate) fn status(status: u16) -> Self {
+        Self::new(status, "", "")
+    }
+
+    #[must_use]
+    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.0.headers_mut().insert(name, HeaderValue::try_from(value).unwrap());
+        self
+    }
+}
+
+type Handler = Arc<dyn Fn(Call) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
+
+/// A stream that a call is answered with, and the call.
+pub(crate) type Streams = mpsc::UnboundedReceiver<(Call, Sender)>;
+/// A call that waits for its answer. The sender notices when the caller hangs up.
+pub(crate) type Held = mpsc::UnboundedReceiver<(Call, oneshot::Sender<Answer>)>;
+
+/// A fake server to be.
+pub(crate) struct FakeSpec {
+    modern: bool,
+    offer: Offer,
+    handlers: HashMap<String, Handler>,
+    get_stream: bool,
+    checks_sessions: bool,
+    acceptor: Option<tokio_rustls::TlsAcceptor>,
+    pub(crate) toml: String,
+}
+
+/// A server of the eras up to 2025-11-25, with sessions.
+pub(crate) fn legacy() -> FakeSpec {
+    FakeSpec {
+        modern: false,
+        offer: Offer::default(),
+        handlers: HashMap::new(),
+        get_stream: false,
+        checks_sessions: true,
+        acceptor: None,
+        toml: String::new(),
+    }
+}
+
+/// A server of 2026-07-28 and nothing else.
+pub(crate) fn modern() -> FakeSpec {
+    FakeSpec { modern: true, ..legacy() }
+}
+
+impl FakeSpec {
+    pub(crate) fn tool(self, name: &str) -> Self {
+        self.raw_tool(&tool(name))
+    }
+
+    pub(crate) fn raw_tool(mut self, item: &str) -> Self {
+        self.offer.tools.push(item.to_owned());
+        self
+    }
+
+    pub(crate) fn prompt(mut self, name: &str) -> Self {
+        self.offer.prompts.push(json!({"name": name}).to_string());
+        self
+    }
+
+    pub(crate) fn resource(mut self, uri: &str) -> Self {
+        self.offer.resources.push(json!({"uri": uri, "name": uri}).to_string());
+        self
+    }
+
+    pub(crate) fn template(mut self, uri: &str) -> Self {
+        self.offer.templates.push(json!({"uriTemplate": uri, "name": uri}).to_string());
+        self
+    }
+
+    /// Items a page.
+    pub(crate) fn page(mut self, items: usize) -> Self {
+        self.offer.page = Some(items);
+        self
+    }
+
+    /// A legacy server that offers the GET stream.
+    pub(crate) fn get_stream(mut self) -> Self {
+        self.get_stream = true;
+        self
+    }
+
+    /// A legacy server that takes any session id, because the test hands them out.
+    pub(crate) fn unchecked_sessions(mut self) -> Self {
+        self.checks_sessions = false;
+        self
+    }
+
+    /// Further lines in its table of the configuration.
+    pub(crate) fn toml(mut self, lines: &str) -> Self {
+        self.toml.push_str(lines);
+        self.toml.push('\n');
+        self
+    }
+
+    pub(crate) fn https(mut self, config: rustls::ServerConfig) -> Self {
+        self.acceptor = Some(Arc::new(config).into());
+        self
+    }
+
+    /// Answers a method, or a verb such as `GET`, in another way.
+    pub(crate) fn on(mut self, method: &str, answer: impl Fn(&Call) -> Answer + Send + Sync + 'static) -> Self {
+        let answer = Arc::new(answer);
+        self.handlers.insert(
+            method.to_owned(),
+            Arc::new(move |call| {
+                let answer = Arc::clone(&answer);
+                Box::pin(async move { answer(&call) })
+            }),
+        );
+        self
+    }
+
+    /// Hands every call of a method to the test, to be answered when it likes.
+    pub(crate) fn held(mut self, method: &str) -> (Self, Held) {
+        let (tx, rx) = mpsc::unbounded_channel();
+        let hold = move |call| -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+            let (answer, answered) = oneshot::channel();
+            let _ = tx.send((call, answer));
+            Box::pin(async { answered.await.unwrap_or_else(|_| Answer::status(500)) })
+        };
+        self.handlers.insert(method.to_owned(), Arc::new(hold));
+        (self, rx)
+    }
+
+    /// Answers every call of a method with a stream that the test writes.
+    pub(crate) fn streamed(mut self, method: &str) -> (Self, Streams) {
+        let (tx, rx) = mpsc::unbounded_channel();
+        let open = move |call| -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+            let (sender, body) = wire::stream();
+            let _ = tx.send((call, sender));
+            Box::pin(async { Answer::of(200, "text/event-stream", body) })
+        };
+        self.handlers.insert(method.to_owned(), Arc::new(open));
+        (self, rx)
+    }
+
+    pub(crate) async fn start(self, name: &str) -> Fake {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(State {
+            name: name.to_owned(),
+            modern: self.modern,
+            get_stream: self.get_stream,
+            checks_sessions: self.checks_sessions,
+            offer: Mutex::new(self.offer),
+            handlers: Mutex::new(self.handlers),
+            seen: watch::Sender::new(Vec::new()),
+            sessions: Mutex::default(),
+            opened: AtomicUsize::new(0),
+            streams: Mutex::default(),
+            down: AtomicBool::new(false),
+            connections: watch::Sender::new(0),
+        });
+        let shared = Arc::clone(&state);
+        let is_tls = self.acceptor.is_some();
+        let serving = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            let mut cut = shared.connections.subscribe();
+            loop {
+                let stream = tokio::select! {
+                    Ok((stream, _)) = listener.accept() => stream,
+                    Ok(()) = cut.changed() => {
+                        connections.abort_all();
+                        continue;
+                    }
+                    else => break,
+                };
+                // A server that is down takes no connection; this is as near as a listener comes that keeps its port.
+                if shared.down.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let (shared, acceptor) = (Arc::clone(&shared), self.acceptor.clone());
+                connections.spawn(async move {
+                    match acceptor {
+                        None => serve(stream, shared).await,
+                        Some(acceptor) => match acceptor.accept(stream).await {
+                            Ok(stream) => serve(stream, shared).await,
+                            Err(_) => {}
+                        },
+                    }
+                });
+            }
+        });
+        Fake { address, is_tls, state, serving }
+    }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, state: Arc<State>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let state = Arc::clone(&state);
+        async move {
+            let (parts, body) = request.into_parts();
+            let raw = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+            let json = serde_json::from_slice(&raw).unwrap_or_default();
+            let call = Call { verb: parts.method, path: parts.uri.to_string(), headers: parts.headers, raw, json };
+            Ok::<_, Infallible>(state.answer(call).await.0)
+        }
+    });
+    // A client that hangs up is no failure of the test.
+    let _ = http1::Builder::new().half_close(false).serve_connection(TokioIo::new(stream), service).await;
+}
+
+struct State {
+    name: String,
+    modern: bool,
+    get_stream: bool,
+    checks_sessions: bool,
+    offer: Mutex<Offer>,
+    handlers: Mutex<HashMap<String, Handler>>,
+    seen: watch::Sender<Vec<Call>>,
+    sessions: Mutex<HashSet<String>>,
+    opened: AtomicUsize,
+    /// GET streams and subscriptions, with the listen request's id.
+    streams: Mutex<Vec<(Value, Sender)>>,
+    down: AtomicBool,
+    /// Raised to cut all connections.
+    connections: watch::Sender<usize>,
+}
+
+impl State {
+    async fn answer(&self, call: Call) -> Answer {
+        self.seen.send_modify(|seen| seen.push(call.clone()));
+        let key = if call.verb == Method::POST { call.method() } else { call.verb.as_str() };
+        let handler = self.handlers.lock().get(key).cloned();
+        // A session is checked before anything is done in it.
+        if let Some(refusal) = self.check_session(&call) {
+            return refusal;
+        }
+        match handler {
+            Some(handler) => handler(call).await,
+            None if self.modern => self.modern(&call),
+            None => self.legacy(&call),
+        }
+    }
+
+    fn check_session(&self, call: &Call) -> Option<Answer> {
+        if self.modern || call.method() == "initialize" {
+            return None;
+        }
+        match call.header("mcp-session-id") {
+            // As the TypeScript SDK 1.x refuses.
+            None => {
+                Some(Answer::new(400, "application/json", r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"no session"},"id":null}"#))
+            }
+            Some(_) if !self.checks_sessions => None,
+            Some(id) if self.sessions.lock().contains(id) => None,
+            Some(_) => Some(Answer::status(404)),
+        }
+    }
+
+    fn legacy(&self, call: &Call) -> Answer {
+        match (call.verb.as_str(), call.method()) {
+            ("GET", _) if self.get_stream => self.stream(Value::Null, None),
+            ("GET", _) => Answer::status(405),
+            ("DELETE", _) => {
+                self.sessions.lock().remove(call.header("mcp-session-id").unwrap_or_default());
+                Answer::status(204)
+            }
+            (_, "initialize") => {
+                let id = format!("{}-session-{}", self.name, self.opened.fetch_add(1, Ordering::SeqCst));
+                self.sessions.lock().insert(id.clone());
+                let greeting = json!({
+                    "protocolVersion": call.params()["protocolVersion"].as_str().filter(|version| *version < MODERN).unwrap_or(LEGACY),
+                    "capabilities": self.offer.lock().capabilities(), "serverInfo": {"name": self.name, "version": "1"}
+                });
+                let body = json!({"jsonrpc": "2.0", "id": call.id(), "result": greeting}).to_string();
+                Answer::json(body).header("mcp-session-id", &id)
+            }
+            (_, "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe") => Answer::json(call.response("")),
+            _ if call.id().is_null() || call.method().is_empty() => Answer::status(202),
+            _ => self.work(call, "", 200),
+        }
+    }
+
+    fn modern(&self, call: &Call) -> Answer {
+        let claim = &call.params()["_meta"]["io.modelcontextprotocol/protocolVersion"];
+        match (call.verb.as_str(), call.method()) {
+            ("GET" | "DELETE", _) => Answer::status(405),
+            _ if call.id().is_null() => Answer::status(202),
+            _ if *claim != MODERN || call.header("mcp-protocol-version") != Some(MODERN) => {
+                Answer::new(400, "application/json", call.error(-32602))
+            }
+            _ if call.header("mcp-method") != Some(call.method()) => Answer::new(400, "application/json", call.error(-32020)),
+            (_, "server/discover") => {
+                let capabilities = self.offer.lock().capabilities();
+                let members = format!(
+                    r#""resultType":"complete","ttlMs":0,"cacheScope":"private","supportedVersions":["{MODERN}"],"capabilities":{capabilities},"serverInfo":{{"name":"{}","version":"1"}}"#,
+                    self.name
+                );
+                Answer::json(call.response(&members))
+            }
+            (_, "subscriptions/listen") => {
+                let id = call.id().clone();
+                let filter = &call.params()["notifications"];
+                let meta = json!({"io.modelcontextprotocol/subscriptionId": id});
+                let params = json!({"_meta": meta, "notifications": filter});
+                let ack = json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": params});
+                self.stream(id, Some(ack.to_string()))
+            }
+            _ => self.work(call, r#""resultType":"complete","#, 404),
+        }
+    }
+
+    fn work(&self, call: &Call, head: &str, unknown: u16) -> Answer {
+        let params = call.params();
+        let about = params["name"].as_str().or(params["uri"].as_str()).unwrap_or_default();
+        let members = match call.method() {
+            "tools/call" => format!(r#""content":[{{"type":"text","text":"{}:{about}"}}]"#, self.name),
+            "prompts/get" => {
+                format!(r#""messages":[{{"role":"user","content":{{"type":"text","text":"{}:{about}"}}}}]"#, self.name)
+            }
+            "resources/read" => format!(r#""contents":[{{"uri":"{about}","text":"{}"}}]"#, self.name),
+            "completion/complete" => format!(r#""completion":{{"values":["{}"]}}"#, self.name),
+            method => match self.offer.lock().page(method, params["cursor"].as_str()) {
+                Some(page) => page,
+                None => return Answer::new(unknown, "application/json", call.error(-32601)),
+            },
+        };
+        Answer::json(call.response(&format!("{head}{members}")))
+    }
+
+    fn stream(&self, id: Value, first: Option<String>) -> Answer {
+        let (sender, body) = wire::stream();
+        if let Some(first) = first {
+            // The channel of a new stream has room.
+            let _ = futures_util::FutureExt::now_or_never(sender.event(first));
+        }
+        self.streams.lock().push((id, sender));
+        Answer::of(200, "text/event-stream", body)
+    }
+}
+
+/// A running fake; ends with its owner.
+pub(crate) struct Fake {
+    pub(crate) address: SocketAddr,
+    is_tls: bool,
+    state: Arc<State>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+impl Fake {
+    pub(crate) fn url(&self) -> String {
+        format!("{}://localhost:{}/mcp", if self.is_tls { "https" } else { "http" }, self.address.port())
+    }
+
+    /// Everything that arrived so far.
+    pub(crate) fn seen(&self) -> Vec<Call> {
+        self.state.seen.borrow().clone()
+    }
+
+    pub(crate) fn seen_of(&self, method: &str) -> Vec<Call> {
+        let is = |call: &Call| if call.verb == Method::POST { call.method() == method } else { call.verb.as_str() == method };
+        self.seen().into_iter().filter(is).collect()
+    }
+
+    /// The last call of a method.
+    pub(crate) fn last(&self, method: &str) -> Call {
+        self.seen_of(method).pop().unwrap_or_else(|| panic!("no {method} arrived"))
+    }
+
+    /// Waits for a request that `wanted` recognises.
+    pub(crate) async fn arrives(&self, what: &str, wanted: impl Fn(&Call) -> bool) -> Call {
+        let mut seen = self.state.seen.subscribe();
+        let found = soon(what, seen.wait_for(|seen| seen.iter().any(&wanted))).await.unwrap().iter().find(|call| wanted(call)).cloned();
+        found.unwrap()
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Offer)) {
+        change(&mut self.state.offer.lock());
+    }
+
+    /// Says that the tools changed, on every open stream; waits for one first.
+    pub(crate) async fn tools_changed(&self) {
+        super::until("a stream for changes", || self.state.streams.lock().iter().any(|(_, stream)| !stream.is_gone())).await;
+        let streams = self.state.streams.lock().clone();
+        for (id, stream) in streams {
+            let params = if id.is_null() { json!({}) } else { json!({"_meta": {"io.modelcontextprotocol/subscriptionId": id}}) };
+            stream.event(json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": params}).to_string()).await;
+        }
+    }
+
+    /// Forgets all sessions, as a restarted server does.
+    pub(crate) fn forget_sessions(&self) {
+        self.state.sessions.lock().clear();
+    }
+
+    /// Cuts all connections and takes no other.
+    pub(crate) fn go_down(&self) {
+        self.state.down.store(true, Ordering::SeqCst);
+        self.state.streams.lock().clear();
+        self.state.connections.send_modify(|cuts| *cuts += 1);
+    }
+
+    pub(crate) fn come_back(&self) {
+        self.forget_sessions();
+        self.state.down.store(false, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,233 @@
+//! The gateway under test: a real configuration text, real listeners, fake upstreams.
+
+#![allow(clippy::unwrap_used, reason = "a gateway that cannot start has failed its test")]
+
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::Path, sync::Arc};
+
+use nexus::{
+    clock::{Clock, SystemClock},
+    config,
+    downstream::{Bound, Server},
+    gateway::Gateway,
+    sources::{MemorySources, Sources},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    child::{ChildSpec, Notes},
+    client::Client,
+    fake::{Fake, FakeSpec},
+    soon, until,
+};
+
+/// An upstream of the gateway to be.
+pub(crate) enum Upstream {
+    Http(FakeSpec),
+    Child(ChildSpec),
+    /// The lines of its table.
+    Lines(String),
+}
+
+impl From<FakeSpec> for Upstream {
+    fn from(spec: FakeSpec) -> Self {
+        Self::Http(spec)
+    }
+}
+
+impl From<ChildSpec> for Upstream {
+    fn from(spec: ChildSpec) -> Self {
+        Self::Child(spec)
+    }
+}
+
+impl From<&str> for Upstream {
+    fn from(lines: &str) -> Self {
+        Self::Lines(lines.to_owned())
+    }
+}
+
+impl From<String> for Upstream {
+    fn from(lines: String) -> Self {
+        Self::Lines(lines)
+    }
+}
+
+/// A gateway to be.
+pub(crate) struct GatewaySpec {
+    upstreams: Vec<(String, Upstream)>,
+    server: String,
+    mcp: String,
+    bounds: String,
+    sources: MemorySources,
+}
+
+pub(crate) fn gateway() -> GatewaySpec {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let sources = MemorySources::default().with_env("PATH", &path);
+    GatewaySpec { upstreams: Vec::new(), server: String::new(), mcp: String::new(), bounds: String::new(), sources }
+}
+
+impl GatewaySpec {
+    pub(crate) fn upstream(mut self, name: &str, upstream: impl Into<Upstream>) -> Self {
+        self.upstreams.push((name.to_owned(), upstream.into()));
+        self
+    }
+
+    /// A line of `[server]`.
+    pub(crate) fn server(mut self, line: &str) -> Self {
+        writeln!(self.server, "{line}").unwrap();
+        self
+    }
+
+    /// A line of `[mcp]`.
+    pub(crate) fn mcp(mut self, line: &str) -> Self {
+        writeln!(self.mcp, "{line}").unwrap();
+        self
+    }
+
+    /// A line of `[mcp.bounds]`.
+    pub(crate) fn bounds(mut self, line: &str) -> Self {
+        writeln!(self.bounds, "{line}").unwrap();
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.sources = self.sources.with_env(name, value);
+        self
+    }
+
+    /// A file of the operator's, by its absolute path.
+    pub(crate) fn file(mut self, path: &str, text: impl Into<Vec<u8>>) -> Self {
+        self.sources = self.sources.with_file(path, text);
+        self
+    }
+
+    /// Writes the configuration with its fakes running, but starts no gateway.
+    pub(crate) async fn write(self) -> Written {
+        let folder = tempfile::tempdir().unwrap();
+        let mut toml = format!("[server]\nlisten_address = \"127.0.0.1:0\"\n{}[mcp]\n{}", self.server, self.mcp);
+        write!(toml, "[mcp.bounds]\n{}", self.bounds).unwrap();
+        let (mut fakes, mut notes) = (BTreeMap::new(), BTreeMap::new());
+        for (name, upstream) in self.upstreams {
+            let lines = match upstream {
+                Upstream::Http(spec) => {
+                    let lines = spec.toml.clone();
+                    let fake = spec.start(&name).await;
+                    let lines = format!("url = {:?}\n{lines}", fake.url());
+                    fakes.insert(name.clone(), fake);
+                    lines
+                }
+                Upstream::Child(spec) => {
+                    let (lines, noted) = spec.write(&name, folder.path());
+                    notes.insert(name.clone(), noted);
+                    lines
+                }
+                Upstream::Lines(lines) => lines,
+            };
+            // Sub-tables in an upstream's own lines are written with a dot: `[.tls]`.
+            let lines = lines.replace("[.", &format!("[mcp.servers.{name}."));
+            writeln!(toml, "[mcp.servers.{name}]\n{lines}").unwrap();
+        }
+        Written { toml, folder, fakes, notes, sources: self.sources }
+    }
+
+    /// Starts everything and waits until every upstream was tried.
+    pub(crate) async fn start(self) -> Nexus {
+        let nexus = self.start_at_once().await;
+        soon("every upstream's first try", nexus.gateway.tried()).await;
+        nexus
+    }
+
+    pub(crate) async fn start_at_once(self) -> Nexus {
+        let Written { toml, folder, fakes, notes, sources } = self.write().await;
+        let loaded = config::load_text(&toml, Path::new("/etc/nexus.toml"), None, &sources);
+        let problems: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
+        let config = loaded.config.unwrap_or_else(|| panic!("{}\n{toml}", problems.join("\n")));
+        let sources: Arc<dyn Sources> = Arc::new(sources);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let bound = Bound::bind(&config.server).await.unwrap();
+        let address = bound.address();
+        let gateway = Gateway::start(config.mcp, &clock, &sources);
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(Server::new(bound, config.server, Arc::clone(&gateway)).run(shutdown.clone()));
+        Nexus { address, gateway, shutdown, serving: Some(serving), fakes, notes, _folder: folder }
+    }
+}
+
+/// A configuration and what it speaks of.
+pub(crate) struct Written {
+    pub(crate) toml: String,
+    pub(crate) folder: TempDir,
+    pub(crate) fakes: BTreeMap<String, Fake>,
+    pub(crate) notes: BTreeMap<String, Notes>,
+    sources: MemorySources,
+}
+
+/// A running gateway; ends with its owner.
+pub(crate) struct Nexus {
+    pub(crate) address: SocketAddr,
+    pub(crate) gateway: Arc<Gateway>,
+    shutdown: CancellationToken,
+    serving: Option<tokio::task::JoinHandle<()>>,
+    fakes: BTreeMap<String, Fake>,
+    notes: BTreeMap<String, Notes>,
+    _folder: TempDir,
+}
+
+impl Drop for Nexus {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+        if let Some(serving) = &self.serving {
+            serving.abort();
+        }
+    }
+}
+
+impl Nexus {
+    pub(crate) fn fake(&self, name: &str) -> &Fake {
+        &self.fakes[name]
+    }
+
+    pub(crate) fn notes(&self, name: &str) -> &Notes {
+        &self.notes[name]
+    }
+
+    /// A legacy client that can be asked for everything.
+    pub(crate) async fn legacy(&self) -> Client {
+        Client::legacy(self.address, json!({"elicitation": {}, "sampling": {}, "roots": {"listChanged": true}})).await
+    }
+
+    pub(crate) async fn legacy_with(&self, capabilities: Value) -> Client {
+        Client::legacy(self.address, capabilities).await
+    }
+
+    pub(crate) fn modern(&self) -> Client {
+        Client::modern(self.address)
+    }
+
+    /// Waits until an upstream's state has this word.
+    pub(crate) async fn state(&self, upstream: &str, word: &str) {
+        let upstream = self.gateway.upstreams().iter().find(|found| found.name().as_str() == upstream).unwrap();
+        until(word, || upstream.status().borrow().state.word() == word).await;
+    }
+
+    /// Ends as after SIGTERM, and waits for it.
+    pub(crate) async fn stop(&mut self) {
+        self.gateway.begin_drain();
+        self.shutdown.cancel();
+        if let Some(serving) = self.serving.take() {
+            soon("the end of serving", serving).await.unwrap();
+        }
+        soon("the end of the gateway", self.gateway.shut_down()).await;
+    }
+
+    /// The gateway still does its work, for a client of either era.
+    pub(crate) async fn is_unharmed(&self, tool: &str) {
+        for client in [self.legacy().await, self.modern()] {
+            let answer = client.call(tool).await;
+            assert!(answer["result"]["content"].is_array(), "{answer}");
+        }
+    }
+}
