@@ -6,7 +6,7 @@ use axum::{body::Body, extract::State};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
-    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE},
+    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT},
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::mpsc;
@@ -31,6 +31,9 @@ use crate::{
 
 /// A quiet stream says this often that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Longest time that a refused body is read on.
+const LINGER: Duration = Duration::from_secs(1);
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -155,19 +158,26 @@ impl Endpoint {
     }
 
     /// Reads the body, at most `max_body_size` bytes and within the request time-out.
-    async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Rescued> {
+    async fn read(&self, headers: &HeaderMap, mut body: Body) -> Result<Bytes, Rescued> {
         let too_large = || {
             let words = format!("the body is larger than {} bytes", self.max_body_size);
             refusal(StatusCode::PAYLOAD_TOO_LARGE, code::INVALID_REQUEST, &words)
         };
         let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|value| value.parse::<usize>().ok());
         if declared.is_some_and(|length| length > self.max_body_size) {
+            // Whoever waits for our consent sends nothing without it.
+            if !headers.contains_key(EXPECT) {
+                discard(body).await;
+            }
             return Err(too_large());
         }
-        let whole = Limited::new(body, self.max_body_size).collect();
+        let whole = Limited::new(&mut body, self.max_body_size).collect();
         match tokio::time::timeout(self.request_timeout, whole).await {
             Ok(Ok(whole)) => Ok(whole.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                discard(body).await;
+                Err(too_large())
+            }
             Ok(Err(_)) => Err(refusal(StatusCode::BAD_REQUEST, code::PARSE_ERROR, "the body broke off")),
             Err(_) => Err(refusal(StatusCode::REQUEST_TIMEOUT, code::PARSE_ERROR, "the body did not come in time")),
         }
@@ -180,6 +190,12 @@ impl Endpoint {
             .and_then(|id| self.gateway.sessions().find(id, &auth::identify()))
             .ok_or_else(|| error(StatusCode::NOT_FOUND, "the session is not known: send initialize again"))
     }
+}
+
+/// Reads on for a while, because a client that writes first and reads later would meet a reset instead of the refusal.
+async fn discard(mut body: Body) {
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = tokio::time::timeout(LINGER, rest).await;
 }
 
 fn check_headers(headers: &HeaderMap, message: &Message) -> Result<(), Rescued> {

@@ -172,6 +172,9 @@ impl Relay {
         let message = Message::parse(whole?).map_err(|error| UpstreamError::protocol(format!("the answer is not JSON-RPC: {error}")))?;
         // An error to a request that the server could not read carries no id (JSON-RPC 2.0, section 5).
         let anonymous = message.kind() == Kind::ErrorResponse && message.id().is_none();
+        if !matches!(message.kind(), Kind::Response | Kind::ErrorResponse) {
+            return Err(UpstreamError::protocol("what came instead of the answer is a message of another kind"));
+        }
         if !anonymous && message.id() != Some(&self.expected()) {
             return Err(UpstreamError::protocol("the answer carries the id of another request"));
         }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::timeout_at;
+
 use super::{Gateway, GatewayError, ItemKind};
 use crate::{
     catalog::{Found, Lookup},
@@ -26,10 +28,19 @@ impl Gateway {
             let name = method.name_field().and_then(|field| message.text(field)).unwrap_or_default();
             return Ok(Route { upstream: 0, name: name.into(), rename: None });
         }
+        let mut rebuilds = self.rebuilds();
         let mut route = self.look_up(method, message);
-        // Right after the start the owner may not have been asked yet.
-        if route.is_err() && !self.all_tried() {
-            self.settled().await;
+        // Right after the start the owner may not have been asked yet. It alone is waited for, not all others.
+        let waits = route.is_err() && !self.all_tried();
+        while route.is_err() && !self.all_tried() {
+            match timeout_at(self.patience_ends(), rebuilds.changed()).await {
+                Ok(Ok(())) => route = self.look_up(method, message),
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+        if waits && route.is_err() {
+            // The last offer may have come after the last making of the catalog.
+            self.rebuild();
             route = self.look_up(method, message);
         }
         // The owner's name is in the item's: if that upstream never said what it offers, its condition is the answer.

@@ -4,6 +4,10 @@
 
 // Which part of the source may name which.
 mod architecture;
+// Clients that are wrong, hostile or gone.
+mod bad_client;
+// Upstreams that break the protocol.
+mod bad_server;
 // What `nexus check` finds.
 mod check;
 // A TOML file to checked values, or all its problems.

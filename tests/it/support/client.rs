@@ -202,6 +202,10 @@ impl Client {
 
     /// Posts these very bytes, with the headers that repeat a modern request's method and name.
     pub(crate) async fn post_named(&self, method: &str, name: Option<&str>, body: impl Into<Bytes>) -> Response {
+        self.try_post_named(method, name, body).await.unwrap()
+    }
+
+    async fn try_post_named(&self, method: &str, name: Option<&str>, body: impl Into<Bytes>) -> Result<Response, hyper::Error> {
         let mut request = self.request(Method::POST, wire::full(body));
         if self.modern {
             request.headers_mut().insert("mcp-method", HeaderValue::from_str(method).unwrap());
@@ -209,11 +213,16 @@ impl Client {
                 request.headers_mut().insert("mcp-name", HeaderValue::from_str(name).unwrap());
             }
         }
-        send(self.address, request).await
+        try_send(self.address, request).await
     }
 
     /// Sends a request with this id and waits for the beginning of the answer.
-    pub(crate) async fn open_as(&self, id: Value, method: &str, mut params: Value) -> Response {
+    pub(crate) async fn open_as(&self, id: Value, method: &str, params: Value) -> Response {
+        self.try_open_as(id, method, params).await.unwrap()
+    }
+
+    /// The same, where the connection may break off instead.
+    pub(crate) async fn try_open_as(&self, id: Value, method: &str, mut params: Value) -> Result<Response, hyper::Error> {
         if self.modern {
             let meta = &mut params["_meta"];
             meta["io.modelcontextprotocol/protocolVersion"] = MODERN.into();
@@ -224,7 +233,7 @@ impl Client {
         }
         let name = params["name"].as_str().or(params["uri"].as_str()).map(str::to_owned);
         let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
-        self.post_named(method, name.as_deref(), body).await
+        self.try_post_named(method, name.as_deref(), body).await
     }
 
     pub(crate) async fn open(&self, method: &str, params: Value) -> Response {
