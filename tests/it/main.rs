@@ -8,6 +8,8 @@ mod architecture;
 mod bad_client;
 // Upstreams that break the protocol.
 mod bad_server;
+// Who may stop a call, and how the upstream is told.
+mod cancellation;
 // What `nexus check` finds.
 mod check;
 // A TOML file to checked values, or all its problems.
