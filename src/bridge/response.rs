@@ -88,7 +88,9 @@ fn simplify(splices: &mut Splices, message: &Message, method: Method) -> Result<
     let members = read_members(result.of(text));
     match members.result_type.map(|span| span.shifted(result.start)).and_then(|span| unescape(span.of(text))).as_deref() {
         None | Some("complete") => {}
-        Some("input_required") => return Err(UpstreamError::NotBridged),
+        Some("input_required") => {
+            return Err(UpstreamError::NotBridged("the upstream asks for input, which is not passed to clients of earlier revisions yet"));
+        }
         Some(other) => {
             return Err(UpstreamError::protocol(format!("a result of the unknown type {:?}", other.chars().take(64).collect::<String>())));
         }
@@ -182,7 +184,7 @@ mod tests {
     #[test]
     fn a_request_for_input_is_no_result_for_a_legacy_client() {
         let text = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required","inputRequests":{}}}"#;
-        assert!(matches!(adapted(text, Method::ToolsCall, Era::Modern, Era::Legacy), Err(UpstreamError::NotBridged)));
+        assert!(matches!(adapted(text, Method::ToolsCall, Era::Modern, Era::Legacy), Err(UpstreamError::NotBridged(_))));
         assert!(adapted(text, Method::ToolsCall, Era::Modern, Era::Modern).is_ok());
     }
 

@@ -15,6 +15,7 @@ use crate::{
         Span, Splices,
         list::{Item, ListKind},
         offer::Offer,
+        param_headers::ParamHeaders,
     },
     names::{SEPARATOR, UpstreamName},
 };
@@ -69,6 +70,12 @@ pub fn merge(sources: &[Source<'_>], max_tool_name: usize) -> Catalog {
         for item in visible(source, &offer.tools) {
             let own = item.name();
             let name = shown(source.prefix, &own, max_tool_name);
+            // Invalid annotations have left the tool out already.
+            if let Some(headers) =
+                item.input_schema().and_then(|schema| ParamHeaders::read(schema).ok()).filter(|headers| !headers.is_empty())
+            {
+                catalog.mirrored.insert((index, (&*own).into()), headers);
+            }
             match claim(&mut catalog.tools, index, source, item, &name) {
                 Some(found) if source.listed => {
                     tools.named(item, &name);

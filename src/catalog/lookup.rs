@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{build::Lists, template::Template};
-use crate::mcp::list::ListKind;
+use crate::mcp::{list::ListKind, param_headers::ParamHeaders};
 
 /// One reading of all upstreams' offers. Replaced as a whole when one of them changes.
 #[derive(Debug, Default)]
@@ -15,6 +15,8 @@ pub struct Catalog {
     pub(super) templates: Vec<(Box<str>, Template, usize)>,
     /// Upstreams that declare resources, in file order.
     pub(super) resource_upstreams: Vec<usize>,
+    /// Of the tools whose arguments are repeated as headers, by upstream and the upstream's own name.
+    pub(super) mirrored: HashMap<(usize, Box<str>), ParamHeaders>,
     pub(super) lists: Lists,
     /// Per upstream, names of its items that another upstream already has.
     pub(super) collisions: Vec<(usize, String)>,
@@ -79,6 +81,14 @@ impl Catalog {
             [only] => Some(*only),
             _ => None,
         })
+    }
+
+    /// The headers that a call of this tool must carry besides its arguments (`x-mcp-header` of its schema).
+    pub fn mirrored(&self, upstream: usize, own_name: &str) -> Option<&ParamHeaders> {
+        if self.mirrored.is_empty() {
+            return None;
+        }
+        self.mirrored.get(&(upstream, own_name.into()))
     }
 
     /// The ready-made members of a list's result.

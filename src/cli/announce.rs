@@ -1,16 +1,13 @@
 //! The lines that an operator sees: listeners, and the state of each upstream whenever it changes.
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::Write as _, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, interval};
 
 use crate::{
     gateway::Gateway,
-    telemetry::Style,
+    reason::Explanation,
+    telemetry::{Stderr, Style},
     upstream::{State, Status, Upstream},
 };
 
@@ -40,7 +37,8 @@ impl Announcer {
     pub(super) async fn follow(self, gateway: &Arc<Gateway>) {
         let watches = gateway.upstreams().iter().map(|upstream| self.follow_one(upstream));
         let all = futures_util::future::join_all(watches);
-        tokio::join!(all, self.draw_progress(gateway));
+        // In this order, so that the sum comes after the last of its parts.
+        tokio::join!(biased; all, self.follow_bring_up(gateway));
     }
 
     async fn follow_one(self, upstream: &Upstream) {
@@ -51,7 +49,8 @@ impl Announcer {
             if status.state != State::Starting {
                 let line = line(upstream, &status);
                 if said.as_ref() != Some(&line) {
-                    self.report(upstream, &status, &line);
+                    let when = if said.is_some() { stamp(status.since) } else { String::new() };
+                    self.report(upstream, &status, &format!("{when}{line}"));
                     said = Some(line);
                 }
             }
@@ -74,15 +73,30 @@ impl Announcer {
         }
     }
 
-    /// On a terminal, a line that says what is still awaited, until nothing is.
-    async fn draw_progress(self, gateway: &Arc<Gateway>) {
-        if self.style == Style::Json || !std::io::stderr().is_terminal() {
+    /// Until every upstream was tried: on a terminal a line that says what is still awaited. Then the sum.
+    async fn follow_bring_up(self, gateway: &Arc<Gateway>) {
+        if gateway.upstreams().is_empty() {
             return;
+        }
+        tokio::select! {
+            () = self.draw_progress(gateway) => {}
+            () = gateway.tried() => {}
+        }
+        // Whoever follows an upstream speaks first about its last change.
+        tokio::task::yield_now().await;
+        Stderr.clear();
+        self.say(&sum(gateway.upstreams().iter().map(|upstream| upstream.status().borrow().state.serves())));
+    }
+
+    /// Never ends.
+    async fn draw_progress(self, gateway: &Arc<Gateway>) {
+        if self.style == Style::Json || !Stderr.is_terminal() {
+            return std::future::pending().await;
         }
         let began = Instant::now();
         let mut frames = interval(FRAME);
         frames.tick().await;
-        while !gateway.all_tried() {
+        loop {
             frames.tick().await;
             let waiting: Vec<_> = gateway
                 .upstreams()
@@ -91,14 +105,34 @@ impl Announcer {
                 .map(|upstream| upstream.name().as_str())
                 .collect();
             let total = gateway.upstreams().len();
-            let shown = waiting.iter().take(4).copied().collect::<Vec<_>>().join(", ");
-            let more = if waiting.len() > 4 { ", …" } else { "" };
-            let text =
-                format!("{} of {total} upstreams tried, waiting {} s for {shown}{more}", total - waiting.len(), began.elapsed().as_secs());
-            let _ = write!(std::io::stderr(), "\r\x1b[K{text}");
+            let tried = total - waiting.len();
+            Stderr.draw(&format!(
+                "{tried} of {total} upstreams tried, {} s, waiting for {}",
+                began.elapsed().as_secs(),
+                waiting.join(", ")
+            ));
         }
-        let _ = write!(std::io::stderr(), "\r\x1b[K");
     }
+}
+
+/// `1 of 3 upstreams is up`, `all 3 upstreams are up`.
+fn sum(serving: impl Iterator<Item = bool>) -> String {
+    let serving: Vec<_> = serving.collect();
+    let up = serving.iter().filter(|up| **up).count();
+    match (up, serving.len()) {
+        (1, 1) => "the upstream is up".to_owned(),
+        (0, 1) => "the upstream is down; it is tried again, and its tools appear once it is up".to_owned(),
+        (0, all) => format!("none of {all} upstreams is up; they are tried again"),
+        (up, all) if up == all => format!("all {all} upstreams are up"),
+        (up, all) => format!("{up} of {all} upstreams {} up; the others are tried again", if up == 1 { "is" } else { "are" }),
+    }
+}
+
+/// The time of a change in front of its line, as in a log line; nothing when the clock is out of range.
+fn stamp(since_1970: Duration) -> String {
+    let at = i64::try_from(since_1970.as_secs()).ok().and_then(|s| time::OffsetDateTime::from_unix_timestamp(s).ok());
+    let text = at.and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok());
+    text.map(|text| format!("{text} ")).unwrap_or_default()
 }
 
 fn line(upstream: &Upstream, status: &Status) -> String {
@@ -109,12 +143,17 @@ fn line(upstream: &Upstream, status: &Status) -> String {
         State::Up => described(upstream, status),
         State::Degraded(why) => {
             let mut parts = described(upstream, status);
-            parts.extend([why.reason.code().to_owned(), why.detail.clone(), format!("fix: {}", why.remedy)]);
+            parts.push(trouble(why));
             parts
         }
-        State::Down(why) => vec![why.reason.code().to_owned(), why.detail.clone(), format!("fix: {}", why.remedy)],
+        State::Down(why) => vec![trouble(why)],
     };
     format!("upstream {name}: {state} · {}", parts.join(" · "))
+}
+
+/// What is wrong, and on a line of its own what to do.
+pub(super) fn trouble(why: &Explanation) -> String {
+    format!("{} · {}\n  fix: {}", why.reason, why.detail, why.remedy)
 }
 
 fn described(upstream: &Upstream, status: &Status) -> Vec<String> {
@@ -134,7 +173,26 @@ fn described(upstream: &Upstream, status: &Status) -> Vec<String> {
 }
 
 fn print(line: &str) {
-    // The live line of a terminal, if one is drawn, makes room.
-    let clear = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
-    let _ = writeln!(std::io::stderr(), "{clear}{line}");
+    // There is nobody to tell if stderr is closed. One write, so that no log line comes between.
+    let _ = Stderr.write_all(format!("{line}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_says_how_many_serve() {
+        let said = |serving: &[bool]| sum(serving.iter().copied());
+        assert_eq!(said(&[true]), "the upstream is up");
+        assert_eq!(said(&[true, true]), "all 2 upstreams are up");
+        assert_eq!(said(&[true, false, false]), "1 of 3 upstreams is up; the others are tried again");
+        assert_eq!(said(&[false, false]), "none of 2 upstreams is up; they are tried again");
+    }
+
+    #[test]
+    fn a_later_change_has_its_time() {
+        assert_eq!(stamp(Duration::from_secs(1_700_000_000)), "2023-11-14T22:13:20Z ");
+        assert_eq!(stamp(Duration::MAX), "");
+    }
 }

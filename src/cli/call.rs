@@ -7,12 +7,12 @@ use clap::Args;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, value::RawValue};
 
-use super::{FAILURE, USAGE, World, fail, start, written};
+use super::{FAILURE, USAGE, World, announce::trouble, fail, start, written};
 use crate::{
     auth,
     gateway::{Client, Gateway, GatewayError, ModernClient, Reply},
     mcp::{Id, Message, Method, build, splice::object},
-    upstream::own_meta,
+    upstream::{State, own_meta},
 };
 
 #[derive(Debug, Args)]
@@ -33,17 +33,29 @@ pub(super) async fn run(world: &World, args: CallArgs) -> u8 {
     }
     let (_, config) = match start::load(world) {
         Ok(loaded) => loaded,
-        Err(code) => return code,
+        Err(refused) => return refused.code,
     };
     let gateway = start::gateway(world, &config);
     gateway.tried().await;
     let code = match call(&gateway, &args.tool, arguments.get()).await {
         Ok(answer) => print(&answer),
         Err(GatewayError::Upstream { upstream, error, .. }) => {
-            let why = error.explanation();
-            fail(FAILURE, &format!("error: upstream {upstream}: {} · {} · fix: {}", why.reason, why.detail, why.remedy))
+            fail(FAILURE, &format!("error: upstream {upstream}: {}", trouble(&error.explanation())))
         }
-        Err(error) => fail(FAILURE, &format!("error: {error}\n  fix: `nexus tools` lists the names")),
+        Err(GatewayError::Ambiguous { name, candidates }) => {
+            fail(FAILURE, &format!("error: several upstreams offer {name}\n  fix: call {}", candidates.join(" or ")))
+        }
+        Err(error) => {
+            for upstream in gateway.upstreams() {
+                if let State::Down(why) = &upstream.status().borrow().state {
+                    fail(FAILURE, &format!("upstream {}: down · {}", upstream.name(), trouble(why)));
+                }
+            }
+            fail(
+                FAILURE,
+                &format!("error: {error}\n  fix: `nexus tools` lists the names; the tools of an upstream that is down are not known"),
+            )
+        }
     };
     gateway.shut_down().await;
     code

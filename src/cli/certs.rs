@@ -43,17 +43,35 @@ pub(super) fn dev(args: &DevArgs, clock: &dyn Clock) -> u8 {
     if let Err((path, error)) = write_all(&args.out, &files) {
         return fail(FAILURE, &format!("error: cannot write {}: {error}", path.display()));
     }
-    let folder = args.out.display();
-    let lines = format!(
-        "{folder}/ca.pem           trust this: root_ca_cert_path of an upstream, or the CA of a client\n\
-         {folder}/server.pem       server certificate for localhost, 127.0.0.1, ::1{}\n\
-         {folder}/server-key.pem   its key (0600)\n\
-         {folder}/client.pem       client certificate: client_cert_path of an upstream\n\
-         {folder}/client-key.pem   its key (0600): client_key_path\n\
-         For development only: valid 90 days, the CA's key was not kept.",
-        args.hosts.iter().map(|host| format!(", {host}")).collect::<String>()
-    );
-    written(writeln!(io::stdout(), "{lines}").map(|()| 0))
+    written(writeln!(io::stdout(), "{}", summary(&args.out, &args.hosts)).map(|()| 0))
+}
+
+/// What was made, and how an upstream uses it.
+fn summary(folder: &Path, hosts: &[String]) -> String {
+    let shown = folder.display();
+    // In TOML a relative path would start at the configuration file's folder, which need not be this one.
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let path = |name: &str| format!("{:?}", absolute.join(name).display().to_string());
+    format!(
+        "{shown}/ca.pem          the CA, to trust\n\
+         {shown}/server.pem      for a server on localhost, 127.0.0.1, ::1{}\n\
+         {shown}/server-key.pem  its key\n\
+         {shown}/client.pem      for a client\n\
+         {shown}/client-key.pem  its key\n\
+         \n\
+         For an upstream with server.pem that demands a client certificate:\n\
+         \n\
+         [mcp.servers.NAME.tls]\n\
+         root_ca_cert_path = {}\n\
+         client_cert_path = {}\n\
+         client_key_path = {}\n\
+         \n\
+         For development only: valid for 90 days, and the CA's key was not kept.",
+        hosts.iter().map(|host| format!(", {host}")).collect::<String>(),
+        path("ca.pem"),
+        path("client.pem"),
+        path("client-key.pem"),
+    )
 }
 
 fn files(made: &DevCertificates) -> [(&'static str, &str, u32); 5] {

@@ -203,7 +203,7 @@ fn not_built(args: &CheckArgs) -> Option<Problem> {
 fn nowhere(not_found: &NotFound) -> Problem {
     let tried: Vec<String> = not_found.tried.iter().map(|path| path.display().to_string()).collect();
     let why = format!("tried: {}", tried.join(", "));
-    of_the_command("no configuration file was found", &why, "write ./nexus.toml, or name a file with --config or NEXUS_CONFIG_PATH")
+    of_the_command("no configuration file was found", &why, config::NOT_FOUND_REMEDY)
 }
 
 fn of_the_command(what: &str, why: &str, remedy: &str) -> Problem {

@@ -1,10 +1,17 @@
 //! `nexus demo`: three real upstreams, the gateway in front of them, and what to paste into clients.
 
-use std::{io::Write as _, path::PathBuf};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
-use super::{FAILURE, USAGE, World, fail, serve, snippet, start};
+use super::{
+    FAILURE, USAGE, World, fail, serve,
+    snippet::{self, SnippetContext, shell_word},
+    start,
+};
 use crate::{
     config,
     demo::{self, DemoOptions},
@@ -42,12 +49,22 @@ pub(super) async fn run(world: &World, args: &DemoArgs) -> u8 {
     let context = start::snippet_context(&demo.config_path, &config, Some(listen));
     serve::serve(world, &demo.config_path, config, |_| {
         if let Ok(context) = context {
-            let banner = demo.banner(&context.endpoint, &snippet::all(&context));
+            let banner = demo.banner(&context.endpoint, &format!("{}\n{}", commands(&context), snippet::all(&context)));
             // A reader who has gone does not stop the demo.
             let _ = writeln!(std::io::stdout(), "{banner}");
         }
     })
     .await
+}
+
+/// What to try from another terminal.
+fn commands(context: &SnippetContext) -> String {
+    let word = |path: &Path| shell_word(&path.to_string_lossy());
+    let nexus = format!("{} -c {}", word(&context.exe), word(&context.config));
+    format!(
+        "--- another terminal\n{nexus} tools\n\
+         {nexus} call calendar__days_between '{{\"from\":\"2026-01-01\",\"to\":\"2026-12-24\"}}'\n"
+    )
 }
 
 /// The hidden command behind the demo's stdio upstream.

@@ -27,9 +27,18 @@ pub const FAILURE: u8 = 1;
 /// A problem in the configuration file or the arguments (`EX_USAGE` of sysexits).
 pub const USAGE: u8 = 64;
 
-/// One MCP endpoint for your agents, and for every upstream its own TLS policy.
+/// Below a command's own options.
+const HEADING: &str = "Options of every command";
+
+/// One MCP endpoint for your agents, and for every upstream its own TLS policy
 #[derive(Debug, Parser)]
-#[command(name = "nexus", version, about, propagate_version = true)]
+#[command(
+    name = "nexus",
+    version,
+    propagate_version = true,
+    after_help = "Begin with `nexus demo`, or `nexus import` a desktop client's servers.\n\
+                  Exit codes: 0 good, 1 a failure while running, 64 a problem in the file or the arguments."
+)]
 pub struct Arguments {
     #[command(flatten)]
     global: Global,
@@ -41,15 +50,25 @@ pub struct Arguments {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Global {
     /// Configuration file [default: ./nexus.toml, then the user's folder, then /etc/nexus.toml]
-    #[arg(short, long, global = true, env = "NEXUS_CONFIG_PATH", value_name = "FILE")]
+    #[arg(short, long, global = true, env = "NEXUS_CONFIG_PATH", value_name = "FILE", help_heading = HEADING)]
     config: Option<PathBuf>,
     /// Listen here instead of at `server.listen_address`
-    #[arg(short, long, global = true, env = "NEXUS_LISTEN_ADDRESS", value_name = "ADDRESS")]
+    #[arg(short, long, global = true, env = "NEXUS_LISTEN_ADDRESS", value_name = "ADDRESS", help_heading = HEADING)]
     listen_address: Option<SocketAddr>,
-    /// off, error, warn, info, debug, trace, or filters such as nexus=debug
-    #[arg(long, global = true, env = "NEXUS_LOG", default_value = "info", value_name = "LEVEL")]
+    /// What is logged: off, error, warn, info, debug, trace, or filters such as nexus=debug
+    #[arg(long, global = true, env = "NEXUS_LOG", default_value = "info", value_name = "LEVEL", help_heading = HEADING)]
     log: String,
-    #[arg(long, global = true, env = "NEXUS_LOG_STYLE", value_enum, default_value_t)]
+    #[arg(
+        long,
+        global = true,
+        env = "NEXUS_LOG_STYLE",
+        value_enum,
+        default_value_t,
+        value_name = "STYLE",
+        hide_possible_values = true,
+        help = "How it is logged: text, color, or json (one object a line)",
+        help_heading = HEADING
+    )]
     log_style: telemetry::Style,
 }
 
@@ -61,13 +80,13 @@ enum Command {
     Stdio,
     /// Find every problem of the configuration file and of the files it names
     Check(check::CheckArgs),
-    /// List the tools that agents will see
+    /// Connect to the upstreams and list the tools that agents will see
     Tools(tools::ToolsArgs),
-    /// Call one tool
+    /// Connect to the upstreams and call one tool
     Call(call::CallArgs),
-    /// Turn the MCP servers of a desktop client into TOML
+    /// Turn the MCP servers of Claude Desktop, Cursor or VS Code into TOML on stdout
     Import(import::ImportArgs),
-    /// Print the block to paste into a client
+    /// Print the block to paste into an MCP client
     Snippet(SnippetArgs),
     /// Make certificates for development
     #[command(subcommand)]
@@ -81,6 +100,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct SnippetArgs {
+    /// The client that it is for
     #[arg(value_enum)]
     client: snippet::Client,
 }
@@ -146,7 +166,7 @@ fn written(outcome: std::io::Result<u8>) -> u8 {
 fn print_snippet(world: &World, client: snippet::Client) -> u8 {
     let (path, config) = match start::load(world) {
         Ok(loaded) => loaded,
-        Err(code) => return code,
+        Err(refused) => return refused.code,
     };
     let context = match start::snippet_context(&path, &config, None) {
         Ok(context) => context,

@@ -21,7 +21,7 @@ const LAST_STEPS: Duration = Duration::from_secs(5);
 pub(super) async fn run(world: &World) -> u8 {
     let (path, config) = match start::load(world) {
         Ok(loaded) => loaded,
-        Err(code) => return code,
+        Err(refused) => return refused.code,
     };
     serve(world, &path, config, |_| ()).await
 }

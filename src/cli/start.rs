@@ -38,12 +38,21 @@ pub(super) fn block_on(command: impl Future<Output = u8>) -> u8 {
     }
 }
 
+/// The configuration has problems, which were printed.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) code: u8,
+    /// The first problem in a few words, for a client that sees nothing else.
+    pub(super) first: String,
+}
+
 /// Finds, reads and checks the file; every problem is printed.
 ///
 /// # Errors
-/// The exit code.
-pub(super) fn load(world: &World) -> Result<(PathBuf, Config), u8> {
-    let path = config::find(world.global.config.clone(), &*world.sources).map_err(|error| fail(USAGE, &error.to_string()))?;
+/// [`Refused`]
+pub(super) fn load(world: &World) -> Result<(PathBuf, Config), Refused> {
+    let path = config::find(world.global.config.clone(), &*world.sources)
+        .map_err(|error| Refused { code: fail(USAGE, &error.to_string()), first: "no configuration file was found".into() })?;
     let overrides = Overrides { listen_address: world.global.listen_address };
     let loaded = config::load_with(&path, &*world.sources, &overrides);
     let mut err = std::io::stderr().lock();
@@ -55,7 +64,9 @@ pub(super) fn load(world: &World) -> Result<(PathBuf, Config), u8> {
         Some(config) => Ok((path, config)),
         None => {
             let _ = writeln!(err, "{}: {errors} problem{}; nothing was started", path.display(), if errors == 1 { "" } else { "s" });
-            Err(USAGE)
+            let first = loaded.problems.iter().find(|problem| problem.severity == Severity::Error);
+            let first = first.map_or_else(String::new, |problem| format!("{}: {}", problem.key, problem.what));
+            Err(Refused { code: USAGE, first })
         }
     }
 }

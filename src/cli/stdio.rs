@@ -13,11 +13,12 @@ const LAST_STEPS: Duration = Duration::from_secs(5);
 pub(super) async fn run(world: &World) -> u8 {
     let (_, config) = match start::load(world) {
         Ok(loaded) => loaded,
-        Err(code) => {
+        Err(refused) => {
             // The client shows its user the first reply, and hardly ever our stderr.
-            let words = "the gateway's configuration has problems; run `nexus check` to see them";
-            let _ = serve_stdio_refusal(tokio::io::stdin(), tokio::io::stdout(), words).await;
-            return code;
+            let words =
+                format!("the gateway's configuration was refused; run `nexus check` to see every problem; the first: {}", refused.first);
+            let _ = serve_stdio_refusal(tokio::io::stdin(), tokio::io::stdout(), &words).await;
+            return refused.code;
         }
     };
     let max_line = config.server.max_body_size;

@@ -10,6 +10,7 @@ use crate::{catalog::Catalog, gateway::Gateway, upstream::State};
 
 #[derive(Debug, Args)]
 pub(super) struct ToolsArgs {
+    /// How the tools are printed
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -52,7 +53,7 @@ struct Upstream {
 pub(super) async fn run(world: &World, args: &ToolsArgs) -> u8 {
     let (_, config) = match start::load(world) {
         Ok(loaded) => loaded,
-        Err(code) => return code,
+        Err(refused) => return refused.code,
     };
     let gateway = start::gateway(world, &config);
     gateway.tried().await;
@@ -103,9 +104,14 @@ fn print(output: &Output<'_>) -> std::io::Result<()> {
         writeln!(out, "{:width$}  {}{own}", tool.name, tool.upstream)?;
     }
     let mut err = std::io::stderr().lock();
+    if output.upstreams.is_empty() {
+        writeln!(err, "no upstream is configured; add [mcp.servers.NAME], or run `nexus import` on a desktop client's file")?;
+    } else if output.tools.is_empty() {
+        writeln!(err, "no tools")?;
+    }
     for upstream in &output.upstreams {
         if let (Some(reason), Some(detail), Some(remedy)) = (upstream.reason, &upstream.detail, &upstream.remedy) {
-            writeln!(err, "upstream {}: {} · {reason} · {detail} · fix: {remedy}", upstream.name, upstream.state)?;
+            writeln!(err, "upstream {}: {} · {reason} · {detail}\n  fix: {remedy}", upstream.name, upstream.state)?;
         }
         for item in &upstream.quarantined {
             writeln!(err, "upstream {}: left out {item}", upstream.name)?;

@@ -10,6 +10,9 @@ use crate::sources::Sources;
 /// The variable that names the file when the command line does not.
 pub const PATH_VARIABLE: &str = "NEXUS_CONFIG_PATH";
 
+/// What to do about [`NotFound`].
+pub const NOT_FOUND_REMEDY: &str = "write ./nexus.toml, or name a file with --config or NEXUS_CONFIG_PATH; `nexus demo` needs none";
+
 /// No configuration file was found.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotFound {
@@ -25,7 +28,7 @@ impl fmt::Display for NotFound {
         for path in &self.tried {
             write!(f, "\n  tried: {}", path.display())?;
         }
-        write!(f, "\n  fix: write ./nexus.toml, or name a file with --config or {PATH_VARIABLE}")
+        write!(f, "\n  fix: {NOT_FOUND_REMEDY}")
     }
 }
 

@@ -6,7 +6,7 @@ mod template;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
-pub use find::{NotFound, PATH_VARIABLE, find};
+pub use find::{NOT_FOUND_REMEDY, NotFound, PATH_VARIABLE, find};
 
 use crate::{
     downstream::{self, ServerConfig},

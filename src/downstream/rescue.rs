@@ -77,11 +77,13 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
                 UpstreamError::Down(_) => "is unavailable",
                 UpstreamError::Failed { .. }
                 | UpstreamError::SessionLost
+                | UpstreamError::WrongEra
                 | UpstreamError::Redirected { .. }
-                | UpstreamError::NotBridged => "failed",
+                | UpstreamError::NotBridged(_) => "failed",
                 UpstreamError::TimedOut(_) => "did not answer in time",
             };
-            let words = format!("upstream \"{upstream}\" {condition}: {} ({reason}){since}, request {request_id}", reason.words());
+            let cause = error.words();
+            let words = format!("upstream \"{upstream}\" {condition}: {cause} ({reason}){since}, request {request_id}");
             let data = format!("{{\"upstream\":{},\"reason\":\"{reason}\",\"request_id\":\"{request_id}\"}}", quoted(upstream.as_str()));
             (code::INTERNAL_ERROR, words, Some(data), Some(request_id))
         }

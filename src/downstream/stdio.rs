@@ -78,6 +78,9 @@ pub async fn serve(
     for (_, task) in peer.running.lock().drain() {
         task.abort();
     }
+    if let Some(session) = peer.session.lock().take() {
+        peer.gateway.end(&session);
+    }
     peer.tasks.close();
     drop(peer);
     writer.await.unwrap_or(Ok(()))
@@ -165,13 +168,19 @@ impl Peer {
         match self.gateway.initialize(&auth::identify(), message).await {
             Ok((session, reply)) => {
                 let mut outbox = session.open_outbox();
+                let ended = session.end_token();
                 if let Some(old) = self.session.lock().replace(session) {
                     self.gateway.end(&old);
                 }
                 self.send(reply, message.id().cloned(), Era::Legacy).await;
                 let out = self.out.clone();
                 self.tasks.spawn(async move {
-                    while let Some(message) = outbox.recv().await {
+                    loop {
+                        let message = tokio::select! {
+                            message = outbox.recv() => message,
+                            () = ended.cancelled() => None,
+                        };
+                        let Some(message) = message else { break };
                         if out.send(to_line(&message)).await.is_err() {
                             break;
                         }

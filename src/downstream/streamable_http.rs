@@ -80,7 +80,7 @@ impl Endpoint {
             Opening::Initialize => self.initialize(&message).await,
             Opening::Modern(_) => {
                 check_headers(&parts.headers, &message)?;
-                let client = Client::Modern(Arc::new(ModernClient { params: param_headers(&parts.headers) }));
+                let client = Client::Modern(Arc::new(ModernClient { params: Some(param_headers(&parts.headers)) }));
                 self.serve(client, message).await
             }
             Opening::Legacy(_) => {

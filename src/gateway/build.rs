@@ -18,7 +18,7 @@ use super::{
 use crate::{
     catalog::{self, Catalog},
     clock::Clock,
-    mcp::{build, list::ListKind},
+    mcp::{Era, build, list::ListKind},
     sources::Sources,
     upstream::{Notice, Surroundings, Upstream, supervise},
 };
@@ -36,6 +36,8 @@ pub struct Gateway {
     pub(super) sessions: Sessions,
     /// Counts the changes of each list; `subscriptions/listen` streams follow it.
     pub(super) changes: watch::Sender<Change>,
+    /// Counts the makings of the catalog.
+    rebuilt: watch::Sender<u64>,
     started: Instant,
     pub(super) tasks: TaskTracker,
     /// Streams without an end of their own end now.
@@ -69,6 +71,7 @@ impl Gateway {
             globs,
             catalog: ArcSwap::from_pointee(Catalog::default()),
             changes: watch::Sender::new(Change::default()),
+            rebuilt: watch::Sender::new(0),
             started: Instant::now(),
             tasks: TaskTracker::new(),
             drain: CancellationToken::new(),
@@ -107,9 +110,25 @@ impl Gateway {
         matches!(&self.config.upstreams[..], [only] if only.prefix.is_empty())
     }
 
+    /// A transparent gateway's client listens to its upstream itself, if that is a modern one.
+    pub(super) fn relays_listen(&self) -> bool {
+        let is_modern = |upstream: &Arc<Upstream>| upstream.generation().is_ok_and(|generation| generation.era() == Era::Modern);
+        self.is_transparent() && self.upstreams.first().is_some_and(is_modern)
+    }
+
     /// Whether every upstream was tried to the end once.
     pub fn all_tried(&self) -> bool {
         self.upstreams.iter().all(|upstream| upstream.status().borrow().tried)
+    }
+
+    /// Follows the catalog: changes each time it was made anew.
+    pub(super) fn rebuilds(&self) -> watch::Receiver<u64> {
+        self.rebuilt.subscribe()
+    }
+
+    /// Until when, after the start, an answer may wait for upstreams that were not tried yet.
+    pub(super) fn patience_ends(&self) -> Instant {
+        self.started + self.config.list_wait
     }
 
     /// Waits until every upstream was tried, at most until `list_wait` after the start.
@@ -117,7 +136,7 @@ impl Gateway {
         if self.all_tried() {
             return;
         }
-        let _ = timeout_at(self.started + self.config.list_wait, self.tried()).await;
+        let _ = timeout_at(self.patience_ends(), self.tried()).await;
     }
 
     /// Waits until every upstream was tried to the end once.
@@ -181,7 +200,7 @@ impl Gateway {
     }
 
     /// Makes the catalog anew, and tells clients about each list that is different now.
-    fn rebuild(&self) {
+    pub(super) fn rebuild(&self) {
         let sources: Vec<_> = self
             .upstreams
             .iter()
@@ -213,6 +232,7 @@ impl Gateway {
             );
         }
         self.catalog.store(Arc::new(fresh));
+        self.rebuilt.send_modify(|count| *count += 1);
         if change == Change::default() {
             return;
         }

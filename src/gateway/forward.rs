@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -15,8 +15,9 @@ use super::{
 use crate::{
     auth::Caller,
     bridge,
+    catalog::Catalog,
     limits::Admission,
-    mcp::{Era, Field, Id, Message, Method, Splices},
+    mcp::{Era, Field, Id, Message, Method, Splices, Version},
     upstream::{ClientCapabilities, Generation, Outgoing, Session, SessionKey, SessionSpec, Upstream, UpstreamError, own_info},
 };
 
@@ -42,9 +43,9 @@ impl Gateway {
             upstream.report(&error);
             Self::upstream_error(upstream, error)
         };
-        // A lost session was not executed (MCP 2025-11-25, transports, session management), so it is tried once more.
+        // Neither was executed (a lost session: MCP 2025-11-25, transports, session management), so it is tried once more.
         match self.attempt(upstream, &request).await {
-            Err(UpstreamError::SessionLost) => self.attempt(upstream, &request).await.map_err(failed),
+            Err(UpstreamError::SessionLost | UpstreamError::WrongEra) => self.attempt(upstream, &request).await.map_err(failed),
             other => other.map_err(failed),
         }
     }
@@ -67,9 +68,13 @@ impl Gateway {
     async fn attempt(self: &Arc<Self>, upstream: &Arc<Upstream>, request: &Forward<'_>) -> Result<Reply, UpstreamError> {
         let _admitted = &request.admission;
         let generation = upstream.generation()?;
-        let session = if generation.needs_session() { Some(self.session_for(upstream, &generation, request).await?) } else { None };
-        let prepared = prepare(&generation, session.as_ref().map(|held| &*held.session), request);
-        let mut relay = self.relay(upstream, &generation, session.as_ref(), request, &prepared);
+        let era = generation.era_for(request.client.era());
+        if !request.method.exists_in(era) {
+            return Err(UpstreamError::NotBridged("the upstream speaks a revision without this method"));
+        }
+        let session = if generation.needs_session(era) { Some(self.session_for(upstream, &generation, era, request).await?) } else { None };
+        let prepared = prepare(&generation, &self.catalog(), era, session.as_ref().map(|held| &*held.session), request);
+        let mut relay = self.relay(upstream, &generation, era, session.as_ref(), request, &prepared);
         let stop = relay.stop().cloned();
         let answered = async {
             match generation.exchange(session.as_ref().map(|held| &held.session), prepared.outgoing).await {
@@ -94,19 +99,25 @@ impl Gateway {
         }
     }
 
-    async fn session_for(&self, upstream: &Arc<Upstream>, generation: &Generation, request: &Forward<'_>) -> Result<Held, UpstreamError> {
+    async fn session_for(
+        &self,
+        upstream: &Arc<Upstream>,
+        generation: &Generation,
+        era: Era,
+        request: &Forward<'_>,
+    ) -> Result<Held, UpstreamError> {
         let principal = request.caller.principal();
         let down = request.client.session();
         if let Some(down) = down
             && let Some(session) = down.upstream_session(upstream.index())
             && !session.has_ended()
         {
-            let key = upstream.session_key(principal, Some(down.id()), down.flags);
+            let key = upstream.session_key(principal, Some(down.id()), down.flags, era);
             return Ok(Held { key, session });
         }
         // What a modern client declares cannot be asked of it in the middle of a legacy call yet, so nothing is declared.
         let flags = down.map_or_else(ClientCapabilities::default, |down| down.flags);
-        let key = upstream.session_key(principal, down.map(|down| down.id()), flags);
+        let key = upstream.session_key(principal, down.map(|down| down.id()), flags, era);
         let spec = || match (&key, down) {
             (SessionKey::Owned(_), Some(down)) => SessionSpec {
                 principal: principal.clone(),
@@ -115,9 +126,12 @@ impl Gateway {
                 client_info: down.record.client_info.clone(),
                 log_level: down.log_level(),
             },
-            (SessionKey::Pooled(principal, flags), _) => SessionSpec {
+            (SessionKey::Pooled(principal, flags, era), _) => SessionSpec {
                 principal: principal.clone(),
-                version: crate::mcp::Version::LATEST_LEGACY,
+                version: match era {
+                    Era::Legacy => Version::LATEST_LEGACY,
+                    Era::Modern => Version::LATEST_MODERN,
+                },
                 capabilities: flags.to_json(),
                 client_info: own_info(),
                 log_level: None,
@@ -142,12 +156,13 @@ impl Gateway {
         self: &Arc<Self>,
         upstream: &Arc<Upstream>,
         generation: &Arc<Generation>,
+        era: Era,
         held: Option<&Held>,
         request: &Forward<'_>,
         prepared: &Prepared,
     ) -> Relay {
         let client_id = request.message.id().cloned().unwrap_or_else(|| Id::from_u64(0));
-        let stop = (request.client.era() == Era::Legacy && generation.era() == Era::Modern).then(CancellationToken::new);
+        let stop = (request.client.era() == Era::Legacy && era == Era::Modern).then(CancellationToken::new);
         if let Client::Legacy(down) = request.client {
             let flight = match (held, &stop) {
                 (Some(held), _) => {
@@ -162,6 +177,7 @@ impl Gateway {
             gateway: Arc::clone(self),
             upstream: Arc::clone(upstream),
             generation: Arc::clone(generation),
+            era,
             session: held.map(|held| Arc::clone(&held.session)),
             client: request.client.clone(),
             client_id,
@@ -185,37 +201,36 @@ struct Prepared {
 }
 
 /// Makes the bytes that go up: only name, id, token and the reserved `_meta` keys differ from what came in.
-fn prepare(generation: &Generation, session: Option<&Session>, request: &Forward<'_>) -> Prepared {
+fn prepare(generation: &Generation, catalog: &Catalog, era: Era, session: Option<&Session>, request: &Forward<'_>) -> Prepared {
     let message = &request.message;
     let mut splices = Splices::new();
     if let Some(span) = request.route.rename {
         splices.replace_string(span, &request.route.name);
     }
-    bridge::adapt_request(&mut splices, message, request.client.era(), generation.era(), generation.version(), || match request.client {
+    bridge::adapt_request(&mut splices, message, request.client.era(), era, generation.version(), || match request.client {
         Client::Legacy(down) => (down.record.client_info.clone(), down.log_level()),
         Client::Modern(_) => (own_info(), None),
     });
-    // A modern client has no session of its own: what it travels in belongs to others too.
-    let renumbered = session.map(|session| {
-        let is_shared = session.is_process() || request.client.era() == Era::Modern;
-        renumber(&mut splices, session, is_shared, message)
-    });
-    let routing = match generation.era() {
-        Era::Modern if !generation.is_stdio() => routing_headers(request),
+    let renumbered = session.map(|session| renumber(&mut splices, session, request));
+    let routing = match era {
+        Era::Modern if !generation.is_stdio() => routing_headers(request, catalog),
         _ => HeaderMap::new(),
     };
     let id = renumbered.as_ref().map_or(0, |renumbered| renumbered.id);
     Prepared { outgoing: Outgoing { body: splices.apply(message.bytes()), id, routing }, renumbered }
 }
 
-/// Ids upstream are ours; progress tokens too, wherever a session or process may carry the requests of others.
-fn renumber(splices: &mut Splices, session: &Session, is_shared: bool, message: &Message) -> Renumbered {
+/// Wherever a session or process may carry other requests too, ids and progress tokens are ours.
+fn renumber(splices: &mut Splices, session: &Session, request: &Forward<'_>) -> Renumbered {
+    let message = &request.message;
+    // An owned session carries one client's tokens, which are unique already.
+    let shares_tokens = session.is_process() || request.client.era() == Era::Modern;
     let id = session.next_id();
     if let Some(span) = message.id_span() {
         splices.replace(span, Id::from_u64(id).into_json());
     }
     let mut token: Option<Bytes> = None;
-    if is_shared && let (Some(span), Some(raw)) = (message.span(Field::MetaProgressToken), message.raw(Field::MetaProgressToken)) {
+    if shares_tokens && let (Some(span), Some(raw)) = (message.span(Field::MetaProgressToken), message.raw(Field::MetaProgressToken)) {
         splices.replace(span, Id::from_u64(id).into_json());
         token = Some(raw);
     }
@@ -223,11 +238,28 @@ fn renumber(splices: &mut Splices, session: &Session, is_shared: bool, message: 
 }
 
 /// `Mcp-Method`, `Mcp-Name` (MCP 2026-07-28, basic/transports, standard headers) and the client's own `Mcp-Param-*`.
-fn routing_headers(request: &Forward<'_>) -> HeaderMap {
-    let mut headers = match request.client {
+fn routing_headers(request: &Forward<'_>, catalog: &Catalog) -> HeaderMap {
+    let given = match request.client {
         Client::Modern(client) => client.params.clone(),
-        Client::Legacy(_) => HeaderMap::new(),
+        Client::Legacy(_) => None,
     };
+    let mut headers = given.unwrap_or_else(|| mirrored_headers(request, catalog));
     bridge::standard_headers(&mut headers, request.method, &request.route.name);
+    headers
+}
+
+/// The arguments that the tool wants repeated as headers, for a client that does not do it itself.
+fn mirrored_headers(request: &Forward<'_>, catalog: &Catalog) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if request.method != Method::ToolsCall {
+        return headers;
+    }
+    let Some(mirrored) = catalog.mirrored(request.route.upstream, &request.route.name) else { return headers };
+    let arguments = request.message.raw(Field::Arguments);
+    for (name, value) in mirrored.values(arguments.as_deref()) {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
+            headers.append(name, value);
+        }
+    }
     headers
 }

@@ -9,7 +9,7 @@ use crate::{
     auth::Caller,
     mcp::{Era, Field, Id, Message, Method, Splices, Version, build, list::CacheScope, offer::Declares},
     session::{SessionId, SessionRecord},
-    upstream::{SessionKey, SessionSpec, UpstreamError, own_info},
+    upstream::{Generation, Session, SessionKey, SessionSpec, Upstream, UpstreamError, own_info},
 };
 
 /// Longest `clientInfo` and `capabilities` that are kept for a session, in bytes together.
@@ -58,34 +58,52 @@ impl Gateway {
             Self::upstream_error(upstream, error)
         };
         let generation = upstream.generation().map_err(failed)?;
-        if generation.era() == Era::Modern {
-            let offer = upstream.offer().ok_or_else(|| failed(UpstreamError::protocol("the upstream's greeting is not known")))?;
-            return Ok(Reply::result(id, &{
-                let facts = &offer.greeting.facts;
-                let info = facts.server_info.clone().unwrap_or_else(own_info);
-                build::initialize_result(session.record.version, &facts.capabilities, &info, facts.instructions.as_deref())
-            }));
-        }
-        let principal = &session.record.principal;
-        let key = upstream.session_key(principal, Some(session.id()), session.flags);
-        let spec = || SessionSpec {
-            principal: principal.clone(),
-            version: session.record.version,
-            capabilities: match &key {
-                SessionKey::Owned(_) => session.record.capabilities.clone(),
-                SessionKey::Pooled(_, flags) => flags.to_json(),
-            },
-            client_info: session.record.client_info.clone(),
-            log_level: None,
+        let opened = match generation.era_for(Era::Legacy) {
+            Era::Modern => Err(UpstreamError::WrongEra),
+            Era::Legacy => self.open_only_session(upstream, &generation, session).await,
         };
-        let opened = upstream.session(&generation, &key, spec).await.map_err(failed)?;
-        session.keep_upstream_session(upstream.index(), Some(Arc::clone(&opened)));
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(UpstreamError::WrongEra) => return Ok(Reply::result(id, &Self::synthetic_greeting(upstream, session).map_err(failed)?)),
+            Err(error) => return Err(failed(error)),
+        };
         let greeting = Message::parse(opened.greeting().clone()).map_err(|error| failed(UpstreamError::protocol(error.to_string())))?;
         let mut splices = Splices::new();
         if let Some(span) = greeting.id_span() {
             splices.replace(span, id.clone().into_json());
         }
         Ok(Reply::message(splices.apply(greeting.bytes())))
+    }
+
+    async fn open_only_session(
+        &self,
+        upstream: &Upstream,
+        generation: &Generation,
+        session: &LegacySession,
+    ) -> Result<Arc<Session>, UpstreamError> {
+        let principal = &session.record.principal;
+        let key = upstream.session_key(principal, Some(session.id()), session.flags, Era::Legacy);
+        let spec = || SessionSpec {
+            principal: principal.clone(),
+            version: session.record.version,
+            capabilities: match &key {
+                SessionKey::Owned(_) => session.record.capabilities.clone(),
+                SessionKey::Pooled(_, flags, _) => flags.to_json(),
+            },
+            client_info: session.record.client_info.clone(),
+            log_level: None,
+        };
+        let opened = upstream.session(generation, &key, spec).await?;
+        session.keep_upstream_session(upstream.index(), Some(Arc::clone(&opened)));
+        Ok(opened)
+    }
+
+    /// What a modern server said of itself, as a legacy client expects it.
+    fn synthetic_greeting(upstream: &Upstream, session: &LegacySession) -> Result<Vec<u8>, UpstreamError> {
+        let offer = upstream.offer().ok_or_else(|| UpstreamError::protocol("the upstream's greeting is not known"))?;
+        let facts = &offer.greeting.facts;
+        let info = facts.server_info.clone().unwrap_or_else(own_info);
+        Ok(build::initialize_result(session.record.version, &facts.capabilities, &info, facts.instructions.as_deref()))
     }
 
     pub(super) async fn discover(

@@ -22,8 +22,8 @@ pub enum Client {
 /// A modern client says everything with each request; this is what is not in the message itself.
 #[derive(Debug, Default)]
 pub struct ModernClient {
-    /// `Mcp-Param-*`, which pass on to the upstream.
-    pub params: HeaderMap,
+    /// `Mcp-Param-*`, which pass on to the upstream. `None`: the client does not speak HTTP, so the gateway makes them.
+    pub params: Option<HeaderMap>,
 }
 
 impl Client {
@@ -55,7 +55,7 @@ impl Gateway {
             Method::Ping => return Ok(Reply::result(&id, b"{}")),
             Method::SetLevel => return self.set_level(client, &message, &id).await,
             Method::Discover => return self.discover(caller, client, message, &id).await,
-            Method::Listen if !self.is_transparent() => return Ok(Reply::listening(self.listen(&message, &id))),
+            Method::Listen if !self.relays_listen() => return Ok(Reply::listening(self.listen(&message, &id))),
             Method::ToolsList => return self.list(caller, client, message, &id, ListKind::Tools).await,
             Method::PromptsList => return self.list(caller, client, message, &id, ListKind::Prompts).await,
             Method::ResourcesList => return self.list(caller, client, message, &id, ListKind::Resources).await,
@@ -111,7 +111,7 @@ impl Gateway {
             message.raw(Field::Level).filter(|level| is_level(level)).ok_or(GatewayError::InvalidParams("`level` is not a log level"))?;
         session.set_log_level(level.clone());
         for (index, generation) in self.reached(session) {
-            let Some(up) = session.upstream_session(index).filter(|_| generation.era() == Era::Legacy) else { continue };
+            let Some(up) = session.upstream_session(index).filter(|up| up.era() == Era::Legacy) else { continue };
             if let Err(error) = generation.set_log_level(&up, &level).await {
                 tracing::debug!(%error, "an upstream did not take the log level");
             }

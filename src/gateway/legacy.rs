@@ -83,6 +83,11 @@ impl LegacySession {
         self.record.id
     }
 
+    /// Cancelled when the session ends.
+    pub fn end_token(&self) -> CancellationToken {
+        self.end.clone()
+    }
+
     /// Waits for the end of the session.
     pub async fn ended(&self) {
         self.end.cancelled().await;

@@ -33,6 +33,8 @@ pub(super) struct Parties {
     pub(super) gateway: Arc<Gateway>,
     pub(super) upstream: Arc<Upstream>,
     pub(super) generation: Arc<Generation>,
+    /// The era spoken with the upstream in this call.
+    pub(super) era: Era,
     pub(super) session: Option<Arc<Session>>,
     pub(super) client: Client,
     pub(super) client_id: Id,
@@ -116,7 +118,7 @@ impl Relay {
     }
 
     fn up(&self) -> Era {
-        self.parties.generation.era()
+        self.parties.era
     }
 
     /// The exchange carries this one request only and both sides speak alike: its bytes pass untouched.

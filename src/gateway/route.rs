@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use tokio::time::timeout_at;
+
 use super::{Gateway, GatewayError, ItemKind};
 use crate::{
     catalog::{Found, Lookup},
     mcp::{Field, Message, Method, Span},
+    names::SEPARATOR,
+    upstream::Upstream,
 };
 
 /// Where a request goes, and what to rename on the way.
@@ -24,13 +28,42 @@ impl Gateway {
             let name = method.name_field().and_then(|field| message.text(field)).unwrap_or_default();
             return Ok(Route { upstream: 0, name: name.into(), rename: None });
         }
-        let route = self.look_up(method, message);
-        // Right after the start the owner may not have been asked yet.
-        if route.is_err() && !self.all_tried() {
-            self.settled().await;
-            return self.look_up(method, message);
+        let mut rebuilds = self.rebuilds();
+        let mut route = self.look_up(method, message);
+        // Right after the start the owner may not have been asked yet. It alone is waited for, not all others.
+        let waits = route.is_err() && !self.all_tried();
+        while route.is_err() && !self.all_tried() {
+            match timeout_at(self.patience_ends(), rebuilds.changed()).await {
+                Ok(Ok(())) => route = self.look_up(method, message),
+                Ok(Err(_)) | Err(_) => break,
+            }
         }
-        route
+        if waits && route.is_err() {
+            // The last offer may have come after the last making of the catalog.
+            self.rebuild();
+            route = self.look_up(method, message);
+        }
+        // The owner's name is in the item's: if that upstream never said what it offers, its condition is the answer.
+        match route {
+            Err(GatewayError::Unknown { kind, name }) => self.by_prefix(method, message).ok_or(GatewayError::Unknown { kind, name }),
+            other => other,
+        }
+    }
+
+    /// The upstream whose prefix or name a tool's or prompt's name begins with, as long as nothing is known of its items.
+    fn by_prefix(&self, method: Method, message: &Message) -> Option<Route> {
+        let field = match method {
+            Method::ToolsCall | Method::PromptsGet => Field::Name,
+            Method::Complete => Field::RefName,
+            _ => return None,
+        };
+        let name = message.text(field)?;
+        let (prefix, own) = name.split_once(SEPARATOR)?;
+        let is_silent_owner = |upstream: &&Arc<Upstream>| {
+            upstream.offer().is_none() && (upstream.name().as_str() == prefix || upstream.config().prefix == prefix)
+        };
+        let upstream = self.upstreams.iter().find(is_silent_owner)?;
+        Some(Route { upstream: upstream.index(), name: own.into(), rename: message.span(field) })
     }
 
     fn look_up(&self, method: Method, message: &Message) -> Result<Route, GatewayError> {
@@ -67,7 +100,7 @@ fn by_name(kind: ItemKind, name: &str, lookup: Lookup, span: Option<Span>) -> Re
             let rename = span.filter(|_| *own != *name);
             Ok(Route { upstream, name: own, rename })
         }
-        Lookup::Unknown => Err(GatewayError::Unknown { kind, name: name.to_string() }),
+        Lookup::Unknown => Err(GatewayError::Unknown { kind, name: name.to_owned() }),
         Lookup::Ambiguous(candidates) => Err(GatewayError::Ambiguous { name: name.to_string(), candidates }),
     }
 }

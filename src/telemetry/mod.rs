@@ -1,7 +1,11 @@
 //! Logs: to stderr, as text or JSON, never with a secret in them.
 
+mod terminal;
+
 use clap::ValueEnum;
 use tracing_subscriber::{EnvFilter, filter::ParseError, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+pub use terminal::Stderr;
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -28,9 +32,9 @@ pub fn init(level: &str, style: Style, long_lived: bool) -> Result<(), ParseErro
     let registry = tracing_subscriber::registry().with(filter);
     // A second start in one process, as in tests, keeps the first.
     let _ = match style {
-        Style::Json => registry.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).try_init(),
+        Style::Json => registry.with(fmt::layer().json().flatten_event(true).with_writer(|| Stderr)).try_init(),
         Style::Text | Style::Color => {
-            registry.with(fmt::layer().with_ansi(style == Style::Color).with_target(false).with_writer(std::io::stderr)).try_init()
+            registry.with(fmt::layer().with_ansi(style == Style::Color).with_target(false).with_writer(|| Stderr)).try_init()
         }
     };
     Ok(())

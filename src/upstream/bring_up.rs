@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -162,6 +162,7 @@ fn candidate(upstream: &Upstream, transport: Transport, own_session: Option<Arc<
     Generation {
         number: GENERATIONS.fetch_add(1, Ordering::Relaxed),
         era: Era::Modern,
+        refuses_legacy: AtomicBool::new(false),
         version: Version::V2026_07_28,
         transport,
         own_session,
@@ -182,12 +183,10 @@ async fn discover(generation: Generation) -> Result<(Generation, Greeting), Upst
             Some(greeting) => return Ok((generation, greeting)),
             None => None,
         },
-        Err(error) => match error.reason() {
-            Reason::HttpStatus | Reason::NotMcp | Reason::Protocol => Some(error),
-            _ => return Err(error),
-        },
+        Err(error) if error.is_about_content() => Some(error),
+        Err(error) => return Err(error),
     };
-    match generation.open(&own_spec()).await {
+    match generation.initialize(&own_spec()).await {
         Ok(session) => legacy(generation, session),
         // The first cause is the better one when both attempts met the same wall.
         Err(second) => Err(match first {

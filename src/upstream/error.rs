@@ -24,6 +24,9 @@ pub enum UpstreamError {
     /// basic/transports, session management).
     #[error("the upstream session is gone")]
     SessionLost,
+    /// A modern server that does not know `initialize`: not executed.
+    #[error("the server speaks the modern era only")]
+    WrongEra,
     /// A redirect, which is never followed on a call. At bring-up one to the same origin is learned.
     #[error("redirected")]
     Redirected {
@@ -31,9 +34,9 @@ pub enum UpstreamError {
         /// 307 or 308: the method and the body stay as they are.
         permanent_method: bool,
     },
-    /// A modern upstream asks for input, which a legacy client cannot be shown yet.
-    #[error("input is asked for, which cannot be passed to this client")]
-    NotBridged,
+    /// Something that one era has and the other lacks, and that is not bridged yet.
+    #[error("{0}")]
+    NotBridged(&'static str),
     /// No answer and no progress within this time.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
@@ -49,12 +52,25 @@ impl UpstreamError {
         Self::Redirected { location, permanent_method: false }
     }
 
+    /// The server was reached and answered, only not as a server of the era that was tried would.
+    pub(crate) fn is_about_content(&self) -> bool {
+        matches!(self.reason(), Reason::HttpStatus | Reason::NotMcp | Reason::Protocol)
+    }
+
     pub fn reason(&self) -> Reason {
         match self {
             Self::Down(e) | Self::Failed { explanation: e, .. } => e.reason,
-            Self::SessionLost | Self::NotBridged => Reason::Protocol,
+            Self::SessionLost | Self::WrongEra | Self::NotBridged(_) => Reason::Protocol,
             Self::Redirected { .. } => Reason::HttpRedirect,
             Self::TimedOut(_) => Reason::CallTimeout,
+        }
+    }
+
+    /// What a client may read.
+    pub fn words(&self) -> &'static str {
+        match self {
+            Self::NotBridged(what) => what,
+            other => other.reason().words(),
         }
     }
 
@@ -62,8 +78,8 @@ impl UpstreamError {
     pub fn is_safe_to_repeat(&self) -> bool {
         match self {
             Self::Failed { never_sent, .. } => *never_sent,
-            Self::SessionLost => true,
-            Self::Down(_) | Self::TimedOut(_) | Self::Redirected { .. } | Self::NotBridged => false,
+            Self::SessionLost | Self::WrongEra => true,
+            Self::Down(_) | Self::TimedOut(_) | Self::Redirected { .. } | Self::NotBridged(_) => false,
         }
     }
 
@@ -71,14 +87,12 @@ impl UpstreamError {
     pub fn explanation(&self) -> Explanation {
         match self {
             Self::Down(e) | Self::Failed { explanation: e, .. } => e.clone(),
-            Self::SessionLost => {
+            Self::SessionLost | Self::WrongEra => {
                 Explanation::new(Reason::Protocol, "the upstream forgot its session twice", "look at the upstream's own log")
             }
-            Self::NotBridged => Explanation::new(
-                Reason::Protocol,
-                "the server asks for input (input_required), which is not passed to clients of earlier protocol versions yet",
-                "use a client that speaks 2026-07-28 for this tool",
-            ),
+            Self::NotBridged(what) => {
+                Explanation::new(Reason::Protocol, *what, "use a client that speaks the same protocol era as the server for this")
+            }
             Self::Redirected { location, .. } => Explanation::new(
                 Reason::HttpRedirect,
                 format!("the server redirects to {}", location.chars().filter(|c| !c.is_control()).take(128).collect::<String>()),

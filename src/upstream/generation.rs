@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
-    Answer, Session, SessionSpec, UpstreamError,
+    Answer, Isolation, Session, SessionSpec, UpstreamError,
     session::SessionLink,
     stdio_host::StdioHost,
     transport::{
@@ -39,7 +39,10 @@ pub(crate) const MAX_OWN_ANSWER: usize = 32 << 20;
 #[derive(Debug)]
 pub struct Generation {
     pub(crate) number: u64,
+    /// The era that the gateway itself speaks with it: the modern one where the server has it.
     pub(crate) era: Era,
+    /// A modern server was asked to initialize and would not.
+    pub(crate) refuses_legacy: AtomicBool,
     pub(crate) version: Version,
     pub(crate) transport: Transport,
     /// The session that the gateway lists with; a modern HTTP upstream needs none.
@@ -75,13 +78,25 @@ impl Generation {
         self.era
     }
 
+    /// The era in which to speak for a client of `down`: the client's own, as long as the server may know it.
+    ///
+    /// Many servers speak both eras, and nothing is bridged as well as what needs no bridge.
+    pub fn era_for(&self, down: Era) -> Era {
+        // What all share is one process, and it speaks one era.
+        let is_shared = matches!(&self.transport, Transport::Stdio(host) if host.config().isolation == Isolation::Shared);
+        match (self.era, down) {
+            (Era::Modern, Era::Legacy) if !is_shared && !self.refuses_legacy.load(Ordering::Relaxed) => Era::Legacy,
+            (era, _) => era,
+        }
+    }
+
     pub fn version(&self) -> Version {
         self.version
     }
 
     /// Whether a request travels in a session: every legacy one, and everything over a child process.
-    pub fn needs_session(&self) -> bool {
-        self.era == Era::Legacy || matches!(self.transport, Transport::Stdio(_))
+    pub fn needs_session(&self, era: Era) -> bool {
+        era == Era::Legacy || matches!(self.transport, Transport::Stdio(_))
     }
 
     pub fn call_timeout(&self) -> Duration {
@@ -153,7 +168,7 @@ impl Generation {
     /// [`UpstreamError`]
     pub(crate) async fn ask(&self, session: Option<&Arc<Session>>, method: Method, id: u64, body: Bytes) -> Result<Message, UpstreamError> {
         let mut routing = HeaderMap::new();
-        if self.era == Era::Modern {
+        if session.is_none() {
             routing.insert(HeaderName::from_static(headers::METHOD), HeaderValue::from_static(method.as_str()));
         }
         let work = async {
@@ -178,7 +193,23 @@ impl Generation {
             Transport::Http(_) => self.list_timeout,
             Transport::Stdio(host) => host.startup_timeout(),
         };
-        timeout(limit, self.open_without_limit(spec)).await.unwrap_or(Err(UpstreamError::TimedOut(limit)))
+        let opened = timeout(limit, self.open_without_limit(spec)).await.unwrap_or(Err(UpstreamError::TimedOut(limit)));
+        match opened {
+            Err(error) if self.era == Era::Modern && spec.version.era() == Era::Legacy && error.is_about_content() => {
+                tracing::debug!(%error, "the server speaks the modern era only");
+                self.refuses_legacy.store(true, Ordering::Relaxed);
+                Err(UpstreamError::WrongEra)
+            }
+            other => other,
+        }
+    }
+
+    /// The legacy handshake with a server whose era is being found out.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]
+    pub(crate) async fn initialize(&self, spec: &SessionSpec) -> Result<Arc<Session>, UpstreamError> {
+        timeout(self.list_timeout, self.open_without_limit(spec)).await.unwrap_or(Err(UpstreamError::TimedOut(self.list_timeout)))
     }
 
     async fn open_without_limit(&self, spec: &SessionSpec) -> Result<Arc<Session>, UpstreamError> {
@@ -187,14 +218,14 @@ impl Generation {
             Transport::Stdio(host) => {
                 let principal = spec.principal.clone();
                 let process = host.start(principal).await.map_err(|explanation| UpstreamError::Failed { explanation, never_sent: true })?;
-                match self.era {
-                    Era::Modern => Session::new(self.version, SessionLink::Process(process), Bytes::new()),
+                match spec.version.era() {
+                    Era::Modern => Session::new(spec.version, SessionLink::Process(process), Bytes::new()),
                     Era::Legacy => initialize_process(process, spec).await?,
                 }
             }
         };
         let session = Arc::new(session);
-        if let Some(level) = spec.log_level.as_ref().filter(|_| self.era == Era::Legacy) {
+        if let Some(level) = spec.log_level.as_ref().filter(|_| session.era() == Era::Legacy) {
             self.set_log_level(&session, level).await?;
         }
         Ok(session)

@@ -21,7 +21,13 @@ use super::{
     generation::Transport, session::ClientCapabilities,
 };
 use crate::{
-    auth::PrincipalKey, clock::Clock, mcp::offer::Offer, names::UpstreamName, reason::Explanation, session::SessionId, sources::Sources,
+    auth::PrincipalKey,
+    clock::Clock,
+    mcp::{Era, offer::Offer},
+    names::UpstreamName,
+    reason::Explanation,
+    session::SessionId,
+    sources::Sources,
 };
 
 /// A pooled upstream session without work is ended after this long.
@@ -128,13 +134,19 @@ impl Upstream {
     }
 
     /// The key under which a caller's requests share an upstream session. `owner`: the downstream session, if any.
-    pub fn session_key(&self, principal: &PrincipalKey, owner: Option<SessionId>, capabilities: ClientCapabilities) -> SessionKey {
+    pub fn session_key(
+        &self,
+        principal: &PrincipalKey,
+        owner: Option<SessionId>,
+        capabilities: ClientCapabilities,
+        era: Era,
+    ) -> SessionKey {
         match &self.config.endpoint {
-            EndpointConfig::Http(_) => owner.map_or_else(|| SessionKey::Pooled(principal.clone(), capabilities), SessionKey::Owned),
+            EndpointConfig::Http(_) => owner.map_or_else(|| SessionKey::Pooled(principal.clone(), capabilities, era), SessionKey::Owned),
             EndpointConfig::Stdio(stdio) => match (stdio.isolation, owner) {
-                (Isolation::Shared, _) => SessionKey::Pooled(PrincipalKey::Local, ClientCapabilities::default()),
+                (Isolation::Shared, _) => SessionKey::Pooled(PrincipalKey::Local, ClientCapabilities::default(), era),
                 (Isolation::Session, Some(owner)) => SessionKey::Owned(owner),
-                (Isolation::Session, None) | (Isolation::Principal, _) => SessionKey::Pooled(principal.clone(), capabilities),
+                (Isolation::Session, None) | (Isolation::Principal, _) => SessionKey::Pooled(principal.clone(), capabilities, era),
             },
         }
     }
@@ -150,7 +162,7 @@ impl Upstream {
         spec: impl FnOnce() -> SessionSpec + Send,
     ) -> Result<Arc<Session>, UpstreamError> {
         // The gateway's own process is the local principal's without capabilities.
-        if let (true, Some(own)) = (generation.is_stdio() && is_own(key), &generation.own_session) {
+        if let (true, Some(own)) = (generation.is_stdio() && is_own(key, generation.era()), &generation.own_session) {
             return Ok(Arc::clone(own));
         }
         let cell = self.cell(generation, key)?;
@@ -273,6 +285,6 @@ impl Upstream {
     }
 }
 
-fn is_own(key: &SessionKey) -> bool {
-    *key == SessionKey::Pooled(PrincipalKey::Local, ClientCapabilities::default())
+fn is_own(key: &SessionKey, era: Era) -> bool {
+    *key == SessionKey::Pooled(PrincipalKey::Local, ClientCapabilities::default(), era)
 }

@@ -12,15 +12,19 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use super::{UpstreamError, transport::process::Process};
-use crate::{auth::PrincipalKey, mcp::Version, session::SessionId};
+use crate::{
+    auth::PrincipalKey,
+    mcp::{Era, Version},
+    session::SessionId,
+};
 
 /// What must be equal for requests to share an upstream session. Never crosses principals.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SessionKey {
     /// Belongs to one downstream session.
     Owned(SessionId),
-    /// Shared by a principal's requests that declare the same capabilities.
-    Pooled(PrincipalKey, ClientCapabilities),
+    /// Shared by a principal's requests of one era that declare the same capabilities.
+    Pooled(PrincipalKey, ClientCapabilities, Era),
 }
 
 /// The client capabilities that a server may act on, reduced to known flags, so that they can be part of a key.
@@ -59,7 +63,7 @@ impl ClientCapabilities {
 pub struct SessionSpec {
     /// Who it is for.
     pub principal: PrincipalKey,
-    /// Version to ask for.
+    /// Version to ask for; its era decides whether the session begins with initialize.
     pub version: Version,
     /// Raw `capabilities` object.
     pub capabilities: Bytes,
@@ -103,6 +107,10 @@ impl Session {
 
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    pub fn era(&self) -> Era {
+        self.version.era()
     }
 
     /// Requests of several downstream sessions may be in flight on it at once.

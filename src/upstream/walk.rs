@@ -11,6 +11,7 @@ use crate::{
         errors::{ErrorParts, code},
         list::{Item, ListBounds, ListKind, ListPage, Quarantined},
         offer::{Greeting, Offer},
+        param_headers::ParamHeaders,
     },
     reason::{Explanation, Reason},
 };
@@ -74,6 +75,9 @@ async fn walk_one(
         left_out += page.quarantined.len();
         items.extend(page.items);
         quarantined.extend(page.quarantined);
+        if kind == ListKind::Tools && generation.era == Era::Modern && !generation.is_stdio() {
+            leave_out_unreachable(&mut items, quarantined);
+        }
         let Some(next) = page.next_cursor else { return Ok(items) };
         if !seen.insert(next.clone()) {
             return Err(UpstreamError::protocol(format!("{} repeats a cursor: its pages never end", kind.method().as_str())));
@@ -103,4 +107,16 @@ async fn fetch(generation: &Generation, kind: ListKind, cursor: Option<&[u8]>) -
         )));
     }
     Ok(answer.raw(Field::Result))
+}
+
+/// A client over HTTP must not offer a tool whose `x-mcp-header` annotations break their rules (MCP 2026-07-28,
+/// basic/transports): its calls could not be made.
+fn leave_out_unreachable(items: &mut Vec<Item>, quarantined: &mut Vec<Quarantined>) {
+    items.retain(|item| match item.input_schema().map(ParamHeaders::read) {
+        Some(Err(error)) => {
+            quarantined.push(Quarantined { name: Some(item.name().into_owned()), why: error.to_string().into() });
+            false
+        }
+        None | Some(Ok(_)) => true,
+    });
 }

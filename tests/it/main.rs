@@ -10,6 +10,8 @@ mod bad_client;
 mod bad_server;
 // Who may stop a call, and how the upstream is told.
 mod cancellation;
+// What is listed, and under which names.
+mod catalog;
 // What `nexus check` finds.
 mod check;
 // A TOML file to checked values, or all its problems.
@@ -18,8 +20,12 @@ mod config;
 mod cross_era;
 // The demo's upstreams over their own transports.
 mod demo;
+// What the documents say.
+mod docs;
 // A desktop client's servers as TOML.
 mod import;
+// What belongs to one reaches nobody else.
+mod isolation;
 // Clients and servers of one era.
 mod same_era;
 // A child process and its whole group.

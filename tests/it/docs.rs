@@ -1,0 +1,154 @@
+//! What the documents say holds: their TOML loads, their links lead somewhere, the tests they name exist.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use nexus::{config, sources::MemorySources};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every page that is ours, with its text.
+fn pages() -> Vec<(PathBuf, String)> {
+    let mut paths: Vec<PathBuf> = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "certs-dev/README.md", "tests/e2e/README.md"]
+        .iter()
+        .map(|page| root().join(page))
+        .collect();
+    let docs = fs::read_dir(root().join("docs")).expect("docs/ is there");
+    paths.extend(docs.map(|entry| entry.expect("docs/ can be read").path()).filter(|path| path.extension().is_some_and(|e| e == "md")));
+    paths.sort();
+    paths.into_iter().map(|path| (path.clone(), fs::read_to_string(&path).expect("a page can be read"))).collect()
+}
+
+/// The fenced blocks of a language, each with the line that it starts at.
+fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut open: Option<(usize, bool, String)> = None;
+    for (number, line) in text.lines().enumerate() {
+        match (line.trim_start().strip_prefix("```"), open.take()) {
+            (Some(info), None) => open = Some((number + 1, info.trim() == language, String::new())),
+            (Some(_), Some((start, wanted, block))) if wanted => found.push((start, block)),
+            (Some(_), Some(_)) | (None, None) => {}
+            (None, Some((start, wanted, mut block))) => {
+                block.push_str(line);
+                block.push('\n');
+                open = Some((start, wanted, block));
+            }
+        }
+    }
+    assert!(open.is_none(), "a block without an end");
+    found
+}
+
+/// The text without its fenced blocks.
+fn prose(text: &str) -> String {
+    let mut inside = false;
+    let mut kept = String::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            inside = !inside;
+        } else if !inside {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// The targets of `[words](target)`.
+fn links(text: &str) -> Vec<String> {
+    prose(text).split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target.to_owned()).collect()
+}
+
+/// The anchor of a heading, as the usual renderers make it.
+fn anchor(heading: &str) -> String {
+    let plain = heading.trim_start_matches('#').trim().to_lowercase();
+    plain.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_')).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn every_toml_block_loads_without_a_problem_of_its_structure() {
+    let mut count = 0;
+    for (path, text) in pages() {
+        for (line, block) in blocks(&text, "toml") {
+            count += 1;
+            let problems = config::check_structure_of(&block, Path::new("nexus.toml"), &MemorySources::default());
+            let errors: Vec<_> =
+                problems.iter().filter(|p| p.severity == nexus::problem::Severity::Error).map(ToString::to_string).collect();
+            assert!(errors.is_empty(), "{}:{line}\n{}", path.display(), errors.join("\n"));
+        }
+    }
+    assert!(count >= 5, "the blocks were found: {count}");
+}
+
+#[test]
+fn every_internal_link_leads_somewhere() {
+    let mut broken = Vec::new();
+    for (path, text) in pages() {
+        for target in links(&text).iter().filter(|target| !target.contains("://") && !target.starts_with("mailto:")) {
+            let (file, fragment) = target.split_once('#').unwrap_or((target, ""));
+            let page = if file.is_empty() { path.clone() } else { path.parent().expect("a page is in a folder").join(file) };
+            let there = page.exists()
+                && (fragment.is_empty()
+                    || fs::read_to_string(&page)
+                        .is_ok_and(|text| prose(&text).lines().any(|line| line.starts_with('#') && anchor(line) == fragment)));
+            if !there {
+                broken.push(format!("{}: {target}", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn every_test_and_file_that_the_architecture_names_exists() {
+    let text = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).expect("the page can be read");
+    let mut code = String::new();
+    let mut names = BTreeSet::new();
+    let mut folders = vec![root().join("src"), root().join("tests/it")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder can be read") {
+            let path = entry.expect("a folder can be read").path();
+            names.insert(path.file_name().expect("it has a name").to_string_lossy().into_owned());
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                code.push_str(&fs::read_to_string(path).expect("a file can be read"));
+            }
+        }
+    }
+    let plain = prose(&text);
+    let quoted: Vec<&str> = plain.split('`').skip(1).step_by(2).collect();
+    let tests: Vec<_> = quoted.iter().filter(|name| name.matches('_').count() >= 3 && !name.contains(['.', '/', ' '])).collect();
+    assert!(tests.len() > 25, "the names of the tests were found: {}", tests.len());
+    for name in tests {
+        assert!(code.contains(&format!("fn {name}(")), "docs/ARCHITECTURE.md names the test `{name}`, which does not exist");
+    }
+    for file in quoted.iter().filter(|name| name.ends_with(".rs")) {
+        let last = file.rsplit('/').next().unwrap_or(file);
+        assert!(names.contains(last), "docs/ARCHITECTURE.md names the file `{file}`, which does not exist");
+    }
+}
+
+/// The messages in the README are what the program says: their codes exist, and so do their words.
+#[test]
+fn the_messages_under_troubleshooting_are_the_programs_own() {
+    let text = fs::read_to_string(root().join("README.md")).expect("the page can be read");
+    let codes: Vec<String> = blocks(&text, "text")
+        .iter()
+        .flat_map(|(_, block)| block.lines().map(str::to_owned).collect::<Vec<_>>())
+        .filter_map(|line| line.split(": down · ").nth(1).and_then(|rest| rest.split(" · ").next()).map(str::to_owned))
+        .collect();
+    assert_eq!(codes, ["tls_unknown_ca", "tls_hostname_mismatch", "tls_expired", "tls_client_cert_required"]);
+    let explain = ["mod.rs", "certificate.rs"].map(|file| fs::read_to_string(root().join("src/tls/explain").join(file)).expect("readable"));
+    let explain = explain.concat();
+    let fixes: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("  fix: ")).collect();
+    assert_eq!(fixes.len(), 4);
+    for fix in fixes {
+        assert!(explain.contains(fix), "no explanation has the remedy {fix:?} any more");
+    }
+}
