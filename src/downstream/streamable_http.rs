@@ -94,7 +94,12 @@ impl Endpoint {
         match message.kind() {
             Kind::Request => {
                 let (id, era) = (message.id().cloned(), client.era());
-                match self.gateway.handle(&auth::identify(), &client, message).await {
+                let handled = match era {
+                    Era::Legacy => self.gateway.handle_to_the_end(auth::identify(), client, message).await,
+                    // A modern client cancels by hanging up.
+                    Era::Modern => self.gateway.handle(&auth::identify(), &client, message).await,
+                };
+                match handled {
                     Ok(reply) => Ok(respond(reply, id, era)),
                     Err(error) => Err(rescue(&error, id.as_ref(), era)),
                 }

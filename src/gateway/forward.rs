@@ -75,20 +75,28 @@ impl Gateway {
         let session = if generation.needs_session(era) { Some(self.session_for(upstream, &generation, era, request).await?) } else { None };
         let prepared = prepare(&generation, &self.catalog(), era, session.as_ref().map(|held| &*held.session), request);
         let mut relay = self.relay(upstream, &generation, era, session.as_ref(), request, &prepared);
-        let answer = match generation.exchange(session.as_ref().map(|held| &held.session), prepared.outgoing).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                if let (UpstreamError::SessionLost, Some(held)) = (&error, &session) {
-                    Self::forget(upstream, held, request.client);
+        let stop = relay.stop().cloned();
+        let answered = async {
+            match generation.exchange(session.as_ref().map(|held| &held.session), prepared.outgoing).await {
+                Ok(answer) => relay.reply(answer).await,
+                Err(error) => {
+                    if let (UpstreamError::SessionLost, Some(held)) = (&error, &session) {
+                        Self::forget(upstream, held, request.client);
+                    }
+                    // Only a time-out leaves the upstream working on it; it is told when the relay is dropped.
+                    if !matches!(error, UpstreamError::TimedOut(_)) {
+                        relay.settle();
+                    }
+                    Err(error)
                 }
-                // Only a time-out leaves the upstream working on it; it is told when the relay is dropped.
-                if !matches!(error, UpstreamError::TimedOut(_)) {
-                    relay.settle();
-                }
-                return Err(error);
             }
         };
-        relay.reply(answer).await
+        let Some(stop) = stop else { return answered.await };
+        tokio::select! {
+            reply = answered => reply,
+            // Dropping the exchange closes it, which is how a modern upstream is told.
+            () = stop.cancelled() => Ok(Reply::silence()),
+        }
     }
 
     async fn session_for(

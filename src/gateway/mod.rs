@@ -9,6 +9,7 @@ mod handle;
 mod legacy;
 mod listen;
 mod lists;
+mod outlive;
 pub mod read;
 mod relay;
 mod reply;

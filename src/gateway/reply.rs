@@ -41,6 +41,11 @@ impl Reply {
         Self::Message { status: StatusCode::OK, body }
     }
 
+    /// A cancelled request is not answered.
+    pub(super) fn silence() -> Self {
+        Self::Events(Box::new(EventReply { source: Source::Upstream(None), queued: VecDeque::new(), ended: true }))
+    }
+
     pub(super) fn listening(listening: Listening) -> Self {
         Self::Events(Box::new(EventReply { source: Source::Own(Box::new(listening)), queued: VecDeque::new(), ended: false }))
     }

@@ -8,6 +8,10 @@ mod architecture;
 mod bad_client;
 // Upstreams that break the protocol.
 mod bad_server;
+// Who may stop a call, and how the upstream is told.
+mod cancellation;
+// What is listed, and under which names.
+mod catalog;
 // What `nexus check` finds.
 mod check;
 // A TOML file to checked values, or all its problems.
@@ -20,6 +24,8 @@ mod demo;
 mod docs;
 // A desktop client's servers as TOML.
 mod import;
+// What belongs to one reaches nobody else.
+mod isolation;
 // Clients and servers of one era.
 mod same_era;
 // A child process and its whole group.

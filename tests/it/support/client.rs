@@ -173,6 +173,11 @@ impl Client {
         client
     }
 
+    /// The same client once more: the same session, ids of its own.
+    pub(crate) fn twin(&self) -> Self {
+        Self { headers: self.headers.clone(), next_id: AtomicU64::new(1_000_000), ..*self }
+    }
+
     #[must_use]
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.insert(HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap());

@@ -28,3 +28,21 @@ pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
 pub(crate) async fn soon<T>(what: &str, wait: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what} did not happen"))
 }
+
+/// Time that stands still until the test moves it with `tokio::time::advance`.
+///
+/// Paused time alone runs ahead whenever the runtime waits for a socket; it does not while a blocking task is at work.
+pub(crate) struct StillTime {
+    _ends: std::sync::mpsc::Sender<()>,
+}
+
+impl StillTime {
+    /// Needs a runtime of one thread.
+    pub(crate) fn begin() -> Self {
+        let (ends, ended) = std::sync::mpsc::channel::<()>();
+        tokio::time::pause();
+        // A test that fails is not waited for much longer than others.
+        tokio::task::spawn_blocking(move || ended.recv_timeout(PATIENCE));
+        Self { _ends: ends }
+    }
+}
