@@ -31,7 +31,7 @@ const NOTICES: usize = 1024;
 pub struct Gateway {
     pub(super) config: McpConfig,
     pub(super) upstreams: Box<[Arc<Upstream>]>,
-    globs: Box<[(GlobSet, GlobSet)]>,
+    pub(super) globs: Box<[(GlobSet, GlobSet)]>,
     catalog: ArcSwap<Catalog>,
     pub(super) sessions: Sessions,
     /// Counts the changes of each list; `subscriptions/listen` streams follow it.
