@@ -39,7 +39,7 @@ async fn a_legacy_client_uses_a_modern_server() {
         assert_eq!(meta["io.modelcontextprotocol/clientInfo"], json!({"name": "test", "version": "1"}));
         assert_eq!(meta["io.modelcontextprotocol/clientCapabilities"], json!({}));
         assert_eq!((arrived.header("mcp-protocol-version"), arrived.header("mcp-method")), (Some("2026-07-28"), Some(method)));
-        let about = arrived.params()["name"].as_str().or(arrived.params()["uri"].as_str());
+        let about = arrived.params()["name"].as_str().or_else(|| arrived.params()["uri"].as_str());
         assert_eq!((arrived.header("mcp-name"), arrived.header("mcp-session-id")), (about, None));
     }
 }
@@ -97,7 +97,7 @@ async fn an_errors_code_and_status_are_those_of_the_clients_era() {
         (modern, -32021, "tools/call", false, -32602, 200),
     ] {
         let status_up = if code == -32601 { 404 } else { 400 };
-        let modern_server = server as usize == modern as usize;
+        let modern_server = server().is_modern();
         let spec = server()
             .tool("work")
             .resource("file:///x")

@@ -22,10 +22,14 @@ mod cross_era;
 mod demo;
 // What the documents say.
 mod docs;
+// Why an upstream does not work, as callers are told.
+mod down_upstreams;
 // A desktop client's servers as TOML.
 mod import;
 // What belongs to one reaches nobody else.
 mod isolation;
+// The program from its start to its end.
+mod life_cycle;
 // Clients and servers of one era.
 mod same_era;
 // A child process and its whole group.

@@ -29,7 +29,7 @@ use tokio::{
 
 use super::{
     client::{LEGACY, MODERN},
-    offer::{Offer, tool},
+    offer::{Offer, capabilities, tool},
     soon,
     wire::{self, Body, Sender},
 };
@@ -153,6 +153,10 @@ pub(crate) fn modern() -> FakeSpec {
 }
 
 impl FakeSpec {
+    pub(crate) fn is_modern(&self) -> bool {
+        self.modern
+    }
+
     pub(crate) fn tool(self, name: &str) -> Self {
         self.raw_tool(&tool(name))
     }
@@ -283,10 +287,12 @@ impl FakeSpec {
                 connections.spawn(async move {
                     match acceptor {
                         None => serve(stream, shared).await,
-                        Some(acceptor) => match acceptor.accept(stream).await {
-                            Ok(stream) => serve(stream, shared).await,
-                            Err(_) => {}
-                        },
+                        Some(acceptor) => {
+                            // A client that does not like our certificate goes away.
+                            if let Ok(stream) = acceptor.accept(stream).await {
+                                serve(stream, shared).await;
+                            }
+                        }
                     }
                 });
             }
@@ -371,7 +377,7 @@ impl State {
                 self.sessions.lock().insert(id.clone());
                 let greeting = json!({
                     "protocolVersion": call.params()["protocolVersion"].as_str().filter(|version| *version < MODERN).unwrap_or(LEGACY),
-                    "capabilities": self.offer.lock().capabilities(), "serverInfo": {"name": self.name, "version": "1"}
+                    "capabilities": capabilities(), "serverInfo": {"name": self.name, "version": "1"}
                 });
                 let body = json!({"jsonrpc": "2.0", "id": call.id(), "result": greeting}).to_string();
                 Answer::json(body).header("mcp-session-id", &id)
@@ -392,9 +398,9 @@ impl State {
             }
             _ if call.header("mcp-method") != Some(call.method()) => Answer::new(400, "application/json", call.error(-32020)),
             (_, "server/discover") => {
-                let capabilities = self.offer.lock().capabilities();
                 let members = format!(
-                    r#""resultType":"complete","ttlMs":0,"cacheScope":"private","supportedVersions":["{MODERN}"],"capabilities":{capabilities},"serverInfo":{{"name":"{}","version":"1"}}"#,
+                    r#""resultType":"complete","ttlMs":0,"cacheScope":"private","supportedVersions":["{MODERN}"],"capabilities":{},"serverInfo":{{"name":"{}","version":"1"}}"#,
+                    capabilities(),
                     self.name
                 );
                 Answer::json(call.response(&members))
@@ -413,7 +419,7 @@ impl State {
 
     fn work(&self, call: &Call, head: &str, unknown: u16) -> Answer {
         let params = call.params();
-        let about = params["name"].as_str().or(params["uri"].as_str()).unwrap_or_default();
+        let about = params["name"].as_str().or_else(|| params["uri"].as_str()).unwrap_or_default();
         let members = match call.method() {
             "tools/call" => format!(r#""content":[{{"type":"text","text":"{}:{about}"}}]"#, self.name),
             "prompts/get" => {
