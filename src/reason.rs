@@ -71,6 +71,7 @@ reasons! {
     HttpRedirect "http_redirect" "it answered with a redirect, which is not followed",
     AuthRequired "auth_required" "it did not accept the configured credential",
     AuthTokenEndpoint "auth_token_endpoint" "no token could be had for it",
+    InsecureCredential "insecure_credential" "its credential travels over a connection that is not verified",
     NeedsCaller "needs_caller" "it waits for the first caller's credential",
     NotMcp "not_mcp" "what answers there is not an MCP server",
     Protocol "protocol" "it broke the protocol",

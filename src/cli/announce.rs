@@ -73,18 +73,22 @@ impl Announcer {
         }
     }
 
-    /// Until every upstream was tried: on a terminal a line that says what is still awaited. Then the sum.
-    async fn follow_bring_up(self, gateway: &Arc<Gateway>) {
-        if gateway.upstreams().is_empty() {
-            return;
-        }
+    /// Until every upstream was tried: on a terminal, a line that says what is still awaited. Cancel-safe.
+    pub(super) async fn tried(self, gateway: &Arc<Gateway>) {
         tokio::select! {
             () = self.draw_progress(gateway) => {}
             () = gateway.tried() => {}
         }
+        Stderr.clear();
+    }
+
+    async fn follow_bring_up(self, gateway: &Arc<Gateway>) {
+        if gateway.upstreams().is_empty() {
+            return;
+        }
+        self.tried(gateway).await;
         // Whoever follows an upstream speaks first about its last change.
         tokio::task::yield_now().await;
-        Stderr.clear();
         self.say(&sum(gateway.upstreams().iter().map(|upstream| upstream.status().borrow().state.serves())));
     }
 

@@ -7,7 +7,11 @@ use clap::Args;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, value::RawValue};
 
-use super::{FAILURE, USAGE, World, announce::trouble, fail, start, written};
+use super::{
+    FAILURE, USAGE, World,
+    announce::{Announcer, trouble},
+    fail, start, written,
+};
 use crate::{
     auth,
     gateway::{Client, Gateway, GatewayError, ModernClient, Reply},
@@ -36,7 +40,7 @@ pub(super) async fn run(world: &World, args: CallArgs) -> u8 {
         Err(refused) => return refused.code,
     };
     let gateway = start::gateway(world, &config);
-    gateway.tried().await;
+    Announcer::new(world.global.log_style).tried(&gateway).await;
     let code = match call(&gateway, &args.tool, arguments.get()).await {
         Ok(answer) => print(&answer),
         Err(GatewayError::Upstream { upstream, error, .. }) => {

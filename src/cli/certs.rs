@@ -94,3 +94,49 @@ fn write_all(folder: &Path, files: &[(&str, &str, u32)]) -> Result<(), (PathBuf,
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::fs::PermissionsExt as _, time::Duration};
+
+    use super::*;
+    use crate::{config, sources::MemorySources};
+
+    #[derive(Debug)]
+    struct Noon;
+
+    impl Clock for Noon {
+        fn now(&self) -> Duration {
+            Duration::from_secs(1_800_000_000)
+        }
+    }
+
+    #[test]
+    fn files_are_made_once_with_keys_for_their_owner_only_and_never_overwritten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let args = DevArgs { out: folder.path().join("certs"), hosts: vec!["crm.test".to_owned()] };
+        assert_eq!(dev(&args, &Noon), 0);
+        let read = |name: &str| std::fs::read(args.out.join(name)).expect("it was made");
+        for key in ["server-key.pem", "client-key.pem"] {
+            let mode = std::fs::metadata(args.out.join(key)).expect("it was made").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{key}");
+        }
+        let before = ["ca.pem", "server.pem", "server-key.pem"].map(read);
+        std::fs::remove_file(args.out.join("ca.pem")).expect("removed");
+        assert_eq!(dev(&args, &Noon), FAILURE, "a part of them is there");
+        assert!(!args.out.join("ca.pem").exists(), "nothing is written beside files of another CA");
+        assert_eq!([read("server.pem"), read("server-key.pem")], before[1..]);
+    }
+
+    #[test]
+    fn the_toml_that_is_printed_loads() {
+        let said = summary(Path::new("/a \"b\"/certs"), &["crm.test".to_owned()]);
+        assert!(said.contains("localhost, 127.0.0.1, ::1, crm.test"), "{said}");
+        let block: String =
+            said.lines().skip_while(|line| !line.starts_with('[')).take_while(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
+        let text = format!("[mcp.servers.NAME]\nurl = \"https://localhost:1/\"\n{block}");
+        let problems = config::check_structure_of(&text, Path::new("nexus.toml"), &MemorySources::default());
+        assert!(problems.is_empty(), "{problems:?}");
+        assert!(block.contains(r#"client_key_path = "/a \"b\"/certs/client-key.pem""#), "{block}");
+    }
+}

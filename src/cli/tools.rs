@@ -5,7 +5,7 @@ use std::io::Write as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{FAILURE, World, fail, start, written};
+use super::{FAILURE, World, announce::Announcer, fail, start, written};
 use crate::{catalog::Catalog, gateway::Gateway, upstream::State};
 
 #[derive(Debug, Args)]
@@ -56,7 +56,7 @@ pub(super) async fn run(world: &World, args: &ToolsArgs) -> u8 {
         Err(refused) => return refused.code,
     };
     let gateway = start::gateway(world, &config);
-    gateway.tried().await;
+    Announcer::new(world.global.log_style).tried(&gateway).await;
     let catalog = gateway.catalog();
     let output =
         Output { tools: tools(&gateway, &catalog), upstreams: gateway.upstreams().iter().map(|upstream| condition(upstream)).collect() };

@@ -19,8 +19,9 @@ use crate::{
     catalog::{self, Catalog},
     clock::Clock,
     mcp::{Era, build, list::ListKind},
+    reason::{Explanation, Reason},
     sources::Sources,
-    upstream::{Notice, Surroundings, Upstream, supervise},
+    upstream::{Concern, Notice, Surroundings, Upstream, supervise},
 };
 
 const EXPIRY_CHECK: Duration = Duration::from_secs(30);
@@ -231,6 +232,9 @@ impl Gateway {
                 "another upstream has this name already; the first in the file keeps it"
             );
         }
+        for upstream in &self.upstreams {
+            upstream.concern(Concern::Collision, collision_of(upstream.index(), &fresh));
+        }
         self.catalog.store(Arc::new(fresh));
         self.rebuilt.send_modify(|count| *count += 1);
         if change == Change::default() {
@@ -244,6 +248,13 @@ impl Gateway {
             }
         }
     }
+}
+
+fn collision_of(upstream: usize, catalog: &Catalog) -> Option<Explanation> {
+    let names: Vec<_> = catalog.collisions().iter().filter(|(index, _)| *index == upstream).map(|(_, name)| name.as_str()).collect();
+    let first = names.first()?;
+    let detail = format!("{} of its names are another upstream's already, the first is {first:?}", names.len());
+    Some(Explanation::new(Reason::NameCollision, detail, "give one of the two another `prefix`, or hide the item in one of them"))
 }
 
 fn glob_set(patterns: &[String]) -> GlobSet {

@@ -109,7 +109,7 @@ impl Gateway {
         let session = client.session().ok_or_else(|| GatewayError::MethodNotFound(message.method().to_owned()))?;
         let level =
             message.raw(Field::Level).filter(|level| is_level(level)).ok_or(GatewayError::InvalidParams("`level` is not a log level"))?;
-        session.set_log_level(level.clone());
+        session.set_log_level(&level);
         for (index, generation) in self.reached(session) {
             let Some(up) = session.upstream_session(index).filter(|up| up.era() == Era::Legacy) else { continue };
             if let Err(error) = generation.set_log_level(&up, &level).await {

@@ -107,8 +107,9 @@ impl LegacySession {
         self.log_level.lock().clone()
     }
 
-    pub(super) fn set_log_level(&self, level: Bytes) {
-        *self.log_level.lock() = Some(level);
+    pub(super) fn set_log_level(&self, level: &[u8]) {
+        // A copy, so that the session does not hold the whole request.
+        *self.log_level.lock() = Some(Bytes::copy_from_slice(level));
     }
 
     /// Remembers a server's request and gives the id under which the client sees it: unguessable, good for one answer.

@@ -192,10 +192,8 @@ impl Table {
                     None if known.is_empty() => "remove it".to_owned(),
                     None => format!("known here: {}", known.join(", ")),
                 };
-                let why = format!(
-                    "`{}` knows no such {kind}, and a setting that is silently ignored is believed to work",
-                    shown_path(keys.table)
-                );
+                let why =
+                    format!("{} knows no such {kind}, and a setting that is silently ignored is believed to work", shown_path(keys.table));
                 problems.error(&path, entry.line, format!("unknown {kind}"), why, remedy);
             }
         }

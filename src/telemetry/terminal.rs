@@ -25,8 +25,7 @@ impl Stderr {
     /// Draws the live line anew, cut to the width of the terminal, because a wrapped line could not be erased.
     pub fn draw(self, text: &str) {
         let columns = rustix::termios::tcgetwinsize(io::stderr()).map_or(COLUMNS, |size| usize::from(size.ws_col));
-        let columns = if columns == 0 { COLUMNS } else { columns };
-        let shown: String = text.chars().take(columns.saturating_sub(1)).collect();
+        let shown = fitted(text, columns);
         let mut err = io::stderr().lock();
         LIVE.store(true, Ordering::Relaxed);
         // Nobody is told when nobody looks.
@@ -38,6 +37,15 @@ impl Stderr {
         let mut err = io::stderr().lock();
         let _ = make_room(&mut err).and_then(|()| err.flush());
     }
+}
+
+/// Cut short of the last column, where some terminals wrap already.
+fn fitted(text: &str, columns: usize) -> String {
+    let columns = if columns == 0 { COLUMNS } else { columns };
+    if text.chars().count() < columns {
+        return text.to_owned();
+    }
+    text.chars().take(columns.saturating_sub(2)).chain(['…']).collect()
 }
 
 fn make_room(err: &mut impl Write) -> io::Result<()> {
@@ -53,5 +61,18 @@ impl Write for Stderr {
 
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_live_line_never_wraps() {
+        assert_eq!(fitted("waiting", 8), "waiting");
+        assert_eq!(fitted("waiting", 7), "waiti…");
+        assert_eq!(fitted(&"ü".repeat(200), 0).chars().count(), 79);
+        assert_eq!(fitted("waiting", 1), "…");
     }
 }

@@ -140,7 +140,7 @@ async fn connect_stdio(upstream: &Upstream, config: &StdioConfig, notices: Notic
 
 async fn discover_child(upstream: &Upstream, host: StdioHost) -> Result<(Generation, Greeting), UpstreamError> {
     let process = host.start(PrincipalKey::Local).await.map_err(|explanation| UpstreamError::Failed { explanation, never_sent: true })?;
-    let session = Arc::new(Session::new(Version::V2026_07_28, SessionLink::Process(Arc::clone(&process)), Bytes::new()));
+    let session = Arc::new(Session::new(Version::V2026_07_28, SessionLink::Process(Arc::clone(&process)), b""));
     let generation = candidate(upstream, Transport::Stdio(host), Some(Arc::clone(&session)));
     let id = session.next_id();
     let probe = generation.ask(Some(&session), Method::Discover, id, discover_body(id));

@@ -219,7 +219,7 @@ impl Generation {
                 let principal = spec.principal.clone();
                 let process = host.start(principal).await.map_err(|explanation| UpstreamError::Failed { explanation, never_sent: true })?;
                 match spec.version.era() {
-                    Era::Modern => Session::new(spec.version, SessionLink::Process(process), Bytes::new()),
+                    Era::Modern => Session::new(spec.version, SessionLink::Process(process), b""),
                     Era::Legacy => initialize_process(process, spec).await?,
                 }
             }
@@ -317,7 +317,7 @@ async fn initialize_http(http: &HttpTransport, spec: &SessionSpec) -> Result<Ses
     let version = agreed_version(&message)?;
     let headers = RequestHeaders { version: Some(version_header(version)), session: id.clone(), ..Default::default() };
     http.post(headers, build::notification(Method::Initialized, None)).await?;
-    Ok(Session::new(version, SessionLink::Http { id, version: version_header(version) }, message.into_bytes()))
+    Ok(Session::new(version, SessionLink::Http { id, version: version_header(version) }, message.bytes()))
 }
 
 /// The same over a child's stdin and stdout.
@@ -337,7 +337,7 @@ pub(crate) async fn initialize_process(process: Arc<Process>, spec: &SessionSpec
     drop(messages);
     let version = agreed_version(&message)?;
     process.send(build::notification(Method::Initialized, None)).await?;
-    Ok(Session::new(version, SessionLink::Process(process), message.into_bytes()))
+    Ok(Session::new(version, SessionLink::Process(process), message.bytes()))
 }
 
 /// Id of the initialize request; the counters of a session start above it.

@@ -1,7 +1,7 @@
 //! A running upstream: its condition, what it offers, and the sessions opened with it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use super::{
-    Bounds, EndpointConfig, Generation, Isolation, Notice, Session, SessionKey, SessionSpec, State, Status, UpstreamConfig, UpstreamError,
-    generation::Transport, session::ClientCapabilities,
+    Bounds, Concern, EndpointConfig, Generation, Isolation, Notice, Session, SessionKey, SessionSpec, State, Status, UpstreamConfig,
+    UpstreamError, generation::Transport, session::ClientCapabilities,
 };
 use crate::{
     auth::PrincipalKey,
@@ -59,6 +59,7 @@ pub struct Upstream {
     running: ArcSwapOption<Generation>,
     offer: ArcSwapOption<Offer>,
     status: watch::Sender<Status>,
+    concerns: Mutex<BTreeMap<Concern, Explanation>>,
     sessions: Mutex<HashMap<SessionKey, Arc<Cell>>>,
     started: Instant,
 }
@@ -87,6 +88,7 @@ impl Upstream {
             running: ArcSwapOption::empty(),
             offer: ArcSwapOption::empty(),
             status,
+            concerns: Mutex::default(),
             sessions: Mutex::default(),
             started: Instant::now(),
         }
@@ -250,6 +252,13 @@ impl Upstream {
         }
     }
 
+    /// Ends the own session of a generation that was replaced.
+    pub(crate) fn retire(&self, old: Arc<Generation>) {
+        if let Some(session) = old.own_session.clone() {
+            tokio::spawn(async move { old.close(&session).await });
+        }
+    }
+
     fn close(self: &Arc<Self>, session: Arc<Session>) {
         if let Some(generation) = self.running.load_full() {
             tokio::spawn(async move { generation.close(&session).await });
@@ -263,6 +272,30 @@ impl Upstream {
     pub(crate) fn now_offering(&self, offer: Arc<Offer>) {
         self.offer.store(Some(offer));
         self.changed.notify_one();
+    }
+
+    /// Notes, or forgets, something to look at; a serving upstream is then degraded, or not any more.
+    pub(crate) fn concern(&self, about: Concern, explanation: Option<Explanation>) {
+        {
+            let mut concerns = self.concerns.lock();
+            let before = match explanation.clone() {
+                Some(explanation) => concerns.insert(about, explanation),
+                None => concerns.remove(&about),
+            };
+            if before == explanation {
+                return;
+            }
+        }
+        let serves = self.status.borrow().state.serves();
+        if serves {
+            self.now_up(None);
+        }
+    }
+
+    /// It serves; with something to look at, it is degraded.
+    pub(crate) fn now_up(&self, policy: Option<String>) {
+        let first = self.concerns.lock().first_key_value().map(|(_, explanation)| explanation.clone());
+        self.now_in(first.map_or(State::Up, State::Degraded), policy);
     }
 
     pub(crate) fn now_in(&self, state: State, policy: Option<String>) {

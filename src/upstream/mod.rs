@@ -27,5 +27,5 @@ pub use generation::{Generation, Notice, Outgoing};
 pub use instance::{Surroundings, Upstream};
 pub(crate) use own::{own_info, own_meta};
 pub use session::{ClientCapabilities, Session, SessionKey, SessionSpec};
-pub use status::{State, Status};
+pub use status::{Concern, State, Status};
 pub(crate) use supervisor::supervise;

@@ -88,7 +88,9 @@ pub(crate) enum SessionLink {
 }
 
 impl Session {
-    pub(crate) fn new(version: Version, link: SessionLink, greeting: Bytes) -> Self {
+    /// Copies the greeting: as a slice it would keep a whole read buffer for as long as the session lives.
+    pub(crate) fn new(version: Version, link: SessionLink, greeting: &[u8]) -> Self {
+        let greeting = Bytes::copy_from_slice(greeting);
         Self { version, link, greeting, next_id: AtomicU64::new(1) }
     }
 

@@ -38,6 +38,17 @@ impl State {
     }
 }
 
+/// What an operator should look at although the upstream serves; the first one present is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Concern {
+    /// A credential is sent over a connection that is not verified or not encrypted.
+    Insecure,
+    /// Some of its items are left out.
+    Quarantine,
+    /// Some of its names are another upstream's.
+    Collision,
+}
+
 /// A [`State`] and what goes with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {

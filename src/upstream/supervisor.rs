@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Generation, State, Upstream, UpstreamError,
+    Concern, CredentialConfig, EndpointConfig, Generation, State, Upstream, UpstreamError,
     answer::Messages,
     bring_up::bring_up,
     generation::{Notice, Outgoing},
@@ -19,7 +19,7 @@ use super::{
     walk::{WalkBounds, walk},
 };
 use crate::{
-    mcp::{Era, Id, Kind, Message, Method, build, headers},
+    mcp::{Era, Id, Kind, Message, Method, build, headers, offer::Offer},
     reason::{Explanation, Reason},
 };
 
@@ -42,6 +42,7 @@ pub(crate) async fn supervise(upstream: Arc<Upstream>, shutdown: CancellationTok
 async fn keep_up(upstream: &Arc<Upstream>) {
     let (notices, mut inbox) = mpsc::channel(NOTICES);
     let mut delay = FIRST_RETRY;
+    let mut previous: Option<Arc<Generation>> = None;
     loop {
         match bring_up(upstream, notices.clone()).await {
             Ok(up) => {
@@ -51,9 +52,13 @@ async fn keep_up(upstream: &Arc<Upstream>) {
                 }
                 let generation = Arc::new(up.generation);
                 upstream.now_serving(Some(Arc::clone(&generation)));
-                let state = quarantine_state(&up.offer);
+                upstream.concern(Concern::Insecure, insecure_credential(upstream));
+                upstream.concern(Concern::Quarantine, left_out(&up.offer));
                 upstream.now_offering(Arc::new(up.offer));
-                upstream.now_in(state, Some(up.policy));
+                upstream.now_up(Some(up.policy));
+                if let Some(old) = previous.replace(Arc::clone(&generation)) {
+                    upstream.retire(old);
+                }
                 match attend(upstream, &generation, &mut inbox).await {
                     // The old generation goes on serving until the new one is there or known to be impossible.
                     End::Recheck => sleep(jittered(FIRST_RETRY)).await,
@@ -90,20 +95,29 @@ fn jittered(delay: Duration) -> Duration {
     delay.mul_f64(0.8 + 0.4 * f64::from(byte[0]) / 255.0)
 }
 
-fn quarantine_state(offer: &crate::mcp::offer::Offer) -> State {
-    match offer.quarantined.first() {
-        None => State::Up,
-        Some(first) => State::Degraded(Explanation::new(
-            Reason::Protocol,
-            format!(
-                "{} of its items are left out, the first is {:?}: {}",
-                offer.quarantined.len(),
-                first.name.as_deref().unwrap_or("nameless"),
-                first.why
-            ),
-            "mend the item on the server; it would break the whole list of many clients",
-        )),
-    }
+fn left_out(offer: &Offer) -> Option<Explanation> {
+    let first = offer.quarantined.first()?;
+    let name = first.name.as_deref().unwrap_or("nameless");
+    Some(Explanation::new(
+        Reason::Protocol,
+        format!("{} of its items are left out, the first is {name:?}: {}", offer.quarantined.len(), first.why),
+        "mend the item on the server; it would break the whole list of many clients",
+    ))
+}
+
+/// A static credential is allowed over an unverified connection, and never passed over in silence.
+fn insecure_credential(upstream: &Upstream) -> Option<Explanation> {
+    let EndpointConfig::Http(http) = &upstream.config.endpoint else { return None };
+    let is_sent = !matches!(http.credential, CredentialConfig::None);
+    let is_local = matches!(http.url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    let (what, remedy) = match &http.tls {
+        Some(tls) if tls.is_unverified() => {
+            ("over TLS that is not verified", "set root_ca_cert_path, and remove verify_certs or accept_invalid_hostnames")
+        }
+        None if !is_local => ("without encryption", "use the server's https:// URL"),
+        Some(_) | None => return None,
+    };
+    is_sent.then(|| Explanation::new(Reason::InsecureCredential, format!("its credential is sent {what}"), remedy))
 }
 
 enum End {
@@ -169,9 +183,8 @@ async fn refresh(upstream: &Upstream, generation: &Generation) -> Result<(), Ups
     let bounds =
         WalkBounds { max_list: upstream.bounds.max_list, max_items: upstream.bounds.max_items, max_pages: upstream.bounds.max_pages };
     let offer = walk(generation, known.greeting.clone(), bounds).await?;
-    let state = quarantine_state(&offer);
+    upstream.concern(Concern::Quarantine, left_out(&offer));
     upstream.now_offering(Arc::new(offer));
-    upstream.now_in(state, None);
     Ok(())
 }
 

@@ -92,13 +92,16 @@ impl HttpTransport {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         let mut response = self.client.send(request).await?;
-        let mut session = response.headers_mut().remove(SESSION_ID);
-        if let Some(id) = &mut session {
-            if !id.as_bytes().iter().all(|b| (0x21..=0x7e).contains(b)) {
-                return Err(UpstreamError::protocol("the session id holds a character outside 0x21 to 0x7E"));
+        let session = match response.headers_mut().remove(SESSION_ID) {
+            Some(id) if id.as_bytes().iter().all(|b| (0x21..=0x7e).contains(b)) => {
+                // A copy: a header is a slice of the read buffer, which would live as long as the session.
+                let mut id = HeaderValue::from_bytes(id.as_bytes()).map_err(|error| UpstreamError::protocol(error.to_string()))?;
+                id.set_sensitive(true);
+                Some(id)
             }
-            id.set_sensitive(true);
-        }
+            Some(_) => return Err(UpstreamError::protocol("the session id holds a character outside 0x21 to 0x7E")),
+            None => None,
+        };
         Ok((self.sort(response, false).await?, session))
     }
 
