@@ -19,7 +19,7 @@ log.write(json.dumps({"pids": [os.getpid(), sleeper]}) + "\n")
 log.flush()
 modern = os.environ.get("CHILD_ERA") == "modern"
 held, asked = [], {}
-TOOLS = ["echo", "env", "hold", "hang", "ask", "progress", "noise", "twice", "wrong_id", "die", "endless", "log"]
+TOOLS = ["echo", "env", "hold", "hang", "ask", "progress", "noise", "twice", "wrong_id", "die", "endless", "log", "later"]
 
 def send(message):
     sys.stdout.write(json.dumps(message) + "\n")
@@ -56,6 +56,9 @@ def call(message, line):
     elif name == "log":
         send({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "said"}})
         text(id, "done")
+    elif name == "later":
+        text(id, "done")
+        send({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": params["arguments"]["say"]}})
     elif name == "noise":
         sys.stdout.write("this is no JSON\n\n[]\n{\"jsonrpc\":\"2.0\"}\n\xff\n")
         text(id, "in spite of the noise")

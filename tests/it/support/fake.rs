@@ -125,7 +125,7 @@ pub(crate) type Held = mpsc::UnboundedReceiver<(Call, oneshot::Sender<Answer>)>;
 
 /// A fake server to be.
 pub(crate) struct FakeSpec {
-    modern: bool,
+    eras: Eras,
     offer: Offer,
     handlers: HashMap<String, Handler>,
     get_stream: bool,
@@ -134,10 +134,17 @@ pub(crate) struct FakeSpec {
     pub(crate) toml: String,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Eras {
+    Legacy,
+    Modern,
+    Both,
+}
+
 /// A server of the eras up to 2025-11-25, with sessions.
 pub(crate) fn legacy() -> FakeSpec {
     FakeSpec {
-        modern: false,
+        eras: Eras::Legacy,
         offer: Offer::default(),
         handlers: HashMap::new(),
         get_stream: false,
@@ -149,12 +156,17 @@ pub(crate) fn legacy() -> FakeSpec {
 
 /// A server of 2026-07-28 and nothing else.
 pub(crate) fn modern() -> FakeSpec {
-    FakeSpec { modern: true, ..legacy() }
+    FakeSpec { eras: Eras::Modern, ..legacy() }
+}
+
+/// A server that answers each client in its own era.
+pub(crate) fn dual() -> FakeSpec {
+    FakeSpec { eras: Eras::Both, ..legacy() }
 }
 
 impl FakeSpec {
     pub(crate) fn is_modern(&self) -> bool {
-        self.modern
+        self.eras == Eras::Modern
     }
 
     pub(crate) fn tool(self, name: &str) -> Self {
@@ -253,7 +265,7 @@ impl FakeSpec {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
             name: name.to_owned(),
-            modern: self.modern,
+            eras: self.eras,
             get_stream: self.get_stream,
             checks_sessions: self.checks_sessions,
             offer: Mutex::new(self.offer),
@@ -318,7 +330,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, sta
 
 struct State {
     name: String,
-    modern: bool,
+    eras: Eras,
     get_stream: bool,
     checks_sessions: bool,
     offer: Mutex<Offer>,
@@ -344,13 +356,21 @@ impl State {
         }
         match handler {
             Some(handler) => handler(call).await,
-            None if self.modern => self.modern(&call),
+            None if self.is_modern(&call) => self.modern(&call),
             None => self.legacy(&call),
         }
     }
 
+    fn is_modern(&self, call: &Call) -> bool {
+        match self.eras {
+            Eras::Legacy => false,
+            Eras::Modern => true,
+            Eras::Both => call.header("mcp-protocol-version") == Some(MODERN),
+        }
+    }
+
     fn check_session(&self, call: &Call) -> Option<Answer> {
-        if self.modern || call.method() == "initialize" {
+        if self.is_modern(call) || call.method() == "initialize" {
             return None;
         }
         match call.header("mcp-session-id") {
