@@ -167,7 +167,7 @@ impl Peer {
     async fn initialize(self: &Arc<Self>, message: &Message) {
         match self.gateway.initialize(&auth::identify(), message).await {
             Ok((session, reply)) => {
-                let mut outbox = session.open_outbox();
+                let mut outbox = self.gateway.open_stream(&session);
                 let ended = session.end_token();
                 if let Some(old) = self.session.lock().replace(session) {
                     self.gateway.end(&old);
@@ -177,7 +177,7 @@ impl Peer {
                 self.tasks.spawn(async move {
                     loop {
                         let message = tokio::select! {
-                            message = outbox.recv() => message,
+                            message = outbox.next() => message,
                             () = ended.cancelled() => None,
                         };
                         let Some(message) = message else { break };

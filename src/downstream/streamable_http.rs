@@ -9,7 +9,6 @@ use http::{
     header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT},
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -18,7 +17,7 @@ use super::{
 };
 use crate::{
     auth,
-    gateway::{Client, EventReply, Gateway, LegacySession, ModernClient, Reply},
+    gateway::{Client, EventReply, Gateway, LegacySession, ModernClient, Outbox, Reply},
     mcp::{
         Era, Id, Kind, Message,
         era::{Opening, classify},
@@ -136,9 +135,9 @@ impl Endpoint {
         if !request.headers().get_all(ACCEPT).iter().any(accepts) {
             return Err(refusal(StatusCode::NOT_ACCEPTABLE, code::INVALID_REQUEST, "GET needs Accept: text/event-stream"));
         }
-        let outbox = session.open_outbox();
+        let outbox = self.gateway.open_stream(&session);
         let drain = self.gateway.drain_token().clone();
-        Ok(event_stream(Outbox { session, outbox, drain }.into_stream()))
+        Ok(event_stream(Stream { session, outbox, drain }.into_stream()))
     }
 
     fn delete(&self, request: &Request<Body>) -> Answer {
@@ -282,26 +281,26 @@ fn event_bytes(events: EventReply, id: Option<Id>, era: Era) -> impl futures_uti
 }
 
 /// A legacy client's GET stream.
-struct Outbox {
+struct Stream {
     session: Arc<LegacySession>,
-    outbox: mpsc::Receiver<Bytes>,
+    outbox: Outbox,
     drain: CancellationToken,
 }
 
-impl Outbox {
+impl Stream {
     fn into_stream(self) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
-        futures_util::stream::unfold(self, |mut outbox| async move {
+        futures_util::stream::unfold(self, |mut stream| async move {
             let message = tokio::select! {
-                message = tokio::time::timeout(KEEP_ALIVE, outbox.outbox.recv()) => message,
-                () = outbox.session.ended() => return None,
-                () = outbox.drain.cancelled() => return None,
+                message = tokio::time::timeout(KEEP_ALIVE, stream.outbox.next()) => message,
+                () = stream.session.ended() => return None,
+                () = stream.drain.cancelled() => return None,
             };
             let bytes = match message {
                 Err(_) => Bytes::from_static(sse::KEEP_ALIVE),
                 Ok(None) => return None,
                 Ok(Some(message)) => sse::Event::message(message).encode(),
             };
-            Some((Ok(bytes), outbox))
+            Some((Ok(bytes), stream))
         })
     }
 }

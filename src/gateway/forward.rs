@@ -100,9 +100,9 @@ impl Gateway {
     }
 
     async fn session_for(
-        &self,
+        self: &Arc<Self>,
         upstream: &Arc<Upstream>,
-        generation: &Generation,
+        generation: &Arc<Generation>,
         era: Era,
         request: &Forward<'_>,
     ) -> Result<Held, UpstreamError> {
@@ -141,6 +141,9 @@ impl Gateway {
         let session = upstream.session(generation, &key, spec).await?;
         if let Some(down) = down {
             down.keep_upstream_session(upstream.index(), Some(Arc::clone(&session)));
+            if down.has_stream() {
+                self.follow(down, upstream, generation, &session);
+            }
         }
         Ok(Held { key, session })
     }

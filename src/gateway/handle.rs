@@ -120,7 +120,7 @@ impl Gateway {
     }
 
     /// The upstreams in which the session has one of its own.
-    fn reached(&self, session: &LegacySession) -> Vec<(usize, Arc<Generation>)> {
+    pub(super) fn reached(&self, session: &LegacySession) -> Vec<(usize, Arc<Generation>)> {
         let has = |index: &usize| session.upstream_session(*index).is_some();
         let indices = (0..self.upstreams.len()).filter(has);
         indices.filter_map(|index| Some((index, self.upstreams.get(index)?.generation().ok()?))).collect()

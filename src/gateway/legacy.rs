@@ -12,7 +12,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::{sync::mpsc, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     auth::Caller,
@@ -36,11 +36,34 @@ pub struct LegacySession {
     log_level: Mutex<Option<Bytes>>,
     asked: Mutex<HashMap<Id, Asked>>,
     in_flight: Mutex<HashMap<Id, InFlight>>,
-    outbox: Mutex<Option<mpsc::Sender<Bytes>>>,
+    outbox: Mutex<Option<Inlet>>,
+    /// Upstream sessions whose own streams are brought to the client's.
+    followed: Mutex<HashMap<usize, Arc<Session>>>,
     /// Milliseconds since the process began to keep sessions.
     last_used: AtomicU64,
     /// Cancelled when the session ends.
     pub(super) end: CancellationToken,
+}
+
+/// The gateway's end of a client's stream.
+#[derive(Debug)]
+struct Inlet {
+    tx: mpsc::Sender<Bytes>,
+    closed: CancellationToken,
+}
+
+/// The client's end of its stream; dropping it closes the stream.
+#[derive(Debug)]
+pub struct Outbox {
+    messages: mpsc::Receiver<Bytes>,
+    _closed: DropGuard,
+}
+
+impl Outbox {
+    /// The next message; `None` when another stream has taken this one's place. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        self.messages.recv().await
+    }
 }
 
 /// A server's request that was passed to the client and waits for its answer.
@@ -74,6 +97,7 @@ impl LegacySession {
             asked: Mutex::default(),
             in_flight: Mutex::default(),
             outbox: Mutex::default(),
+            followed: Mutex::default(),
             last_used: AtomicU64::new(0),
             end: CancellationToken::new(),
         }
@@ -146,17 +170,33 @@ impl LegacySession {
         self.in_flight.lock().get(id).cloned()
     }
 
-    /// Opens the session's GET stream; an earlier one ends.
-    pub fn open_outbox(&self) -> mpsc::Receiver<Bytes> {
-        let (tx, rx) = mpsc::channel(OUTBOX);
-        *self.outbox.lock() = Some(tx);
-        rx
+    /// Opens the client's stream of messages that answer no request; an earlier one ends.
+    pub(super) fn open_outbox(&self) -> Outbox {
+        let (tx, messages) = mpsc::channel(OUTBOX);
+        let closed = CancellationToken::new();
+        *self.outbox.lock() = Some(Inlet { tx, closed: closed.clone() });
+        Outbox { messages, _closed: closed.drop_guard() }
     }
 
-    /// Puts a message on the GET stream, if there is one.
+    /// Waits until the client has no such stream.
+    pub(super) async fn stream_closed(&self) {
+        loop {
+            let closed = self.outbox.lock().as_ref().map(|inlet| inlet.closed.clone());
+            match closed {
+                Some(closed) if !closed.is_cancelled() => closed.cancelled().await,
+                _ => return,
+            }
+        }
+    }
+
+    pub(super) fn has_stream(&self) -> bool {
+        self.outbox.lock().as_ref().is_some_and(|inlet| !inlet.closed.is_cancelled())
+    }
+
+    /// Puts a message on that stream, if there is one.
     pub(super) fn tell(&self, message: Bytes) {
         let mut outbox = self.outbox.lock();
-        match outbox.as_ref().map(|outbox| outbox.try_send(message)) {
+        match outbox.as_ref().map(|inlet| inlet.tx.try_send(message)) {
             Some(Err(mpsc::error::TrySendError::Closed(_))) => *outbox = None,
             Some(Err(mpsc::error::TrySendError::Full(_))) => {
                 tracing::debug!(session = ?self.id(), "the client does not read its stream; a message was dropped");
@@ -165,8 +205,25 @@ impl LegacySession {
         }
     }
 
+    /// `false` when the upstream session is followed already.
+    pub(super) fn begin_following(&self, upstream: usize, session: &Arc<Session>) -> bool {
+        let mut followed = self.followed.lock();
+        if followed.get(&upstream).is_some_and(|held| Arc::ptr_eq(held, session)) {
+            return false;
+        }
+        followed.insert(upstream, Arc::clone(session));
+        true
+    }
+
+    pub(super) fn end_following(&self, upstream: usize, session: &Arc<Session>) {
+        let mut followed = self.followed.lock();
+        if followed.get(&upstream).is_some_and(|held| Arc::ptr_eq(held, session)) {
+            followed.remove(&upstream);
+        }
+    }
+
     fn is_busy(&self) -> bool {
-        self.outbox.lock().as_ref().is_some_and(|outbox| !outbox.is_closed()) || !self.in_flight.lock().is_empty()
+        self.has_stream() || !self.in_flight.lock().is_empty()
     }
 }
 

@@ -3,6 +3,7 @@
 mod build;
 mod config;
 mod error;
+mod follow;
 mod forward;
 mod greet;
 mod handle;
@@ -19,7 +20,7 @@ pub use build::Gateway;
 pub use config::{McpConfig, WhenDown};
 pub use error::{GatewayError, ItemKind};
 pub use handle::{Client, ModernClient};
-pub use legacy::LegacySession;
+pub use legacy::{LegacySession, Outbox};
 pub use reply::{EventReply, JsonReply, Reply};
 
 pub use crate::upstream::{Bounds, UpstreamError};
