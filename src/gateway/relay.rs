@@ -42,7 +42,7 @@ pub(super) struct Parties {
     pub(super) renumbered: Option<Renumbered>,
     /// The modern client asked for log messages in this request.
     pub(super) wants_log: bool,
-    /// How a legacy client cancels a modern exchange.
+    /// Ends the wait for the answer when a legacy client cancels.
     pub(super) stop: Option<CancellationToken>,
 }
 
@@ -302,7 +302,8 @@ impl Drop for Relay {
             down.withdraw(&self.asked);
         }
         // Closing the stream cancels a modern HTTP exchange; everywhere else it must be said.
-        if let (false, Some(renumbered)) = (self.answered, &self.parties.renumbered) {
+        let is_told = self.answered || self.stop().is_some_and(CancellationToken::is_cancelled);
+        if let (false, Some(renumbered)) = (is_told, &self.parties.renumbered) {
             self.send_up(build::cancelled(&Id::from_u64(renumbered.id), "the client does not wait any more"));
         }
     }
