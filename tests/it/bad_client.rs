@@ -45,6 +45,10 @@ async fn what_is_no_message_is_refused_with_its_code() {
         (br#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#, -32600),
         (br#"{"jsonrpc":"2.0","id":1,"method":7}"#, -32600),
         (br#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#, -32600),
+        (br#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#, -32600),
+        (br#"{"jsonrpc":"2.0","id":true,"method":"ping"}"#, -32600),
+        (br#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#, -32600),
+        (br#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#, -32600),
         (br#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}"#, -32600),
         (br#"{"jsonrpc":"2.0","id":1}"#, -32600),
         (br#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#, -32600),
@@ -186,9 +190,14 @@ async fn an_unknown_session_is_404_and_a_missing_one_400() {
 async fn a_verb_or_path_that_does_not_exist_is_refused() {
     let nexus = start().await;
     let client = nexus.legacy().await;
-    for method in [Method::PUT, Method::PATCH, Method::OPTIONS] {
-        assert_eq!(send(nexus.address, client.request(method, full("{}"))).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    let mut stream = client.get().await;
+    for method in [Method::PUT, Method::PATCH, Method::OPTIONS, Method::HEAD] {
+        let response = send(nexus.address, client.request(method.clone(), full(""))).await;
+        assert_eq!(response.status, StatusCode::METHOD_NOT_ALLOWED, "{method}");
     }
+    nexus.fake("new").change(|offer| offer.tools.push(crate::support::offer::tool("more")));
+    nexus.fake("new").tools_changed().await;
+    assert!(stream.next().await.is_some(), "the client's stream is still open");
     let modern = nexus.modern();
     assert_eq!(modern.get().await.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(modern.delete().await, StatusCode::METHOD_NOT_ALLOWED);
