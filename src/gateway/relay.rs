@@ -147,13 +147,15 @@ impl Relay {
     }
 
     async fn reply_json(mut self, json: JsonAnswer) -> Result<Reply, UpstreamError> {
-        if self.is_untouched() {
+        let same_era = self.down() == self.up();
+        let is_long = json.length.is_none_or(|length| length > WHOLE);
+        // Some servers stream one document after the other where an event stream belongs.
+        let untouched = self.is_untouched().then_some(json.status);
+        if untouched.is_some() && (is_long || self.parties.method == Method::Listen) {
             self.settle();
             let JsonAnswer { status, length, body } = json;
             return Ok(Reply::Json(Box::new(JsonReply { status, length, body: JsonBody::untouched(body, self) })));
         }
-        let same_era = self.down() == self.up();
-        let is_long = json.length.is_none_or(|length| length > WHOLE);
         if same_era && json.status.is_success() && is_long {
             let expected = self.expected();
             let shift = |length: u64| (length + self.parties.client_id.as_json().len() as u64).checked_sub(expected.as_json().len() as u64);
@@ -177,6 +179,9 @@ impl Relay {
         }
         if !anonymous && message.id() != Some(&self.expected()) {
             return Err(UpstreamError::protocol("the answer carries the id of another request"));
+        }
+        if let Some(status) = untouched {
+            return Ok(Reply::Message { status, body: message.into_bytes() });
         }
         let (body, status) = self.adapt(&message)?;
         Ok(Reply::Message { status, body })
