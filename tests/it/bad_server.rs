@@ -93,6 +93,10 @@ async fn a_modern_upstreams_nonsense_stays_with_the_call_that_it_answers() {
         let is_answer =
             |text: &String| serde_json::from_str::<Value>(text).is_ok_and(|answer| answer["id"] == "me" && answer["result"].is_object());
         assert!(!shown.iter().any(is_answer), "{what}: {shown:?}");
+        if !what.contains("stream") && !what.contains("event") {
+            let error: Value = serde_json::from_str(&shown[0]).unwrap_or_else(|_| panic!("{what}: {shown:?}"));
+            assert_eq!((&error["id"], &error["error"]["code"]), (&json!("me"), &json!(-32603)), "{what}");
+        }
         nexus.is_unharmed("up__fine").await;
     }
 }
