@@ -36,6 +36,8 @@ mod same_era;
 mod stdio_child;
 // What a server asks in the middle of a call.
 mod server_requests;
+// What servers say in a session, outside of any call.
+mod session_streams;
 // What the tests are written with.
 mod support;
 // Byte for byte, and to everybody their own.

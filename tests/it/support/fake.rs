@@ -328,6 +328,15 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, sta
     let _ = http1::Builder::new().half_close(false).serve_connection(TokioIo::new(stream), service).await;
 }
 
+/// A GET stream or a subscription.
+#[derive(Clone)]
+struct Open {
+    /// Of the listen request.
+    id: Value,
+    session: Option<String>,
+    sender: Sender,
+}
+
 struct State {
     name: String,
     eras: Eras,
@@ -338,8 +347,7 @@ struct State {
     seen: watch::Sender<Vec<Call>>,
     sessions: Mutex<HashSet<String>>,
     opened: AtomicUsize,
-    /// GET streams and subscriptions, with the listen request's id.
-    streams: Mutex<Vec<(Value, Sender)>>,
+    streams: Mutex<Vec<Open>>,
     down: AtomicBool,
     /// Raised to cut all connections.
     connections: watch::Sender<usize>,
@@ -386,7 +394,7 @@ impl State {
 
     fn legacy(&self, call: &Call) -> Answer {
         match (call.verb.as_str(), call.method()) {
-            ("GET", _) if self.get_stream => self.stream(Value::Null, None),
+            ("GET", _) if self.get_stream => self.stream(Value::Null, call.header("mcp-session-id"), None),
             ("GET", _) => Answer::status(405),
             ("DELETE", _) => {
                 self.sessions.lock().remove(call.header("mcp-session-id").unwrap_or_default());
@@ -431,7 +439,7 @@ impl State {
                 let meta = json!({"io.modelcontextprotocol/subscriptionId": id});
                 let params = json!({"_meta": meta, "notifications": filter});
                 let ack = json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": params});
-                self.stream(id, Some(ack.to_string()))
+                self.stream(id, None, Some(ack.to_string()))
             }
             _ => self.work(call, r#""resultType":"complete","#, 404),
         }
@@ -455,13 +463,13 @@ impl State {
         Answer::json(call.response(&format!("{head}{members}")))
     }
 
-    fn stream(&self, id: Value, first: Option<String>) -> Answer {
+    fn stream(&self, id: Value, session: Option<&str>, first: Option<String>) -> Answer {
         let (sender, body) = wire::stream();
         if let Some(first) = first {
             // The channel of a new stream has room.
             let _ = futures_util::FutureExt::now_or_never(sender.event(first));
         }
-        self.streams.lock().push((id, sender));
+        self.streams.lock().push(Open { id, session: session.map(str::to_owned), sender });
         Answer::of(200, "text/event-stream", body)
     }
 }
@@ -513,12 +521,23 @@ impl Fake {
 
     /// Says that the tools changed, on every open stream; waits for one first.
     pub(crate) async fn tools_changed(&self) {
-        super::until("a stream for changes", || self.state.streams.lock().iter().any(|(_, stream)| !stream.is_gone())).await;
+        super::until("a stream for changes", || self.state.streams.lock().iter().any(|open| !open.sender.is_gone())).await;
         let streams = self.state.streams.lock().clone();
-        for (id, stream) in streams {
+        for Open { id, sender, .. } in streams {
             let params = if id.is_null() { json!({}) } else { json!({"_meta": {"io.modelcontextprotocol/subscriptionId": id}}) };
-            stream.event(json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": params}).to_string()).await;
+            sender.event(json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": params}).to_string()).await;
         }
+    }
+
+    /// The GET stream of a session, once it is open.
+    pub(crate) async fn stream_of(&self, session: &str) -> Sender {
+        let find = || {
+            let streams = self.state.streams.lock();
+            let mut of_session = streams.iter().filter(|open| open.session.as_deref() == Some(session) && !open.sender.is_gone());
+            of_session.next().map(|open| open.sender.clone())
+        };
+        super::until("the session's stream", || find().is_some()).await;
+        find().unwrap()
     }
 
     /// Forgets all sessions, as a restarted server does.
