@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
 use serde_json::Value;
-use tokio::{io::AsyncReadExt as _, net::TcpListener};
+use tokio::{io::AsyncReadExt as _, net::TcpSocket};
 
 use crate::support::{
     fake::{Answer, legacy, modern},
@@ -73,9 +73,10 @@ async fn what_is_wrong_with_the_connection_is_told_by_its_reason() {
     check("plain HTTP", &told(https(plain.address.port())).await, "tls_not_tls");
     check("a web page", &told(http(plain.address.port())).await, "not_mcp");
 
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let closed = listener.local_addr().unwrap().port();
-    drop(listener);
+    // Bound, so that nobody else gets the port, but not listening.
+    let unheard = TcpSocket::new_v4().unwrap();
+    unheard.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = unheard.local_addr().unwrap().port();
     check("a closed port", &told(https(closed)).await, "refused");
     check("a closed port without TLS", &told(http(closed)).await, "refused");
 
