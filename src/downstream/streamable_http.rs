@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{body::Body, extract::State};
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT},
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -127,7 +127,8 @@ impl Endpoint {
 
     fn get(&self, request: &Request<Body>) -> Answer {
         self.knock(request)?;
-        if request.headers().get(SESSION_ID).is_none() {
+        // HEAD comes here too, and would take the stream away from whoever reads it.
+        if request.method() != Method::GET || request.headers().get(SESSION_ID).is_none() {
             return Ok(not_allowed());
         }
         let session = self.session(request.headers().get(SESSION_ID), None)?;

@@ -32,7 +32,7 @@ const NOTICES: usize = 1024;
 pub struct Gateway {
     pub(super) config: McpConfig,
     pub(super) upstreams: Box<[Arc<Upstream>]>,
-    globs: Box<[(GlobSet, GlobSet)]>,
+    pub(super) globs: Box<[(GlobSet, GlobSet)]>,
     catalog: ArcSwap<Catalog>,
     pub(super) sessions: Sessions,
     /// Counts the changes of each list; `subscriptions/listen` streams follow it.
@@ -183,10 +183,11 @@ impl Gateway {
         }
     }
 
-    /// A child's unasked message goes to the sessions of the principal whose process it was.
+    /// A child's unasked message goes to the sessions of the principal that use this very process.
     fn pass_on(&self, upstream: usize, notice: &Notice) {
         for session in self.sessions.all() {
-            if session.record.principal == notice.principal && session.upstream_session(upstream).is_some() {
+            let uses_it = || session.upstream_session(upstream).is_some_and(|up| up.is_of_process(notice.process));
+            if session.record.principal == notice.principal && uses_it() {
                 session.tell(notice.message.clone());
             }
         }

@@ -165,12 +165,17 @@ impl Gateway {
         prepared: &Prepared,
     ) -> Relay {
         let client_id = request.message.id().cloned().unwrap_or_else(|| Id::from_u64(0));
-        let stop = (request.client.era() == Era::Legacy && era == Era::Modern).then(CancellationToken::new);
+        // A legacy server closes the stream of a cancelled call; a modern one is told by closing it, and a process has none.
+        let is_process = held.is_some_and(|held| held.session.is_process());
+        let stop = (request.client.era() == Era::Legacy && (era == Era::Modern || is_process)).then(CancellationToken::new);
         if let Client::Legacy(down) = request.client {
             let flight = match (held, &stop) {
-                (Some(held), _) => {
-                    InFlight::Legacy { generation: Arc::clone(generation), session: Arc::clone(&held.session), id: prepared.outgoing.id }
-                }
+                (Some(held), stop) => InFlight::Legacy {
+                    generation: Arc::clone(generation),
+                    session: Arc::clone(&held.session),
+                    id: prepared.outgoing.id,
+                    stop: stop.clone(),
+                },
                 (None, Some(stop)) => InFlight::Modern(stop.clone()),
                 (None, None) => InFlight::Ambiguous,
             };

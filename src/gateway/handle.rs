@@ -129,12 +129,15 @@ impl Gateway {
     async fn cancel(&self, session: &LegacySession, message: &Message) {
         let Some(id) = message.cancelled_id() else { return };
         match session.flight(&id) {
-            Some(InFlight::Legacy { generation, session, id }) => {
+            Some(InFlight::Legacy { generation, session, id, stop }) => {
                 let Some(span) = message.span(Field::RequestId) else { return };
                 let mut splices = crate::mcp::Splices::new();
                 splices.replace(span, Id::from_u64(id).into_json());
                 if let Err(error) = generation.notify(&session, splices.apply(message.bytes())).await {
                     tracing::debug!(%error, "a cancellation could not be passed on");
+                }
+                if let Some(stop) = stop {
+                    stop.cancel();
                 }
             }
             Some(InFlight::Modern(token)) => token.cancel(),

@@ -78,8 +78,8 @@ pub(super) struct Asked {
 /// A client's request on its way, by the client's id.
 #[derive(Clone, Debug)]
 pub(super) enum InFlight {
-    /// Cancelled by a notification in the upstream session.
-    Legacy { generation: Arc<Generation>, session: Arc<Session>, id: u64 },
+    /// Cancelled by a notification in the upstream session; `stop` ends our own wait, where no end of a stream does.
+    Legacy { generation: Arc<Generation>, session: Arc<Session>, id: u64, stop: Option<CancellationToken> },
     /// Cancelled by closing the stream.
     Modern(CancellationToken),
     /// Two open requests have this id: a cancellation could hit the wrong one.

@@ -42,7 +42,7 @@ pub(super) struct Parties {
     pub(super) renumbered: Option<Renumbered>,
     /// The modern client asked for log messages in this request.
     pub(super) wants_log: bool,
-    /// How a legacy client cancels a modern exchange.
+    /// Ends the wait for the answer when a legacy client cancels.
     pub(super) stop: Option<CancellationToken>,
 }
 
@@ -147,13 +147,15 @@ impl Relay {
     }
 
     async fn reply_json(mut self, json: JsonAnswer) -> Result<Reply, UpstreamError> {
-        if self.is_untouched() {
+        let same_era = self.down() == self.up();
+        let is_long = json.length.is_none_or(|length| length > WHOLE);
+        // Some servers stream one document after the other where an event stream belongs.
+        let untouched = self.is_untouched().then_some(json.status);
+        if untouched.is_some() && (is_long || self.parties.method == Method::Listen) {
             self.settle();
             let JsonAnswer { status, length, body } = json;
             return Ok(Reply::Json(Box::new(JsonReply { status, length, body: JsonBody::untouched(body, self) })));
         }
-        let same_era = self.down() == self.up();
-        let is_long = json.length.is_none_or(|length| length > WHOLE);
         if same_era && json.status.is_success() && is_long {
             let expected = self.expected();
             let shift = |length: u64| (length + self.parties.client_id.as_json().len() as u64).checked_sub(expected.as_json().len() as u64);
@@ -177,6 +179,9 @@ impl Relay {
         }
         if !anonymous && message.id() != Some(&self.expected()) {
             return Err(UpstreamError::protocol("the answer carries the id of another request"));
+        }
+        if let Some(status) = untouched {
+            return Ok(Reply::Message { status, body: message.into_bytes() });
         }
         let (body, status) = self.adapt(&message)?;
         Ok(Reply::Message { status, body })
@@ -302,7 +307,8 @@ impl Drop for Relay {
             down.withdraw(&self.asked);
         }
         // Closing the stream cancels a modern HTTP exchange; everywhere else it must be said.
-        if let (false, Some(renumbered)) = (self.answered, &self.parties.renumbered) {
+        let is_told = self.answered || self.stop().is_some_and(CancellationToken::is_cancelled);
+        if let (false, Some(renumbered)) = (is_told, &self.parties.renumbered) {
             self.send_up(build::cancelled(&Id::from_u64(renumbered.id), "the client does not wait any more"));
         }
     }

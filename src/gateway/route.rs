@@ -63,6 +63,11 @@ impl Gateway {
             upstream.offer().is_none() && (upstream.name().as_str() == prefix || upstream.config().prefix == prefix)
         };
         let upstream = self.upstreams.iter().find(is_silent_owner)?;
+        // It may come up between this look and the call, and what is hidden must not be reached then either.
+        let (expose, hide) = self.globs.get(upstream.index())?;
+        if !expose.is_match(own) || hide.is_match(own) {
+            return None;
+        }
         Some(Route { upstream: upstream.index(), name: own.into(), rename: message.span(field) })
     }
 

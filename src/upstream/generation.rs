@@ -307,6 +307,8 @@ pub(crate) type Notices = mpsc::Sender<Notice>;
 pub struct Notice {
     /// Whose process it was.
     pub principal: PrincipalKey,
+    /// Which process it was.
+    pub process: u64,
     pub message: Bytes,
 }
 

@@ -120,6 +120,11 @@ impl Session {
         matches!(self.link, SessionLink::Process(_))
     }
 
+    /// Whether it is this process.
+    pub fn is_of_process(&self, number: u64) -> bool {
+        matches!(&self.link, SessionLink::Process(process) if process.number() == number)
+    }
+
     /// Waits for the end of the process, if it is one.
     pub(crate) async fn ended(&self) {
         if let SessionLink::Process(process) = &self.link {

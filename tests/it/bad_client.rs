@@ -9,13 +9,15 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    time::advance,
 };
 
 use crate::support::{
+    StillTime,
     client::{Client, send},
     fake::{legacy, modern},
     nexus::{Nexus, gateway},
-    soon,
+    soon, until,
     wire::{self, full},
 };
 
@@ -43,6 +45,10 @@ async fn what_is_no_message_is_refused_with_its_code() {
         (br#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#, -32600),
         (br#"{"jsonrpc":"2.0","id":1,"method":7}"#, -32600),
         (br#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#, -32600),
+        (br#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#, -32600),
+        (br#"{"jsonrpc":"2.0","id":true,"method":"ping"}"#, -32600),
+        (br#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#, -32600),
+        (br#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#, -32600),
         (br#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}"#, -32600),
         (br#"{"jsonrpc":"2.0","id":1}"#, -32600),
         (br#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#, -32600),
@@ -184,9 +190,14 @@ async fn an_unknown_session_is_404_and_a_missing_one_400() {
 async fn a_verb_or_path_that_does_not_exist_is_refused() {
     let nexus = start().await;
     let client = nexus.legacy().await;
-    for method in [Method::PUT, Method::PATCH, Method::OPTIONS] {
-        assert_eq!(send(nexus.address, client.request(method, full("{}"))).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    let mut stream = client.get().await;
+    for method in [Method::PUT, Method::PATCH, Method::OPTIONS, Method::HEAD] {
+        let response = send(nexus.address, client.request(method.clone(), full(""))).await;
+        assert_eq!(response.status, StatusCode::METHOD_NOT_ALLOWED, "{method}");
     }
+    nexus.fake("new").change(|offer| offer.tools.push(crate::support::offer::tool("more")));
+    nexus.fake("new").tools_changed().await;
+    assert!(stream.next().await.is_some(), "the client's stream is still open");
     let modern = nexus.modern();
     assert_eq!(modern.get().await.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(modern.delete().await, StatusCode::METHOD_NOT_ALLOWED);
@@ -292,4 +303,56 @@ async fn a_connection_too_many_is_told_to_come_back() {
         }
     };
     soon("a free place", again).await;
+}
+
+#[tokio::test]
+async fn a_client_that_never_finishes_its_body_is_cut_off() {
+    let nexus = gateway().upstream("old", legacy().tool("x")).server("request_timeout = \"30s\"").start().await;
+    let mut stream = TcpStream::connect(nexus.address).await.unwrap();
+    let head = format!("POST /mcp HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n\r\n{{", nexus.address);
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // An answered request of another connection: the gateway has had time to read this one.
+    assert!(nexus.modern().call("old__x").await["result"].is_object());
+    let _still = StillTime::begin();
+    advance(Duration::from_secs(31)).await;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+}
+
+#[tokio::test]
+async fn a_session_too_many_is_refused_until_another_ends() {
+    let nexus = gateway().mcp("max_sessions = 2").upstream("old", legacy().tool("x")).upstream("new", modern()).start().await;
+    let (first, _second) = (nexus.legacy().await, nexus.legacy().await);
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    let refused = Client::stranger(nexus.address).open("initialize", params).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers.get("mcp-session-id").is_none());
+    assert_eq!(refused.answer().await["error"]["code"], -32000);
+    assert!(nexus.modern().call("old__x").await["result"].is_object(), "who needs no session is served");
+    first.delete().await;
+    nexus.legacy().await;
+}
+
+#[tokio::test]
+async fn a_session_ends_after_its_idle_time_unless_a_stream_is_open() {
+    let nexus = gateway().mcp("session_idle_timeout = \"10m\"").upstream("old", legacy().tool("x")).upstream("new", modern()).start().await;
+    let (idle, listening) = (nexus.legacy().await, nexus.legacy().await);
+    idle.call("old__x").await;
+    let _stream = listening.get().await;
+    {
+        let _still = StillTime::begin();
+        for _ in 0..25 {
+            advance(Duration::from_secs(30)).await;
+            tokio::task::yield_now().await;
+            if nexus.gateway.sessions().count() == 1 {
+                break;
+            }
+        }
+    }
+    tokio::time::resume();
+    until("the end of the idle session", || nexus.gateway.sessions().count() == 1).await;
+    assert_eq!(idle.open("ping", json!({})).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(listening.ask("ping", json!({})).await["result"], json!({}));
+    nexus.fake("old").arrives("the end of the session behind it", |call| call.verb == "DELETE").await;
 }

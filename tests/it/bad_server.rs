@@ -14,10 +14,14 @@ use crate::support::{
     wire::{self, event},
 };
 
+/// Writes an answer for a call.
+type Answering = fn(&Call) -> Answer;
+
 /// An upstream whose tool `bad` is answered like this, and whose other tools are well.
 fn bad(server: fn() -> FakeSpec, answer: impl Fn(&Call) -> Answer + Send + Sync + 'static) -> FakeSpec {
-    let complete = if server as usize == modern as usize { r#""resultType":"complete","# } else { "" };
-    server().tool("bad").tool("fine").on("tools/call", move |call| match call.params()["name"].as_str() {
+    let spec = server();
+    let complete = if spec.is_modern() { r#""resultType":"complete","# } else { "" };
+    spec.tool("bad").tool("fine").on("tools/call", move |call| match call.params()["name"].as_str() {
         Some("bad") => answer(call),
         _ => Answer::json(call.response(&format!(r#"{complete}"content":[{{"type":"text","text":"fine"}}]"#))),
     })
@@ -30,7 +34,7 @@ async fn clients(nexus: &Nexus) -> [Client; 2] {
 
 #[tokio::test]
 async fn an_answer_that_is_none_becomes_an_error_with_its_reason() {
-    let cases: [(&str, fn(&Call) -> Answer, &str); 18] = [
+    let cases: [(&str, Answering, &str); 18] = [
         ("garbage", |_| Answer::json("garbage"), "protocol"),
         ("an empty document", |_| Answer::json(" "), "protocol"),
         ("no UTF-8", |_| Answer::json(&b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"x\":\"\xff\"}}"[..]), "protocol"),
@@ -71,7 +75,7 @@ async fn an_answer_that_is_none_becomes_an_error_with_its_reason() {
 
 #[tokio::test]
 async fn a_modern_upstreams_nonsense_stays_with_the_call_that_it_answers() {
-    let cases: [(&str, fn(&Call) -> Answer); 8] = [
+    let cases: [(&str, Answering); 8] = [
         ("garbage", |_| Answer::json("garbage")),
         ("a web page", |_| Answer::new(200, "text/html", "<html>hello</html>")),
         ("another id", |_| Answer::json(r#"{"jsonrpc":"2.0","id":987654,"result":{"resultType":"complete"}}"#)),
@@ -89,6 +93,10 @@ async fn a_modern_upstreams_nonsense_stays_with_the_call_that_it_answers() {
         let is_answer =
             |text: &String| serde_json::from_str::<Value>(text).is_ok_and(|answer| answer["id"] == "me" && answer["result"].is_object());
         assert!(!shown.iter().any(is_answer), "{what}: {shown:?}");
+        if !what.contains("stream") && !what.contains("event") {
+            let error: Value = serde_json::from_str(&shown[0]).unwrap_or_else(|_| panic!("{what}: {shown:?}"));
+            assert_eq!((&error["id"], &error["error"]["code"]), (&json!("me"), &json!(-32603)), "{what}");
+        }
         nexus.is_unharmed("up__fine").await;
     }
 }
@@ -174,9 +182,11 @@ async fn an_endless_document_ends_with_its_reader() {
         let feed = async {
             let (start, sender) = receiver.recv().await.unwrap();
             sender.bytes(start).await;
-            tokio::spawn(async move { while sender.bytes("x".repeat(16 << 10)).await {} })
+            let gone = sender.clone();
+            tokio::spawn(async move { while sender.bytes("x".repeat(16 << 10)).await {} });
+            gone
         };
-        let (response, feed) = soon("the answer", async { tokio::join!(called, feed) }).await;
+        let (response, upstream) = soon("the answer", async { tokio::join!(called, feed) }).await;
         if n == 0 {
             // It streams; the reader goes away.
             assert_eq!(response.content_type(), "application/json");
@@ -184,26 +194,26 @@ async fn an_endless_document_ends_with_its_reader() {
         } else {
             assert_eq!(response.answer().await["error"]["data"]["reason"], "protocol", "what has to be read whole is bounded");
         }
-        soon("the end of the upstream's exchange", feed).await.unwrap();
+        soon("the end of the upstream's exchange", upstream.gone()).await;
     }
     nexus.is_unharmed("up__fine").await;
 }
 
 #[tokio::test]
 async fn a_list_without_an_end_takes_down_its_upstream_only() {
-    let looping: fn(&Call) -> Answer = |call| Answer::json(call.response(r#""tools":[],"nextCursor":"again""#));
-    let growing: fn(&Call) -> Answer = |call| {
+    let looping: Answering = |call| Answer::json(call.response(r#""tools":[],"nextCursor":"again""#));
+    let growing: Answering = |call| {
         let next = call.params()["cursor"].as_str().unwrap_or("0").parse::<u64>().unwrap() + 1;
         Answer::json(call.response(&format!(r#""tools":[],"nextCursor":"{next}""#)))
     };
-    let crowded: fn(&Call) -> Answer = |call| {
+    let crowded: Answering = |call| {
         let tools: Vec<_> = (0..60).map(|n| format!(r#"{{"name":"t{n}","inputSchema":{{"type":"object"}}}}"#)).collect();
         Answer::json(call.response(&format!(r#""tools":[{}]"#, tools.join(","))))
     };
-    let huge: fn(&Call) -> Answer = |call| {
+    let huge: Answering = |call| {
         Answer::json(call.response(&format!(r#""tools":[{{"name":"t","inputSchema":{{"type":"object"}},"x":"{}"}}]"#, "y".repeat(70_000))))
     };
-    let garbage: fn(&Call) -> Answer = |call| Answer::json(call.response(r#""tools":7"#));
+    let garbage: Answering = |call| Answer::json(call.response(r#""tools":7"#));
     for pages in [looping, growing, crowded, huge, garbage] {
         let nexus = gateway()
             .bounds("max_pages = 20\nmax_items = 50\nmax_list = \"64KiB\"")
@@ -236,7 +246,7 @@ async fn a_child_that_misbehaves_harms_only_its_own_call() {
             nexus.state("kid", "up").await;
             let again = async {
                 while client.call("kid__echo").await["result"].is_null() {
-                    tokio::task::yield_now().await
+                    tokio::task::yield_now().await;
                 }
             };
             soon("the child's return", again).await;

@@ -6,8 +6,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::{
-    client::{names, text},
-    fake::{Answer, FakeSpec, legacy, modern},
+    client::{Client, names, text},
+    fake::{Answer, FakeSpec, dual, legacy, modern},
     nexus::{Nexus, gateway},
 };
 
@@ -39,7 +39,7 @@ async fn a_legacy_client_uses_a_modern_server() {
         assert_eq!(meta["io.modelcontextprotocol/clientInfo"], json!({"name": "test", "version": "1"}));
         assert_eq!(meta["io.modelcontextprotocol/clientCapabilities"], json!({}));
         assert_eq!((arrived.header("mcp-protocol-version"), arrived.header("mcp-method")), (Some("2026-07-28"), Some(method)));
-        let about = arrived.params()["name"].as_str().or(arrived.params()["uri"].as_str());
+        let about = arrived.params()["name"].as_str().or_else(|| arrived.params()["uri"].as_str());
         assert_eq!((arrived.header("mcp-name"), arrived.header("mcp-session-id")), (about, None));
     }
 }
@@ -97,7 +97,7 @@ async fn an_errors_code_and_status_are_those_of_the_clients_era() {
         (modern, -32021, "tools/call", false, -32602, 200),
     ] {
         let status_up = if code == -32601 { 404 } else { 400 };
-        let modern_server = server as usize == modern as usize;
+        let modern_server = server().is_modern();
         let spec = server()
             .tool("work")
             .resource("file:///x")
@@ -199,4 +199,61 @@ async fn the_greeting_of_either_era_says_what_the_upstreams_can_do() {
     assert_eq!((gone.status, gone.answer().await["error"]["code"].clone()), (StatusCode::NOT_FOUND, json!(-32601)));
     let unknown = nexus.legacy().await.ask("server/discover", json!({})).await;
     assert_eq!(unknown["error"]["code"], -32601);
+}
+
+#[tokio::test]
+async fn a_server_of_both_eras_is_spoken_to_in_the_clients_own() {
+    let (spec, mut streams) = dual().tool("work").streamed("tools/call");
+    let nexus = gateway().upstream("up", spec).upstream("other", legacy()).start().await;
+    let client = nexus.legacy().await;
+    let mut response = client.open("tools/call", json!({"name": "up__work"})).await;
+    let (call, stream) = streams.recv().await.unwrap();
+    assert!(call.header("mcp-session-id").is_some() && !call.text().contains("io.modelcontextprotocol/"));
+    stream.event(r#"{"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{}}"#).await;
+    let asked = response.next().await.unwrap();
+    client.reply(&asked["id"], json!({"action": "accept"})).await;
+    nexus.fake("up").arrives("the answer", |call| call.json["id"] == "q").await;
+    stream.event(call.response(r#""content":[]"#)).await;
+    assert_eq!(response.next().await.unwrap()["result"], json!({"content": []}));
+
+    let _response = nexus.modern().open("tools/call", json!({"name": "up__work"})).await;
+    let (call, _stream) = streams.recv().await.unwrap();
+    assert_eq!((call.header("mcp-session-id"), call.header("mcp-name")), (None, Some("work")));
+}
+
+#[tokio::test]
+async fn a_legacy_version_reaches_the_server_as_the_client_asked_for_it() {
+    let nexus = gateway().upstream("old", legacy().tool("x")).upstream("new", modern().tool("x")).start().await;
+    for (asked, agreed) in [
+        ("2024-11-05", "2024-11-05"),
+        ("2025-03-26", "2025-03-26"),
+        ("2025-06-18", "2025-06-18"),
+        ("2025-11-25", "2025-11-25"),
+        ("2031-01-01", "2025-11-25"),
+        ("2026-07-28", "2025-11-25"),
+    ] {
+        let params = json!({"protocolVersion": asked, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+        let response = Client::stranger(nexus.address).open("initialize", params).await;
+        let session = response.headers["mcp-session-id"].to_str().unwrap().to_owned();
+        assert_eq!(response.answer().await["result"]["protocolVersion"], agreed, "{asked}");
+        let client = Client::stranger(nexus.address).header("mcp-session-id", &session).header("mcp-protocol-version", agreed);
+        assert_eq!(text(&client.call("old__x").await), "old:x");
+        assert_eq!(nexus.fake("old").last("initialize").params()["protocolVersion"], agreed);
+        assert_eq!(nexus.fake("old").last("tools/call").header("mcp-protocol-version"), Some(agreed));
+        assert_eq!(text(&client.call("new__x").await), "new:x");
+    }
+}
+
+#[tokio::test]
+async fn an_argument_that_a_modern_tool_wants_as_a_header_is_repeated_for_legacy_clients() {
+    let schema = r#"{"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region"},"n":{"type":"integer","x-mcp-header":"Count"}}}"#;
+    let spec = modern().raw_tool(&format!(r#"{{"name":"work","inputSchema":{schema}}}"#));
+    let nexus = gateway().upstream("new", spec).upstream("other", legacy()).start().await;
+    let client = nexus.legacy().await;
+    client.ask("tools/call", json!({"name": "new__work", "arguments": {"region": "größe", "n": 7}})).await;
+    let call = nexus.fake("new").last("tools/call");
+    assert_eq!((call.header("mcp-param-region"), call.header("mcp-param-count")), (Some("=?base64?Z3LDtsOfZQ==?="), Some("7")));
+    client.ask("tools/call", json!({"name": "new__work", "arguments": {"region": null}})).await;
+    let call = nexus.fake("new").last("tools/call");
+    assert_eq!((call.header("mcp-param-region"), call.header("mcp-param-count")), (None, None));
 }

@@ -251,3 +251,20 @@ async fn a_session_isolated_child_belongs_to_one_client_only() {
     }
     assert_eq!(nexus.notes("kid").of("initialize").len(), 3, "the gateway's own and one for each client");
 }
+
+#[tokio::test]
+async fn what_a_clients_own_child_says_later_goes_to_that_client_only() {
+    let nexus = gateway().upstream("kid", child().toml("isolation = \"session\"")).upstream("other", modern()).start().await;
+    let (one, two) = (nexus.legacy().await, nexus.legacy().await);
+    let (mut one_hears, mut two_hears) = (one.get().await, two.get().await);
+    // Both have a process before either says anything.
+    one.call("kid__echo").await;
+    two.call("kid__echo").await;
+    for (client, words) in [(&one, "for one"), (&two, "for two"), (&one, "for one again")] {
+        let hears = if words == "for two" { &mut two_hears } else { &mut one_hears };
+        let answer = client.ask("tools/call", json!({"name": "kid__later", "arguments": {"say": words}})).await;
+        assert_eq!(text(&answer), "done");
+        let told = hears.next().await.unwrap();
+        assert_eq!(told["params"]["data"], words, "what another's child said was not heard before: {told}");
+    }
+}

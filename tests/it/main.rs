@@ -22,16 +22,22 @@ mod cross_era;
 mod demo;
 // What the documents say.
 mod docs;
+// Why an upstream does not work, as callers are told.
+mod down_upstreams;
 // A desktop client's servers as TOML.
 mod import;
 // What belongs to one reaches nobody else.
 mod isolation;
+// The program from its start to its end.
+mod life_cycle;
 // Clients and servers of one era.
 mod same_era;
 // A child process and its whole group.
 mod stdio_child;
 // What a server asks in the middle of a call.
 mod server_requests;
+// What servers say in a session, outside of any call.
+mod session_streams;
 // What the tests are written with.
 mod support;
 // Byte for byte, and to everybody their own.

@@ -195,3 +195,27 @@ async fn a_shared_child_is_told_that_nobody_can_be_asked() {
     let answer = client.call("kid__ask").await;
     assert!(text(&answer).contains("-32601"), "{answer}");
 }
+
+#[tokio::test]
+async fn questions_without_end_are_declined_at_some_point() {
+    let (nexus, mut streams) = asking().await;
+    let client = nexus.legacy().await;
+    let (mut response, call, server) = begin(&client, &mut streams).await;
+    let reading = tokio::spawn(async move {
+        let mut asked = 0;
+        loop {
+            let message = response.next().await.unwrap();
+            if message["method"].is_null() {
+                return asked;
+            }
+            asked += 1;
+        }
+    });
+    for n in 0..100 {
+        server.event(question(&json!(n), "elicitation/create")).await;
+    }
+    nexus.fake("crm").arrives("a refusal", |call| call.json["id"] == 99 && call.json["error"]["code"] == -32601).await;
+    server.event(call.response(r#""content":[]"#)).await;
+    let asked = soon("the answer", reading).await.unwrap();
+    assert!((1..100).contains(&asked), "{asked}");
+}

@@ -25,6 +25,8 @@ use crate::{
     },
 };
 
+static PROCESSES: AtomicU64 = AtomicU64::new(1);
+
 /// Messages that wait for one caller. A caller that does not read loses its call, not the process's other callers.
 const INBOX: usize = 256;
 
@@ -34,6 +36,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// A running child and the requests that wait for its answers.
 #[derive(Debug)]
 pub(crate) struct Process {
+    /// Unique in this gateway's life; a process id may be used again.
+    number: u64,
     out: Outbound,
     /// By our id; a tree, because "the newest" is asked for.
     waiting: Mutex<BTreeMap<u64, mpsc::Sender<Bytes>>>,
@@ -66,11 +70,16 @@ impl Process {
         let (child, inbound) = Child::spawn(spec).await?;
         let (tell_end, ended) = watch::channel(None);
         let (stop, stopped) = watch::channel(false);
-        let process =
-            Arc::new(Self { out: child.sender(), waiting: Mutex::default(), next_id: AtomicU64::new(1), principal, notices, ended, stop });
+        let number = PROCESSES.fetch_add(1, Ordering::Relaxed);
+        let (out, next_id) = (child.sender(), AtomicU64::new(1));
+        let process = Arc::new(Self { number, out, waiting: Mutex::default(), next_id, principal, notices, ended, stop });
         // The task ends with the child, or when the last handle to the process is gone.
         tokio::spawn(attend(Arc::downgrade(&process), child, inbound, stopped, tell_end));
         Ok(process)
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     pub(crate) fn next_id(&self) -> u64 {
@@ -185,7 +194,7 @@ impl Process {
     }
 
     fn notice(&self, message: Bytes) {
-        if self.notices.try_send(Notice { principal: self.principal.clone(), message }).is_err() {
+        if self.notices.try_send(Notice { principal: self.principal.clone(), process: self.number, message }).is_err() {
             tracing::debug!("nobody takes this process's notifications; one dropped");
         }
     }

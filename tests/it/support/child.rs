@@ -13,9 +13,13 @@ const PROGRAM: &str = r#"
 import json, os, sys
 
 log = open(os.environ["CHILD_NOTES"], "a")
+# The sleeper is a process of the child's own, which must not outlive it.
+sleeper = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "1000")
+log.write(json.dumps({"pids": [os.getpid(), sleeper]}) + "\n")
+log.flush()
 modern = os.environ.get("CHILD_ERA") == "modern"
 held, asked = [], {}
-TOOLS = ["echo", "env", "hold", "hang", "ask", "progress", "noise", "twice", "wrong_id", "die", "endless", "log"]
+TOOLS = ["echo", "env", "hold", "hang", "ask", "progress", "noise", "twice", "wrong_id", "die", "endless", "log", "later"]
 
 def send(message):
     sys.stdout.write(json.dumps(message) + "\n")
@@ -52,6 +56,9 @@ def call(message, line):
     elif name == "log":
         send({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "said"}})
         text(id, "done")
+    elif name == "later":
+        text(id, "done")
+        send({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": params["arguments"]["say"]}})
     elif name == "noise":
         sys.stdout.write("this is no JSON\n\n[]\n{\"jsonrpc\":\"2.0\"}\n\xff\n")
         text(id, "in spite of the noise")
@@ -89,19 +96,31 @@ for line in sys.stdin:
         send({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "unknown"}})
 "#;
 
+/// Gone, or a zombie that waits for its parent.
+pub(crate) fn is_dead(pid: u64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
+}
+
 /// A child to be.
 pub(crate) struct ChildSpec {
     era: &'static str,
+    env: String,
     pub(crate) toml: String,
 }
 
 pub(crate) fn child() -> ChildSpec {
-    ChildSpec { era: "legacy", toml: String::new() }
+    ChildSpec { era: "legacy", env: String::new(), toml: String::new() }
 }
 
 impl ChildSpec {
     pub(crate) fn modern(mut self) -> Self {
         self.era = "modern";
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.env = format!("{}, {name} = {value:?}", self.env);
         self
     }
 
@@ -117,8 +136,8 @@ impl ChildSpec {
         let program = folder.join("child.py");
         std::fs::write(&program, PROGRAM).unwrap();
         let notes = folder.join(format!("{name}.notes"));
-        let lines =
-            format!("cmd = [\"python3\", {program:?}]\nenv = {{ CHILD_NOTES = {notes:?}, CHILD_ERA = {:?} }}\n{}", self.era, self.toml);
+        let env = format!("CHILD_NOTES = {notes:?}, CHILD_ERA = {:?}{}", self.era, self.env);
+        let lines = format!("cmd = [\"python3\", {program:?}]\nenv = {{ {env} }}\n{}", self.toml);
         (lines, Notes(notes))
     }
 }
@@ -132,6 +151,11 @@ impl Notes {
         let text = std::fs::read_to_string(&self.0).unwrap_or_default();
         // The last line may not be whole yet.
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Every process that was started, and one that each of them started.
+    pub(crate) fn pids(&self) -> Vec<u64> {
+        self.lines().iter().filter_map(|line| line["pids"].as_array()).flatten().filter_map(Value::as_u64).collect()
     }
 
     pub(crate) fn of(&self, method: &str) -> Vec<Value> {

@@ -47,6 +47,11 @@ impl Response {
         self.headers.get("content-type").map_or("", |value| value.to_str().unwrap())
     }
 
+    /// What the connection brings next, as it is; `None` at the end.
+    pub(crate) async fn next_bytes(&mut self) -> Option<Bytes> {
+        self.body.frame().await?.ok()?.into_data().ok()
+    }
+
     /// The whole body; an error where it breaks off.
     pub(crate) async fn try_bytes(mut self) -> Result<Bytes, hyper::Error> {
         while let Some(frame) = soon("the rest of the body", self.body.frame()).await {
@@ -236,7 +241,7 @@ impl Client {
                 meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
             }
         }
-        let name = params["name"].as_str().or(params["uri"].as_str()).map(str::to_owned);
+        let name = params["name"].as_str().or_else(|| params["uri"].as_str()).map(str::to_owned);
         let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
         self.try_post_named(method, name.as_deref(), body).await
     }

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "a fake that cannot serve has failed its test")]
 
+mod state;
+
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     convert::Infallible,
     net::SocketAddr,
     pin::Pin,
@@ -27,8 +29,8 @@ use tokio::{
     task::JoinSet,
 };
 
+use self::state::{Eras, Open, State};
 use super::{
-    client::{LEGACY, MODERN},
     offer::{Offer, tool},
     soon,
     wire::{self, Body, Sender},
@@ -125,7 +127,7 @@ pub(crate) type Held = mpsc::UnboundedReceiver<(Call, oneshot::Sender<Answer>)>;
 
 /// A fake server to be.
 pub(crate) struct FakeSpec {
-    modern: bool,
+    eras: Eras,
     offer: Offer,
     handlers: HashMap<String, Handler>,
     get_stream: bool,
@@ -137,7 +139,7 @@ pub(crate) struct FakeSpec {
 /// A server of the eras up to 2025-11-25, with sessions.
 pub(crate) fn legacy() -> FakeSpec {
     FakeSpec {
-        modern: false,
+        eras: Eras::Legacy,
         offer: Offer::default(),
         handlers: HashMap::new(),
         get_stream: false,
@@ -149,10 +151,19 @@ pub(crate) fn legacy() -> FakeSpec {
 
 /// A server of 2026-07-28 and nothing else.
 pub(crate) fn modern() -> FakeSpec {
-    FakeSpec { modern: true, ..legacy() }
+    FakeSpec { eras: Eras::Modern, ..legacy() }
+}
+
+/// A server that answers each client in its own era.
+pub(crate) fn dual() -> FakeSpec {
+    FakeSpec { eras: Eras::Both, ..legacy() }
 }
 
 impl FakeSpec {
+    pub(crate) fn is_modern(&self) -> bool {
+        self.eras == Eras::Modern
+    }
+
     pub(crate) fn tool(self, name: &str) -> Self {
         self.raw_tool(&tool(name))
     }
@@ -249,7 +260,7 @@ impl FakeSpec {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
             name: name.to_owned(),
-            modern: self.modern,
+            eras: self.eras,
             get_stream: self.get_stream,
             checks_sessions: self.checks_sessions,
             offer: Mutex::new(self.offer),
@@ -283,10 +294,12 @@ impl FakeSpec {
                 connections.spawn(async move {
                     match acceptor {
                         None => serve(stream, shared).await,
-                        Some(acceptor) => match acceptor.accept(stream).await {
-                            Ok(stream) => serve(stream, shared).await,
-                            Err(_) => {}
-                        },
+                        Some(acceptor) => {
+                            // A client that does not like our certificate goes away.
+                            if let Ok(stream) = acceptor.accept(stream).await {
+                                serve(stream, shared).await;
+                            }
+                        }
                     }
                 });
             }
@@ -308,136 +321,6 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, sta
     });
     // A client that hangs up is no failure of the test.
     let _ = http1::Builder::new().half_close(false).serve_connection(TokioIo::new(stream), service).await;
-}
-
-struct State {
-    name: String,
-    modern: bool,
-    get_stream: bool,
-    checks_sessions: bool,
-    offer: Mutex<Offer>,
-    handlers: Mutex<HashMap<String, Handler>>,
-    seen: watch::Sender<Vec<Call>>,
-    sessions: Mutex<HashSet<String>>,
-    opened: AtomicUsize,
-    /// GET streams and subscriptions, with the listen request's id.
-    streams: Mutex<Vec<(Value, Sender)>>,
-    down: AtomicBool,
-    /// Raised to cut all connections.
-    connections: watch::Sender<usize>,
-}
-
-impl State {
-    async fn answer(&self, call: Call) -> Answer {
-        self.seen.send_modify(|seen| seen.push(call.clone()));
-        let key = if call.verb == Method::POST { call.method() } else { call.verb.as_str() };
-        let handler = self.handlers.lock().get(key).cloned();
-        // A session is checked before anything is done in it.
-        if let Some(refusal) = self.check_session(&call) {
-            return refusal;
-        }
-        match handler {
-            Some(handler) => handler(call).await,
-            None if self.modern => self.modern(&call),
-            None => self.legacy(&call),
-        }
-    }
-
-    fn check_session(&self, call: &Call) -> Option<Answer> {
-        if self.modern || call.method() == "initialize" {
-            return None;
-        }
-        match call.header("mcp-session-id") {
-            // As the TypeScript SDK 1.x refuses.
-            None => {
-                Some(Answer::new(400, "application/json", r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"no session"},"id":null}"#))
-            }
-            Some(_) if !self.checks_sessions => None,
-            Some(id) if self.sessions.lock().contains(id) => None,
-            Some(_) => Some(Answer::status(404)),
-        }
-    }
-
-    fn legacy(&self, call: &Call) -> Answer {
-        match (call.verb.as_str(), call.method()) {
-            ("GET", _) if self.get_stream => self.stream(Value::Null, None),
-            ("GET", _) => Answer::status(405),
-            ("DELETE", _) => {
-                self.sessions.lock().remove(call.header("mcp-session-id").unwrap_or_default());
-                Answer::status(204)
-            }
-            (_, "initialize") => {
-                let id = format!("{}-session-{}", self.name, self.opened.fetch_add(1, Ordering::SeqCst));
-                self.sessions.lock().insert(id.clone());
-                let greeting = json!({
-                    "protocolVersion": call.params()["protocolVersion"].as_str().filter(|version| *version < MODERN).unwrap_or(LEGACY),
-                    "capabilities": self.offer.lock().capabilities(), "serverInfo": {"name": self.name, "version": "1"}
-                });
-                let body = json!({"jsonrpc": "2.0", "id": call.id(), "result": greeting}).to_string();
-                Answer::json(body).header("mcp-session-id", &id)
-            }
-            (_, "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe") => Answer::json(call.response("")),
-            _ if call.id().is_null() || call.method().is_empty() => Answer::status(202),
-            _ => self.work(call, "", 200),
-        }
-    }
-
-    fn modern(&self, call: &Call) -> Answer {
-        let claim = &call.params()["_meta"]["io.modelcontextprotocol/protocolVersion"];
-        match (call.verb.as_str(), call.method()) {
-            ("GET" | "DELETE", _) => Answer::status(405),
-            _ if call.id().is_null() => Answer::status(202),
-            _ if *claim != MODERN || call.header("mcp-protocol-version") != Some(MODERN) => {
-                Answer::new(400, "application/json", call.error(-32602))
-            }
-            _ if call.header("mcp-method") != Some(call.method()) => Answer::new(400, "application/json", call.error(-32020)),
-            (_, "server/discover") => {
-                let capabilities = self.offer.lock().capabilities();
-                let members = format!(
-                    r#""resultType":"complete","ttlMs":0,"cacheScope":"private","supportedVersions":["{MODERN}"],"capabilities":{capabilities},"serverInfo":{{"name":"{}","version":"1"}}"#,
-                    self.name
-                );
-                Answer::json(call.response(&members))
-            }
-            (_, "subscriptions/listen") => {
-                let id = call.id().clone();
-                let filter = &call.params()["notifications"];
-                let meta = json!({"io.modelcontextprotocol/subscriptionId": id});
-                let params = json!({"_meta": meta, "notifications": filter});
-                let ack = json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": params});
-                self.stream(id, Some(ack.to_string()))
-            }
-            _ => self.work(call, r#""resultType":"complete","#, 404),
-        }
-    }
-
-    fn work(&self, call: &Call, head: &str, unknown: u16) -> Answer {
-        let params = call.params();
-        let about = params["name"].as_str().or(params["uri"].as_str()).unwrap_or_default();
-        let members = match call.method() {
-            "tools/call" => format!(r#""content":[{{"type":"text","text":"{}:{about}"}}]"#, self.name),
-            "prompts/get" => {
-                format!(r#""messages":[{{"role":"user","content":{{"type":"text","text":"{}:{about}"}}}}]"#, self.name)
-            }
-            "resources/read" => format!(r#""contents":[{{"uri":"{about}","text":"{}"}}]"#, self.name),
-            "completion/complete" => format!(r#""completion":{{"values":["{}"]}}"#, self.name),
-            method => match self.offer.lock().page(method, params["cursor"].as_str()) {
-                Some(page) => page,
-                None => return Answer::new(unknown, "application/json", call.error(-32601)),
-            },
-        };
-        Answer::json(call.response(&format!("{head}{members}")))
-    }
-
-    fn stream(&self, id: Value, first: Option<String>) -> Answer {
-        let (sender, body) = wire::stream();
-        if let Some(first) = first {
-            // The channel of a new stream has room.
-            let _ = futures_util::FutureExt::now_or_never(sender.event(first));
-        }
-        self.streams.lock().push((id, sender));
-        Answer::of(200, "text/event-stream", body)
-    }
 }
 
 /// A running fake; ends with its owner.
@@ -487,12 +370,23 @@ impl Fake {
 
     /// Says that the tools changed, on every open stream; waits for one first.
     pub(crate) async fn tools_changed(&self) {
-        super::until("a stream for changes", || self.state.streams.lock().iter().any(|(_, stream)| !stream.is_gone())).await;
+        super::until("a stream for changes", || self.state.streams.lock().iter().any(|open| !open.sender.is_gone())).await;
         let streams = self.state.streams.lock().clone();
-        for (id, stream) in streams {
+        for Open { id, sender, .. } in streams {
             let params = if id.is_null() { json!({}) } else { json!({"_meta": {"io.modelcontextprotocol/subscriptionId": id}}) };
-            stream.event(json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": params}).to_string()).await;
+            sender.event(json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": params}).to_string()).await;
         }
+    }
+
+    /// The GET stream of a session, once it is open.
+    pub(crate) async fn stream_of(&self, session: &str) -> Sender {
+        let find = || {
+            let streams = self.state.streams.lock();
+            let mut of_session = streams.iter().filter(|open| open.session.as_deref() == Some(session) && !open.sender.is_gone());
+            of_session.next().map(|open| open.sender.clone())
+        };
+        super::until("the session's stream", || find().is_some()).await;
+        find().unwrap()
     }
 
     /// Forgets all sessions, as a restarted server does.

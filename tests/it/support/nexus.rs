@@ -152,7 +152,7 @@ impl GatewaySpec {
         let gateway = Gateway::start(config.mcp, &clock, &sources);
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(Server::new(bound, config.server, Arc::clone(&gateway)).run(shutdown.clone()));
-        Nexus { address, gateway, shutdown, serving: Some(serving), fakes, notes, _folder: folder }
+        Nexus { address, gateway, shutdown, serving, fakes, notes, _folder: folder }
     }
 }
 
@@ -170,7 +170,7 @@ pub(crate) struct Nexus {
     pub(crate) address: SocketAddr,
     pub(crate) gateway: Arc<Gateway>,
     shutdown: CancellationToken,
-    serving: Option<tokio::task::JoinHandle<()>>,
+    serving: tokio::task::JoinHandle<()>,
     fakes: BTreeMap<String, Fake>,
     notes: BTreeMap<String, Notes>,
     _folder: TempDir,
@@ -179,9 +179,7 @@ pub(crate) struct Nexus {
 impl Drop for Nexus {
     fn drop(&mut self) {
         self.shutdown.cancel();
-        if let Some(serving) = &self.serving {
-            serving.abort();
-        }
+        self.serving.abort();
     }
 }
 
@@ -211,16 +209,6 @@ impl Nexus {
     pub(crate) async fn state(&self, upstream: &str, word: &str) {
         let upstream = self.gateway.upstreams().iter().find(|found| found.name().as_str() == upstream).unwrap();
         until(word, || upstream.status().borrow().state.word() == word).await;
-    }
-
-    /// Ends as after SIGTERM, and waits for it.
-    pub(crate) async fn stop(&mut self) {
-        self.gateway.begin_drain();
-        self.shutdown.cancel();
-        if let Some(serving) = self.serving.take() {
-            soon("the end of serving", serving).await.unwrap();
-        }
-        soon("the end of the gateway", self.gateway.shut_down()).await;
     }
 
     /// The gateway still does its work, for a client of either era.

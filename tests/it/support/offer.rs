@@ -16,13 +16,6 @@ pub(crate) struct Offer {
 }
 
 impl Offer {
-    pub(crate) fn capabilities(&self) -> Value {
-        json!({
-            "tools": {"listChanged": true}, "prompts": {"listChanged": true}, "resources": {"listChanged": true, "subscribe": true},
-            "completions": {}, "logging": {}
-        })
-    }
-
     /// The members of a list result: one page.
     pub(crate) fn page(&self, method: &str, cursor: Option<&str>) -> Option<String> {
         let (key, items) = match method {
@@ -39,6 +32,14 @@ impl Offer {
         let next = if left.len() > size { format!(r#","nextCursor":"from-{}""#, start + size) } else { String::new() };
         Some(format!(r#""{key}":[{}]{next}"#, shown.join(",")))
     }
+}
+
+/// What every fake declares.
+pub(crate) fn capabilities() -> Value {
+    json!({
+        "tools": {"listChanged": true}, "prompts": {"listChanged": true}, "resources": {"listChanged": true, "subscribe": true},
+        "completions": {}, "logging": {}
+    })
 }
 
 pub(crate) fn tool(name: &str) -> String {
