@@ -234,7 +234,7 @@ impl Gateway {
             );
         }
         for upstream in &self.upstreams {
-            upstream.concern(Concern::Collision, collision_of(upstream.index(), &fresh));
+            upstream.concern(Concern::Collision, collision_of(upstream.index(), &fresh).as_ref());
         }
         self.catalog.store(Arc::new(fresh));
         self.rebuilt.send_modify(|count| *count += 1);

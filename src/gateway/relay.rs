@@ -11,7 +11,7 @@ use crate::{
     bridge,
     mcp::{
         Era, Field, Id, Kind, Message, Method, ResponseScanner, Splices, build,
-        errors::{code, error_response},
+        errors::{ErrorParts, code, error_response},
     },
     upstream::{Answer, Generation, JsonAnswer, Messages, Session, Upstream, UpstreamError},
 };
@@ -151,7 +151,7 @@ impl Relay {
         let is_long = json.length.is_none_or(|length| length > WHOLE);
         // Some servers stream one document after the other where an event stream belongs.
         let untouched = self.is_untouched().then_some(json.status);
-        if untouched.is_some() && (is_long || self.parties.method == Method::Listen) {
+        if untouched.is_some() && self.parties.method == Method::Listen {
             self.settle();
             let JsonAnswer { status, length, body } = json;
             return Ok(Reply::Json(Box::new(JsonReply { status, length, body: JsonBody::untouched(body, self) })));
@@ -162,15 +162,13 @@ impl Relay {
             let length = json.length.and_then(shift);
             let scanner = ResponseScanner::new(expected, self.parties.client_id.clone());
             self.settle();
-            return Ok(Reply::Json(Box::new(JsonReply {
-                status: StatusCode::OK,
-                length,
-                body: JsonBody::scanned(json.body, scanner, self),
-            })));
+            return Ok(Reply::Json(Box::new(JsonReply { status: json.status, length, body: JsonBody::scanned(json.body, scanner, self) })));
         }
         let whole = tokio::time::timeout(self.call_timeout(), json.collect(self.parties.gateway.config.bounds.max_event)).await;
         let whole = whole.unwrap_or_else(|_| Err(UpstreamError::TimedOut(self.call_timeout())));
-        self.settle();
+        if !matches!(whole, Err(UpstreamError::TimedOut(_))) {
+            self.settle();
+        }
         let message = Message::parse(whole?).map_err(|error| UpstreamError::protocol(format!("the answer is not JSON-RPC: {error}")))?;
         // An error to a request that the server could not read carries no id (JSON-RPC 2.0, section 5).
         let anonymous = message.kind() == Kind::ErrorResponse && message.id().is_none();
@@ -180,11 +178,21 @@ impl Relay {
         if !anonymous && message.id() != Some(&self.expected()) {
             return Err(UpstreamError::protocol("the answer carries the id of another request"));
         }
+        self.watch_era(&message);
         if let Some(status) = untouched {
             return Ok(Reply::Message { status, body: message.into_bytes() });
         }
         let (body, status) = self.adapt(&message)?;
         Ok(Reply::Message { status, body })
+    }
+
+    /// A modern server that refuses the version it had offered was replaced by another (MCP 2026-07-28, basic/versioning:
+    /// what a probe found is forgotten when it no longer holds).
+    fn watch_era(&self, message: &Message) {
+        let refuses = || ErrorParts::of(message).is_some_and(|error| error.code == code::UNSUPPORTED_PROTOCOL_VERSION);
+        if self.up() == Era::Modern && message.kind() == Kind::ErrorResponse && refuses() {
+            self.parties.upstream.contradicted();
+        }
     }
 
     /// A process's answer becomes plain JSON when nothing comes before it, and a stream otherwise.

@@ -135,6 +135,11 @@ impl Upstream {
         }
     }
 
+    /// Tells the supervisor that the upstream contradicts what was found out about it, such as its era.
+    pub fn contradicted(&self) {
+        self.recheck.notify_one();
+    }
+
     /// The key under which a caller's requests share an upstream session. `owner`: the downstream session, if any.
     pub fn session_key(
         &self,
@@ -253,7 +258,7 @@ impl Upstream {
     }
 
     /// Ends the own session of a generation that was replaced.
-    pub(crate) fn retire(&self, old: Arc<Generation>) {
+    pub(crate) fn retire(old: Arc<Generation>) {
         if let Some(session) = old.own_session.clone() {
             tokio::spawn(async move { old.close(&session).await });
         }
@@ -275,14 +280,14 @@ impl Upstream {
     }
 
     /// Notes, or forgets, something to look at; a serving upstream is then degraded, or not any more.
-    pub(crate) fn concern(&self, about: Concern, explanation: Option<Explanation>) {
+    pub(crate) fn concern(&self, about: Concern, explanation: Option<&Explanation>) {
         {
             let mut concerns = self.concerns.lock();
-            let before = match explanation.clone() {
-                Some(explanation) => concerns.insert(about, explanation),
+            let before = match explanation {
+                Some(explanation) => concerns.insert(about, explanation.clone()),
                 None => concerns.remove(&about),
             };
-            if before == explanation {
+            if before.as_ref() == explanation {
                 return;
             }
         }

@@ -52,12 +52,12 @@ async fn keep_up(upstream: &Arc<Upstream>) {
                 }
                 let generation = Arc::new(up.generation);
                 upstream.now_serving(Some(Arc::clone(&generation)));
-                upstream.concern(Concern::Insecure, insecure_credential(upstream));
-                upstream.concern(Concern::Quarantine, left_out(&up.offer));
+                upstream.concern(Concern::Insecure, insecure_credential(upstream).as_ref());
+                upstream.concern(Concern::Quarantine, left_out(&up.offer).as_ref());
                 upstream.now_offering(Arc::new(up.offer));
                 upstream.now_up(Some(up.policy));
                 if let Some(old) = previous.replace(Arc::clone(&generation)) {
-                    upstream.retire(old);
+                    Upstream::retire(old);
                 }
                 match attend(upstream, &generation, &mut inbox).await {
                     // The old generation goes on serving until the new one is there or known to be impossible.
@@ -152,8 +152,8 @@ async fn attend(upstream: &Arc<Upstream>, generation: &Arc<Generation>, inbox: &
                             stream = Some(again);
                             refresh_at.get_or_insert_with(|| Instant::now() + DEBOUNCE);
                         }
-                        Ok(None) => stream = None,
-                        Err(_) => return End::Recheck,
+                        // It had a stream and has none now, or cannot be reached: it may be another server.
+                        Ok(None) | Err(_) => return End::Recheck,
                     }
                 }
             },
@@ -183,7 +183,7 @@ async fn refresh(upstream: &Upstream, generation: &Generation) -> Result<(), Ups
     let bounds =
         WalkBounds { max_list: upstream.bounds.max_list, max_items: upstream.bounds.max_items, max_pages: upstream.bounds.max_pages };
     let offer = walk(generation, known.greeting.clone(), bounds).await?;
-    upstream.concern(Concern::Quarantine, left_out(&offer));
+    upstream.concern(Concern::Quarantine, left_out(&offer).as_ref());
     upstream.now_offering(Arc::new(offer));
     Ok(())
 }
