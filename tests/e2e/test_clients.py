@@ -67,5 +67,6 @@ def test_a_client_lists_and_calls_every_upstream(client, upstreams, gateway, dir
 
 @pytest.mark.gateway
 def test_every_upstream_comes_up(gateway):
-    states = gateway.settled()
-    assert {name: state for name, (state, _) in states.items()} == {name: "up" for name in gateway.names}
+    # Several of these servers list the same resource URIs: the first in the file has them, the others are told.
+    serves = lambda state, rest: state == "up" or (state == "degraded" and "name_collision" in rest)
+    assert {name: line for name, line in gateway.settled().items() if not serves(*line)} == {}
