@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use globset::{Glob, GlobSet, GlobSetBuilder};
+use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, mpsc, watch},
     time::{Instant, MissedTickBehavior, interval, timeout_at},
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     catalog::{self, Catalog},
     clock::Clock,
-    mcp::{Era, build, list::ListKind},
+    mcp::{Era, build, list::ListKind, offer::Offer},
     reason::{Explanation, Reason},
     sources::Sources,
     upstream::{Concern, Notice, Surroundings, Upstream, supervise},
@@ -37,6 +38,8 @@ pub struct Gateway {
     pub(super) sessions: Sessions,
     /// Counts the changes of each list; `subscriptions/listen` streams follow it.
     pub(super) changes: watch::Sender<Change>,
+    /// What the catalog was made of: one making at a time, and none without a change.
+    made_of: Mutex<Option<Vec<Part>>>,
     /// Counts the makings of the catalog.
     rebuilt: watch::Sender<u64>,
     started: Instant,
@@ -72,6 +75,7 @@ impl Gateway {
             globs,
             catalog: ArcSwap::from_pointee(Catalog::default()),
             changes: watch::Sender::new(Change::default()),
+            made_of: Mutex::default(),
             rebuilt: watch::Sender::new(0),
             started: Instant::now(),
             tasks: TaskTracker::new(),
@@ -203,6 +207,7 @@ impl Gateway {
 
     /// Makes the catalog anew, and tells clients about each list that is different now.
     pub(super) fn rebuild(&self) {
+        let mut made_of = self.made_of.lock();
         let sources: Vec<_> = self
             .upstreams
             .iter()
@@ -216,6 +221,10 @@ impl Gateway {
                 listed: self.config.when_down == WhenDown::Keep || upstream.status().borrow().state.serves(),
             })
             .collect();
+        let parts: Vec<_> = sources.iter().map(|source| (source.offer.clone(), source.listed)).collect();
+        if made_of.as_ref().is_some_and(|before| same_parts(before, &parts)) {
+            return;
+        }
         let fresh = catalog::merge(&sources, self.config.max_tool_name);
         let before = self.catalog.load_full();
         let differs = |kind| before.list(kind) != fresh.list(kind);
@@ -237,6 +246,8 @@ impl Gateway {
             upstream.concern(Concern::Collision, collision_of(upstream.index(), &fresh).as_ref());
         }
         self.catalog.store(Arc::new(fresh));
+        *made_of = Some(parts);
+        drop(made_of);
         self.rebuilt.send_modify(|count| *count += 1);
         if change == Change::default() {
             return;
@@ -249,6 +260,20 @@ impl Gateway {
             }
         }
     }
+}
+
+/// One upstream's offer, and whether it is listed.
+type Part = (Option<Arc<Offer>>, bool);
+
+fn same_parts(before: &[Part], now: &[Part]) -> bool {
+    let same = |(a, b): (&Part, &Part)| {
+        a.1 == b.1
+            && match (&a.0, &b.0) {
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+                (a, b) => a.is_none() && b.is_none(),
+            }
+    };
+    before.len() == now.len() && before.iter().zip(now).all(same)
 }
 
 fn collision_of(upstream: usize, catalog: &Catalog) -> Option<Explanation> {

@@ -21,6 +21,9 @@ use crate::{
     upstream::{ClientCapabilities, Generation, Outgoing, Session, SessionKey, SessionSpec, Upstream, UpstreamError, own_info},
 };
 
+/// Longest wait for the only upstream of a transparent gateway, whose first start may download something.
+const FIRST_TRY: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// A request that may go.
 pub(super) struct Forward<'a> {
     pub(super) caller: &'a Caller,
@@ -60,8 +63,8 @@ impl Gateway {
     /// A transparent gateway has nothing to say before its upstream has spoken.
     pub(super) async fn first_try(&self, upstream: &Upstream) {
         if !upstream.status().borrow().tried {
-            // Fails only when the upstream is gone, which it is not while we hold it.
-            let _ = upstream.status().wait_for(|status| status.tried).await;
+            // A slow upstream then looks as it is: still starting.
+            let _ = tokio::time::timeout(FIRST_TRY, upstream.status().wait_for(|status| status.tried)).await;
         }
     }
 
@@ -224,8 +227,9 @@ fn prepare(generation: &Generation, catalog: &Catalog, era: Era, session: Option
         Era::Modern if !generation.is_stdio() => routing_headers(request, catalog),
         _ => HeaderMap::new(),
     };
+    let owner = request.client.session().map(|session| session.id());
     let id = renumbered.as_ref().map_or(0, |renumbered| renumbered.id);
-    Prepared { outgoing: Outgoing { body: splices.apply(message.bytes()), id, routing }, renumbered }
+    Prepared { outgoing: Outgoing { body: splices.apply(message.bytes()), id, owner, routing }, renumbered }
 }
 
 /// Wherever a session or process may carry other requests too, ids and progress tokens are ours.

@@ -1,9 +1,10 @@
 //! Brings an upstream's answer to the client that asked: ids and tokens back to the client's, results into its era.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{Client, EventReply, Gateway, GatewayError, JsonReply, Reply, legacy::Asked, reply::JsonBody};
@@ -19,6 +20,12 @@ use crate::{
 /// A JSON answer of known length up to here is looked at whole before its first byte goes down, so that a broken one
 /// becomes a clean error. Longer ones stream.
 const WHOLE: u64 = 64 * 1024;
+
+/// Longest wait for how a process ended.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Answers to a server's requests, in one call, that wait for the server to take them.
+const ANSWERS_UP: usize = 16;
 
 /// What was changed in the request on its way up.
 #[derive(Clone, Debug)]
@@ -51,6 +58,8 @@ pub(super) struct Relay {
     parties: Parties,
     asked: Vec<Id>,
     answered: bool,
+    /// Made with the first answer.
+    answers_up: Option<Arc<Semaphore>>,
 }
 
 /// What became of one message from the upstream.
@@ -69,7 +78,7 @@ impl std::fmt::Debug for Relay {
 
 impl Relay {
     pub(super) fn new(parties: Parties) -> Self {
-        Self { parties, asked: Vec::new(), answered: false }
+        Self { parties, asked: Vec::new(), answered: false, answers_up: None }
     }
 
     /// Nothing is to be cancelled any more.
@@ -85,11 +94,11 @@ impl Relay {
         self.parties.stop.as_ref()
     }
 
-    pub(super) fn call_timeout(&self) -> std::time::Duration {
+    pub(super) fn call_timeout(&self) -> Duration {
         self.parties.generation.call_timeout()
     }
 
-    pub(super) fn call_timeout_max(&self) -> std::time::Duration {
+    pub(super) fn call_timeout_max(&self) -> Duration {
         self.parties.gateway.config.call_timeout_max
     }
 
@@ -108,7 +117,10 @@ impl Relay {
     /// Why a stream of messages ended without the response.
     pub(super) async fn premature_end(&self) -> UpstreamError {
         match self.parties.session.as_ref().filter(|session| session.is_process()) {
-            Some(session) => session.end_error().await,
+            // The end of the stream comes with the end of the process; a moment later it is known how.
+            Some(session) => tokio::time::timeout(LAST_WORDS, session.end_error())
+                .await
+                .unwrap_or_else(|_| UpstreamError::protocol("the process let go of the call without an answer")),
             None => UpstreamError::protocol("the stream ended without the answer"),
         }
     }
@@ -159,7 +171,9 @@ impl Relay {
         if same_era && json.status.is_success() && is_long {
             let expected = self.expected();
             let shift = |length: u64| (length + self.parties.client_id.as_json().len() as u64).checked_sub(expected.as_json().len() as u64);
-            let length = json.length.and_then(shift);
+            // A string may come back with other escapes, and so with another length.
+            let is_exact = !expected.as_json().starts_with(b"\"");
+            let length = json.length.filter(|_| is_exact).and_then(shift);
             let scanner = ResponseScanner::new(expected, self.parties.client_id.clone());
             self.settle();
             return Ok(Reply::Json(Box::new(JsonReply { status: json.status, length, body: JsonBody::scanned(json.body, scanner, self) })));
@@ -278,7 +292,8 @@ impl Relay {
     fn take_request(&mut self, message: &Message) -> Taken {
         let (Some(id), Some(session)) = (message.id(), &self.parties.session) else { return Taken::Nothing };
         if message.method() == "ping" {
-            self.send_up(build::response(id, b"{}"));
+            let pong = build::response(id, b"{}");
+            self.answer_up(pong);
             return Taken::Nothing;
         }
         let asked = || Asked { generation: Arc::clone(&self.parties.generation), session: Arc::clone(session), id: id.clone() };
@@ -288,7 +303,8 @@ impl Relay {
         };
         let (Some(granted), Some(span)) = (granted, message.id_span()) else {
             let words = "this client cannot be asked";
-            self.send_up(error_response(Some(id), code::METHOD_NOT_FOUND, words, None));
+            let refusal = error_response(Some(id), code::METHOD_NOT_FOUND, words, None);
+            self.answer_up(refusal);
             return Taken::Nothing;
         };
         let mut splices = Splices::new();
@@ -297,10 +313,20 @@ impl Relay {
         Taken::Send(splices.apply(message.bytes()))
     }
 
-    fn send_up(&self, body: Bytes) {
+    /// Answers a server's request; a server that asks and asks without taking the answers gets no more of them.
+    fn answer_up(&mut self, body: Bytes) {
+        let places = self.answers_up.get_or_insert_with(|| Arc::new(Semaphore::new(ANSWERS_UP)));
+        match Arc::clone(places).try_acquire_owned() {
+            Ok(place) => self.send_up(body, Some(place)),
+            Err(_) => tracing::debug!(upstream = %self.parties.upstream.name(), "an upstream asks without taking the answers; one dropped"),
+        }
+    }
+
+    fn send_up(&self, body: Bytes, place: Option<OwnedSemaphorePermit>) {
         let Some(session) = self.parties.session.clone() else { return };
         let generation = Arc::clone(&self.parties.generation);
         self.parties.gateway.tasks.spawn(async move {
+            let _place = place;
             if let Err(error) = generation.notify(&session, body).await {
                 tracing::debug!(%error, "an answer to a server's request could not be sent");
             }
@@ -317,7 +343,7 @@ impl Drop for Relay {
         // Closing the stream cancels a modern HTTP exchange; everywhere else it must be said.
         let is_told = self.answered || self.stop().is_some_and(CancellationToken::is_cancelled);
         if let (false, Some(renumbered)) = (is_told, &self.parties.renumbered) {
-            self.send_up(build::cancelled(&Id::from_u64(renumbered.id), "the client does not wait any more"));
+            self.send_up(build::cancelled(&Id::from_u64(renumbered.id), "the client does not wait any more"), None);
         }
     }
 }

@@ -76,7 +76,7 @@ struct Events {
 #[derive(Debug)]
 enum Source {
     Events(Box<Events>),
-    Process { inbox: mpsc::Receiver<Bytes>, _waiting: Waiting },
+    Process { inbox: mpsc::Receiver<Bytes>, waiting: Waiting },
 }
 
 impl Messages {
@@ -85,7 +85,7 @@ impl Messages {
     }
 
     pub(crate) fn of_process(inbox: mpsc::Receiver<Bytes>, waiting: Waiting) -> Self {
-        Self(Source::Process { inbox, _waiting: waiting })
+        Self(Source::Process { inbox, waiting })
     }
 
     /// The next message; `None` at the end of the stream.
@@ -95,7 +95,12 @@ impl Messages {
 
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
         match &mut self.0 {
-            Source::Process { inbox, .. } => inbox.poll_recv(cx).map(|message| message.map(Ok)),
+            Source::Process { inbox, waiting } => inbox.poll_recv(cx).map(|message| {
+                message.map(|message| {
+                    waiting.read(message.len());
+                    Ok(message)
+                })
+            }),
             Source::Events(events) => events.poll_next(cx),
         }
     }

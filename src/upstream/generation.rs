@@ -30,6 +30,7 @@ use crate::{
         headers,
     },
     reason::{Explanation, Reason},
+    session::SessionId,
 };
 
 /// Longest answer to a request of the gateway's own (initialize, one list page) in bytes.
@@ -65,6 +66,8 @@ pub struct Outgoing {
     pub body: Bytes,
     /// The id used upstream, where the gateway chose it.
     pub id: u64,
+    /// The downstream session it belongs to. In a process that several share, only its own messages reach it.
+    pub owner: Option<SessionId>,
     /// `Mcp-Method`, `Mcp-Name` and `Mcp-Param-*` for a modern HTTP upstream.
     pub routing: HeaderMap,
 }
@@ -132,7 +135,9 @@ impl Generation {
 
     async fn exchange_without_limit(&self, session: Option<&Arc<Session>>, request: Outgoing) -> Result<Answer, UpstreamError> {
         match (session.map(|session| &session.link), &self.transport) {
-            (Some(SessionLink::Process(process)), _) => Ok(Answer::Messages(process.request(request.id, request.body).await?)),
+            (Some(SessionLink::Process(process)), _) => {
+                Ok(Answer::Messages(process.request(request.id, request.owner, request.body).await?))
+            }
             (Some(SessionLink::Http { id, version }), Transport::Http(http)) => {
                 let headers =
                     RequestHeaders { version: Some(version.clone()), session: id.clone(), routing: request.routing, ..Default::default() };
@@ -155,7 +160,7 @@ impl Generation {
         match &session.link {
             SessionLink::Process(process) => process.send(body).await,
             SessionLink::Http { .. } => {
-                let request = Outgoing { body, id: 0, routing: HeaderMap::new() };
+                let request = Outgoing { body, id: 0, owner: None, routing: HeaderMap::new() };
                 let answer = timeout(self.list_timeout, self.exchange_without_limit(Some(session), request));
                 answer.await.unwrap_or(Err(UpstreamError::TimedOut(self.list_timeout))).map(drop)
             }
@@ -172,7 +177,7 @@ impl Generation {
             routing.insert(HeaderName::from_static(headers::METHOD), HeaderValue::from_static(method.as_str()));
         }
         let work = async {
-            let answer = self.exchange_without_limit(session, Outgoing { body, id, routing }).await?;
+            let answer = self.exchange_without_limit(session, Outgoing { body, id, owner: None, routing }).await?;
             whole(answer, id, session.map(|session| (self, session))).await
         };
         timeout(self.list_timeout, work).await.unwrap_or_else(|_| {
@@ -324,7 +329,7 @@ async fn initialize_http(http: &HttpTransport, spec: &SessionSpec) -> Result<Ses
 
 /// The same over a child's stdin and stdout.
 pub(crate) async fn initialize_process(process: Arc<Process>, spec: &SessionSpec) -> Result<Session, UpstreamError> {
-    let mut messages = process.request(INITIALIZE_ID, initialize_body(spec)).await?;
+    let mut messages = process.request(INITIALIZE_ID, None, initialize_body(spec)).await?;
     let message = loop {
         match messages.next().await {
             None => return Err(UpstreamError::Failed { explanation: process.ended().await, never_sent: true }),

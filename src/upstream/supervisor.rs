@@ -235,7 +235,7 @@ async fn subscribe(generation: &Generation) -> Result<Option<Messages>, Upstream
     let body = build::request(&Id::from_u64(id), Method::Listen, Some(&params));
     let mut routing = http::HeaderMap::new();
     routing.insert(http::HeaderName::from_static(headers::METHOD), http::HeaderValue::from_static(Method::Listen.as_str()));
-    match generation.exchange(None, Outgoing { body, id, routing }).await {
+    match generation.exchange(None, Outgoing { body, id, owner: None, routing }).await {
         Ok(super::Answer::Messages(messages)) => Ok(Some(messages)),
         // It offers no such stream: changes are then seen at the next reconnect only.
         Ok(_) => Ok(None),
