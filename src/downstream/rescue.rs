@@ -63,6 +63,7 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
             (code::INVALID_PARAMS, words, Some(format!("{{\"candidates\":[{}]}}", list.join(","))), None)
         }
         GatewayError::MethodNotFound(method) => (code::METHOD_NOT_FOUND, format!("Method not found: {}", shorten(method)), None, None),
+        GatewayError::HeaderMismatch(mismatch) => (code::HEADER_MISMATCH, mismatch.to_string(), None, None),
         GatewayError::InvalidParams(why) => (code::INVALID_PARAMS, format!("Invalid params: {why}"), None, None),
         GatewayError::Upstream { upstream, error, since } => {
             let request_id = request_id();

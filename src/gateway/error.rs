@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::{names::UpstreamName, upstream::UpstreamError};
+use crate::{mcp::headers::HeaderMismatch, names::UpstreamName, upstream::UpstreamError};
 
 /// One variant per thing that a client or an operator can act on.
 #[derive(Debug, Error)]
@@ -15,6 +15,9 @@ pub enum GatewayError {
     Ambiguous { name: String, candidates: Vec<String> },
     #[error("unknown method {0:?}")]
     MethodNotFound(String),
+    /// `Mcp-Param-*` headers that do not repeat the arguments.
+    #[error(transparent)]
+    HeaderMismatch(#[from] HeaderMismatch),
     #[error("{0}")]
     InvalidParams(&'static str),
     #[error("upstream {upstream}: {error}")]

@@ -39,6 +39,7 @@ impl Gateway {
     pub(super) async fn forward(self: &Arc<Self>, request: Forward<'_>) -> Result<Reply, GatewayError> {
         let index = request.route.upstream;
         let upstream = self.upstreams.get(index).ok_or(GatewayError::InvalidParams("no such upstream"))?;
+        self.check_params(&request)?;
         if self.is_transparent() {
             self.first_try(upstream).await;
         }
@@ -51,6 +52,18 @@ impl Gateway {
             Err(UpstreamError::SessionLost | UpstreamError::WrongEra) => self.attempt(upstream, &request).await.map_err(failed),
             other => other.map_err(failed),
         }
+    }
+
+    /// A modern client repeats the arguments that the tool names as headers (MCP 2026-07-28, basic/transports). Whoever
+    /// routes by them and whoever executes the body must see one request.
+    fn check_params(&self, request: &Forward<'_>) -> Result<(), GatewayError> {
+        let Client::Modern(client) = request.client else { return Ok(()) };
+        let (Some(params), Method::ToolsCall) = (&client.params, request.method) else { return Ok(()) };
+        let catalog = self.catalog();
+        let Some(mirrored) = catalog.mirrored(request.route.upstream, &request.route.name) else { return Ok(()) };
+        let arguments = request.message.raw(Field::Arguments);
+        let values = |name: &str| -> Vec<&[u8]> { params.get_all(name).iter().map(HeaderValue::as_bytes).collect() };
+        Ok(mirrored.check(arguments.as_deref(), values)?)
     }
 
     pub(super) fn upstream_error(upstream: &Upstream, error: UpstreamError) -> GatewayError {

@@ -25,7 +25,7 @@ const WHOLE: u64 = 64 * 1024;
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Answers to a server's requests, in one call, that wait for the server to take them.
-const ANSWERS_UP: usize = 16;
+const ANSWERS_UP: usize = 64;
 
 /// What was changed in the request on its way up.
 #[derive(Clone, Debug)]

@@ -257,3 +257,19 @@ async fn an_argument_that_a_modern_tool_wants_as_a_header_is_repeated_for_legacy
     let call = nexus.fake("new").last("tools/call");
     assert_eq!((call.header("mcp-param-region"), call.header("mcp-param-count")), (None, None));
 }
+
+#[tokio::test]
+async fn headers_that_contradict_the_arguments_are_refused_before_the_upstream() {
+    let schema = r#"{"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region"}}}"#;
+    let item = format!(r#"{{"name":"find","inputSchema":{schema}}}"#);
+    for spec in [modern().raw_tool(&item), legacy().raw_tool(&item)] {
+        let nexus = gateway().upstream("up", spec).upstream("other", modern()).start().await;
+        let client = nexus.modern().header("mcp-param-region", "eu");
+        let refused = client.open("tools/call", json!({"name": "up__find", "arguments": {"region": "us"}})).await;
+        assert_eq!(refused.status, 400);
+        assert_eq!(refused.answer().await["error"]["code"], -32020);
+        assert_eq!(nexus.fake("up").seen_of("tools/call").len(), 0, "the upstream saw nothing of it");
+        let good = client.ask("tools/call", json!({"name": "up__find", "arguments": {"region": "eu"}})).await;
+        assert_eq!(text(&good), "up:find");
+    }
+}
