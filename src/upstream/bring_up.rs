@@ -102,18 +102,14 @@ fn same_origin(from: &Url, location: &str) -> Option<Url> {
 }
 
 async fn connect_stdio(upstream: &Upstream, config: &StdioConfig, notices: Notices) -> Result<Connected, Explanation> {
-    let make = || {
-        let sources = Arc::clone(&upstream.sources);
-        StdioHost::new(upstream.config.name.clone(), config.clone(), upstream.bounds.max_line, sources, notices.clone())
-    };
+    let make = || StdioHost::new(upstream, config.clone(), notices.clone());
     let patience = config.startup_timeout;
     let work = async {
         match discover_child(upstream, make()).await {
             // A child that ends on an unknown method gets a second life without the probe.
             Err(error) if error.reason() == Reason::Exited => {
                 let host = make();
-                let process =
-                    host.start(PrincipalKey::Local).await.map_err(|explanation| UpstreamError::Failed { explanation, never_sent: true })?;
+                let process = host.start_own().await.map_err(|explanation| UpstreamError::Failed { explanation, never_sent: true })?;
                 let session = Arc::new(initialize_process(process, &own_spec()).await?);
                 legacy(candidate(upstream, Transport::Stdio(host), None), session)
             }
@@ -139,7 +135,7 @@ async fn connect_stdio(upstream: &Upstream, config: &StdioConfig, notices: Notic
 }
 
 async fn discover_child(upstream: &Upstream, host: StdioHost) -> Result<(Generation, Greeting), UpstreamError> {
-    let process = host.start(PrincipalKey::Local).await.map_err(|explanation| UpstreamError::Failed { explanation, never_sent: true })?;
+    let process = host.start_own().await.map_err(|explanation| UpstreamError::Failed { explanation, never_sent: true })?;
     let session = Arc::new(Session::new(Version::V2026_07_28, SessionLink::Process(Arc::clone(&process)), b""));
     let generation = candidate(upstream, Transport::Stdio(host), Some(Arc::clone(&session)));
     let id = session.next_id();

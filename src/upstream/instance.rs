@@ -1,37 +1,38 @@
 //! A running upstream: its condition, what it offers, and the sessions opened with it.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, OnceCell, mpsc, watch},
-    time::Instant,
+    sync::{Notify, Semaphore, mpsc, watch},
+    time::timeout,
 };
 
 use super::{
     Bounds, Concern, EndpointConfig, Generation, Isolation, Notice, Session, SessionKey, SessionSpec, State, Status, UpstreamConfig,
-    UpstreamError, generation::Transport, session::ClientCapabilities,
+    UpstreamError,
+    generation::Transport,
+    pool::{NoPlace, Pool},
+    session::ClientCapabilities,
 };
 use crate::{
     auth::PrincipalKey,
     clock::Clock,
     mcp::{Era, offer::Offer},
     names::UpstreamName,
-    reason::Explanation,
+    reason::{Explanation, Reason},
     session::SessionId,
     sources::Sources,
 };
 
 /// A pooled upstream session without work is ended after this long.
 const POOL_IDLE: Duration = Duration::from_secs(600);
+/// An upstream that does not answer the end of a session is left alone after this, at shutdown.
+const CLOSE_LIMIT: Duration = Duration::from_secs(3);
+/// Longest wait for a process to be gone; asking, SIGTERM and SIGKILL take about half of it.
+const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// What all upstreams are given.
 #[derive(Clone, Debug)]
@@ -60,22 +61,19 @@ pub struct Upstream {
     offer: ArcSwapOption<Offer>,
     status: watch::Sender<Status>,
     concerns: Mutex<BTreeMap<Concern, Explanation>>,
-    sessions: Mutex<HashMap<SessionKey, Arc<Cell>>>,
-    started: Instant,
-}
-
-/// A place in the pool; filled once, by whoever comes first.
-#[derive(Debug, Default)]
-struct Cell {
-    session: OnceCell<Arc<Session>>,
-    /// Seconds since the upstream was made.
-    last_used: AtomicU64,
+    sessions: Pool,
+    /// One permit a process besides the gateway's own, kept until the process is gone; across all generations.
+    pub(crate) processes: Arc<Semaphore>,
 }
 
 impl Upstream {
     pub fn new(index: usize, config: UpstreamConfig, surroundings: Surroundings) -> Self {
         let since = surroundings.clock.now();
         let (status, _) = watch::channel(Status { state: State::Starting, since, tried: false, policy: String::new() });
+        let processes = match &config.endpoint {
+            EndpointConfig::Http(_) => 0,
+            EndpointConfig::Stdio(stdio) => stdio.max_processes.saturating_sub(1),
+        };
         Self {
             index,
             config,
@@ -89,8 +87,8 @@ impl Upstream {
             offer: ArcSwapOption::empty(),
             status,
             concerns: Mutex::default(),
-            sessions: Mutex::default(),
-            started: Instant::now(),
+            sessions: Pool::new(),
+            processes: Arc::new(Semaphore::new(processes)),
         }
     }
 
@@ -123,14 +121,17 @@ impl Upstream {
     pub fn generation(&self) -> Result<Arc<Generation>, UpstreamError> {
         self.running.load_full().ok_or_else(|| {
             let status = self.status.borrow();
-            let starting = || Explanation::new(crate::reason::Reason::Starting, "not tried to the end yet", "wait, or look at the log");
+            let starting = || Explanation::new(Reason::Starting, "not tried to the end yet", "wait, or look at the log");
             UpstreamError::Down(status.state.explanation().cloned().unwrap_or_else(starting))
         })
     }
 
-    /// Tells the supervisor that an exchange failed in a way that says something about the upstream itself.
+    /// Tells the supervisor of a failed exchange; only what says something about the upstream itself counts.
+    ///
+    /// A limit of the gateway's own says nothing, nor does the end of one client's process: the end of the process that all
+    /// share is watched for.
     pub fn report(&self, error: &UpstreamError) {
-        if matches!(error, UpstreamError::Failed { never_sent: true, .. }) {
+        if matches!(error, UpstreamError::Failed { never_sent: true, explanation } if is_about_reaching(explanation.reason)) {
             self.recheck.notify_one();
         }
     }
@@ -172,50 +173,36 @@ impl Upstream {
         if let (true, Some(own)) = (generation.is_stdio() && is_own(key, generation.era()), &generation.own_session) {
             return Ok(Arc::clone(own));
         }
-        let cell = self.cell(generation, key)?;
-        cell.last_used.store(self.started.elapsed().as_secs(), Ordering::Relaxed);
-        let opened = cell.session.get_or_try_init(|| async { generation.open(&spec()).await }).await.map(Arc::clone);
-        if opened.is_err() {
-            self.sessions.lock().retain(|_, other| !Arc::ptr_eq(other, &cell));
+        let limit = match &generation.transport {
+            Transport::Http(_) => None,
+            // The gateway's own process counts too.
+            Transport::Stdio(host) => Some(host.config().max_processes.saturating_sub(1)),
+        };
+        let place = self.sessions.hold(key, limit).map_err(|no_place| match (no_place, &generation.transport) {
+            (NoPlace::Full, Transport::Stdio(host)) => UpstreamError::Failed { explanation: host.too_many(), never_sent: true },
+            _ => owner_ended(),
+        })?;
+        let session = place.session(|| async { generation.open(&spec()).await }).await?;
+        if place.owner_has_ended() {
+            Box::pin(generation.close(&session)).await;
+            return Err(owner_ended());
         }
-        opened
+        Ok(session)
     }
 
     /// A session for `key` that is open already.
     pub fn open_session(&self, key: &SessionKey) -> Option<Arc<Session>> {
-        self.sessions.lock().get(key).and_then(|cell| cell.session.get().cloned())
-    }
-
-    fn cell(&self, generation: &Generation, key: &SessionKey) -> Result<Arc<Cell>, UpstreamError> {
-        let mut sessions = self.sessions.lock();
-        if let Some(cell) = sessions.get(key) {
-            if cell.session.get().is_none_or(|session| !session.has_ended()) {
-                return Ok(Arc::clone(cell));
-            }
-            sessions.remove(key);
-        }
-        if let Transport::Stdio(host) = &generation.transport {
-            sessions.retain(|_, cell| cell.session.get().is_none_or(|session| !session.has_ended()));
-            // The gateway's own process counts too.
-            if sessions.len() + 1 >= host.config().max_processes {
-                return Err(UpstreamError::Failed { explanation: host.too_many(), never_sent: true });
-            }
-        }
-        Ok(Arc::clone(sessions.entry(key.clone()).or_default()))
+        self.sessions.open(key)
     }
 
     /// Drops a session that the upstream does not know any more, unless it was replaced meanwhile.
     pub fn forget(&self, key: &SessionKey, session: &Arc<Session>) {
-        let mut sessions = self.sessions.lock();
-        if sessions.get(key).and_then(|cell| cell.session.get()).is_some_and(|held| Arc::ptr_eq(held, session)) {
-            sessions.remove(key);
-        }
+        self.sessions.forget(key, session);
     }
 
     /// Ends what belongs to a downstream session.
     pub fn close_owned(self: &Arc<Self>, owner: SessionId) {
-        let cell = self.sessions.lock().remove(&SessionKey::Owned(owner));
-        if let Some(session) = cell.and_then(|cell| cell.session.get().cloned()) {
+        if let Some(session) = self.sessions.end(owner) {
             self.close(session);
         }
     }
@@ -226,47 +213,41 @@ impl Upstream {
             EndpointConfig::Http(_) => POOL_IDLE,
             EndpointConfig::Stdio(stdio) => stdio.idle_timeout,
         };
-        let now = self.started.elapsed().as_secs();
-        let idle = |cell: &Arc<Cell>| {
-            let unused = now.saturating_sub(cell.last_used.load(Ordering::Relaxed)) >= limit.as_secs();
-            unused && Arc::strong_count(cell) == 1 && cell.session.get().is_some_and(|session| Arc::strong_count(session) == 1)
-        };
-        let ended: Vec<_> = {
-            let mut sessions = self.sessions.lock();
-            let keys: Vec<_> = sessions
-                .iter()
-                .filter(|(key, cell)| matches!(key, SessionKey::Pooled(..)) && idle(cell))
-                .map(|(key, _)| key.clone())
-                .collect();
-            keys.iter().filter_map(|key| sessions.remove(key)).filter_map(|cell| cell.session.get().cloned()).collect()
-        };
-        for session in ended {
+        for session in self.sessions.take_idle(limit) {
             self.close(session);
         }
     }
 
-    /// Ends all sessions, at shutdown.
+    /// Ends all sessions, at shutdown: all at once. Processes are waited for until they are gone, which the grace of their
+    /// shutdown bounds.
     pub(crate) async fn close_all(&self) {
-        let sessions: Vec<_> = self.sessions.lock().drain().filter_map(|(_, cell)| cell.session.get().cloned()).collect();
-        let Some(generation) = self.running.swap(None) else { return };
-        for session in sessions.iter().chain(&generation.own_session) {
-            generation.close(session).await;
-        }
-        for session in sessions.iter().chain(&generation.own_session) {
-            session.ended().await;
-        }
+        let generation = self.running.swap(None);
+        let mut sessions = self.sessions.take_all();
+        sessions.extend(generation.as_ref().and_then(|generation| generation.own_session.clone()));
+        let close = |session: Arc<Session>| {
+            let generation = generation.clone();
+            async move {
+                match generation {
+                    Some(generation) => drop(timeout(CLOSE_LIMIT, generation.close(&session)).await),
+                    None => session.stop(),
+                }
+                let _ = timeout(END_LIMIT, session.ended()).await;
+            }
+        };
+        join_all(sessions.into_iter().map(close)).await;
     }
 
-    /// Ends the own session of a generation that was replaced.
+    /// Ends the own session of a generation that was replaced. A process ends by itself when the last call lets go of it.
     pub(crate) fn retire(old: Arc<Generation>) {
-        if let Some(session) = old.own_session.clone() {
+        if let Some(session) = old.own_session.clone().filter(|session| !session.is_process()) {
             tokio::spawn(async move { old.close(&session).await });
         }
     }
 
     fn close(self: &Arc<Self>, session: Arc<Session>) {
-        if let Some(generation) = self.running.load_full() {
-            tokio::spawn(async move { generation.close(&session).await });
+        match self.running.load_full() {
+            Some(generation) => drop(tokio::spawn(async move { generation.close(&session).await })),
+            None => session.stop(),
         }
     }
 
@@ -325,4 +306,30 @@ impl Upstream {
 
 fn is_own(key: &SessionKey, era: Era) -> bool {
     *key == SessionKey::Pooled(PrincipalKey::Local, ClientCapabilities::default(), era)
+}
+
+fn owner_ended() -> UpstreamError {
+    let explanation = Explanation::new(Reason::Protocol, "the client ended the session of this call", "nothing; the client is gone");
+    UpstreamError::Failed { explanation, never_sent: false }
+}
+
+/// Whether a failure tells that the upstream cannot be reached as it could at bring-up.
+fn is_about_reaching(reason: Reason) -> bool {
+    matches!(reason, Reason::Dns | Reason::Refused | Reason::Unreachable | Reason::ConnectTimeout | Reason::Proxy)
+        || reason.code().starts_with("tls_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_and_ends_of_single_processes_say_nothing_about_reaching_the_upstream() {
+        for reason in [Reason::SpawnFailed, Reason::Exited, Reason::Protocol, Reason::CallTimeout] {
+            assert!(!is_about_reaching(reason), "{reason}");
+        }
+        for reason in [Reason::Refused, Reason::Dns, Reason::TlsExpired, Reason::TlsUnknownCa] {
+            assert!(is_about_reaching(reason), "{reason}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ mod error;
 mod generation;
 mod instance;
 mod own;
+mod pool;
 pub mod read;
 mod session;
 mod status;

@@ -125,6 +125,13 @@ impl Session {
         matches!(&self.link, SessionLink::Process(process) if process.number() == number)
     }
 
+    /// Ends the process, if it is one.
+    pub(crate) fn stop(&self) {
+        if let SessionLink::Process(process) = &self.link {
+            process.stop();
+        }
+    }
+
     /// Waits for the end of the process, if it is one.
     pub(crate) async fn ended(&self) {
         if let SessionLink::Process(process) = &self.link {

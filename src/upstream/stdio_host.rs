@@ -8,8 +8,13 @@ use std::{
     time::Duration,
 };
 
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
 use super::{
-    StdioConfig,
+    StdioConfig, Upstream,
     generation::Notices,
     transport::{process::Process, stdio::ChildSpec},
 };
@@ -20,6 +25,9 @@ use crate::{
     sources::Sources,
 };
 
+/// A process that is ending needs about this long.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What every process of this upstream has in common.
 #[derive(Debug)]
 pub(crate) struct StdioHost {
@@ -28,12 +36,21 @@ pub(crate) struct StdioHost {
     max_line: usize,
     sources: Arc<dyn Sources>,
     notices: Notices,
+    permits: Arc<Semaphore>,
     started: AtomicUsize,
 }
 
 impl StdioHost {
-    pub(crate) fn new(name: UpstreamName, config: StdioConfig, max_line: usize, sources: Arc<dyn Sources>, notices: Notices) -> Self {
-        Self { name, config, max_line, sources, notices, started: AtomicUsize::new(0) }
+    pub(crate) fn new(upstream: &Upstream, config: StdioConfig, notices: Notices) -> Self {
+        Self {
+            name: upstream.config.name.clone(),
+            config,
+            max_line: upstream.bounds.max_line,
+            sources: Arc::clone(&upstream.sources),
+            notices,
+            permits: Arc::clone(&upstream.processes),
+            started: AtomicUsize::new(0),
+        }
     }
 
     pub(crate) fn startup_timeout(&self) -> Duration {
@@ -44,11 +61,27 @@ impl StdioHost {
         &self.config
     }
 
+    /// Starts the gateway's own process. There is one at a time, and for a moment two when it is replaced.
+    ///
     /// # Errors
     /// `spawn_failed`
+    pub(crate) async fn start_own(&self) -> Result<Arc<Process>, Explanation> {
+        self.start_with(PrincipalKey::Local, None).await
+    }
+
+    /// Starts a process for a client's session, as soon as one of those that are ending is gone if there are too many.
+    ///
+    /// # Errors
+    /// `spawn_failed`, also when there are too many.
     pub(crate) async fn start(&self, principal: PrincipalKey) -> Result<Arc<Process>, Explanation> {
+        let permit = timeout(PATIENCE, Arc::clone(&self.permits).acquire_owned()).await;
+        let permit = permit.ok().and_then(Result::ok).ok_or_else(|| self.too_many())?;
+        self.start_with(principal, Some(permit)).await
+    }
+
+    async fn start_with(&self, principal: PrincipalKey, permit: Option<OwnedSemaphorePermit>) -> Result<Arc<Process>, Explanation> {
         let spec = ChildSpec { name: &self.name, config: &self.config, max_line: self.max_line, sources: &*self.sources };
-        let process = Process::start(spec, principal, self.notices.clone()).await?;
+        let process = Process::start(spec, principal, self.notices.clone(), permit).await?;
         let count = self.started.fetch_add(1, Ordering::Relaxed) + 1;
         tracing::debug!(upstream = %self.name, count, "process started");
         Ok(process)

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -59,6 +59,7 @@ async fn keep_up(upstream: &Arc<Upstream>) {
                 if let Some(old) = previous.replace(Arc::clone(&generation)) {
                     Upstream::retire(old);
                 }
+                drain(&upstream.recheck).await;
                 match attend(upstream, &generation, &mut inbox).await {
                     // The old generation goes on serving until the new one is there or known to be impossible.
                     End::Recheck => sleep(jittered(FIRST_RETRY)).await,
@@ -79,6 +80,15 @@ async fn keep_up(upstream: &Arc<Upstream>) {
                 delay = (delay * 2).min(LONGEST_RETRY);
             }
         }
+    }
+}
+
+/// What was reported so far was about the generation before.
+async fn drain(recheck: &Notify) {
+    tokio::select! {
+        biased;
+        () = recheck.notified() => {}
+        () = std::future::ready(()) => {}
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::stdio::{Child, ChildSpec, Inbound, Line, Outbound};
 use crate::{
@@ -107,11 +107,17 @@ impl Drop for Waiting {
 }
 
 impl Process {
-    /// Starts the child. Messages that answer no request go to `notices`; what does not fit there is dropped.
+    /// Starts the child. Messages that answer no request go to `notices`; what does not fit there is dropped. The permit is
+    /// kept until the child is gone.
     ///
     /// # Errors
     /// `spawn_failed`
-    pub(crate) async fn start(spec: ChildSpec<'_>, principal: PrincipalKey, notices: Notices) -> Result<Arc<Self>, Explanation> {
+    pub(crate) async fn start(
+        spec: ChildSpec<'_>,
+        principal: PrincipalKey,
+        notices: Notices,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Arc<Self>, Explanation> {
         let (child, inbound) = Child::spawn(spec).await?;
         let (tell_end, ended) = watch::channel(None);
         let (stop, stopped) = watch::channel(false);
@@ -129,7 +135,11 @@ impl Process {
             stop,
         });
         // The task ends with the child, or when the last handle to the process is gone.
-        tokio::spawn(attend(Arc::downgrade(&process), child, inbound, stopped, tell_end));
+        let work = attend(Arc::downgrade(&process), child, inbound, stopped, tell_end);
+        tokio::spawn(async move {
+            work.await;
+            drop(permit);
+        });
         Ok(process)
     }
 
