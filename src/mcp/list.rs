@@ -11,6 +11,10 @@ use super::{
     json::{Cursor, JsonError, for_each_member, unescape},
 };
 
+/// Longest name, and longest reason, of an item that is left out, in characters.
+const MAX_QUARANTINED_NAME: usize = 128;
+const MAX_QUARANTINED_WHY: usize = 256;
+
 /// What a list holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ListKind {
@@ -131,6 +135,17 @@ pub struct Quarantined {
     pub why: Cow<'static, str>,
 }
 
+impl Quarantined {
+    /// What is said about it, in bounded memory: its server chose the words.
+    fn bounded(mut self) -> Self {
+        self.name = self.name.map(|name| name.chars().take(MAX_QUARANTINED_NAME).collect());
+        if self.why.chars().nth(MAX_QUARANTINED_WHY).is_some() {
+            self.why = self.why.chars().take(MAX_QUARANTINED_WHY).collect::<String>().into();
+        }
+        self
+    }
+}
+
 /// Why a result is no list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListError {
@@ -149,7 +164,7 @@ pub enum ListError {
 }
 
 impl ListPage {
-    /// Takes a `result` apart, sharing its memory.
+    /// Takes a `result` apart. Nothing of the page is kept: items and cursor are copies, which are much smaller.
     ///
     /// An item that would make clients refuse the list is quarantined and the others are kept.
     ///
@@ -170,7 +185,7 @@ impl ListPage {
         if let Some(key) = twice {
             return Err(ListError::DuplicateKey(key));
         }
-        page.next_cursor = match cursor.map(|span| result.slice(span.range())) {
+        page.next_cursor = match cursor.map(|span| Bytes::copy_from_slice(span.of(result))) {
             Some(literal) if literal.starts_with(b"\"") => Some(literal),
             Some(literal) if literal != "null" => return Err(ListError::BadCursor),
             _ => None,
@@ -195,9 +210,9 @@ impl ListPage {
             if bytes > bounds.bytes {
                 return Err(ListError::TooManyBytes(bounds.bytes));
             }
-            match check::item(array.slice(span.range()), kind) {
+            match check::item(Bytes::copy_from_slice(span.of(array)), kind) {
                 Ok(item) => self.items.push(item),
-                Err(quarantined) => self.quarantined.push(quarantined),
+                Err(quarantined) => self.quarantined.push(quarantined.bounded()),
             }
         }
         Ok(())

@@ -33,7 +33,9 @@ use crate::{
     session::SessionId,
 };
 
-/// Longest answer to a request of the gateway's own (initialize, one list page) in bytes.
+/// Longest answer to initialize and server/discover, in bytes: it is kept as long as the session.
+const MAX_GREETING: usize = 1 << 20;
+/// Most bytes of all pages of a walk together.
 pub(crate) const MAX_OWN_ANSWER: usize = 32 << 20;
 
 /// Taken once per call and kept to its end, so that a swap disturbs nothing in flight.
@@ -172,13 +174,28 @@ impl Generation {
     /// # Errors
     /// [`UpstreamError`]
     pub(crate) async fn ask(&self, session: Option<&Arc<Session>>, method: Method, id: u64, body: Bytes) -> Result<Message, UpstreamError> {
+        self.ask_up_to(MAX_GREETING, session, method, id, body).await
+    }
+
+    /// The same with an answer of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]
+    pub(crate) async fn ask_up_to(
+        &self,
+        limit: usize,
+        session: Option<&Arc<Session>>,
+        method: Method,
+        id: u64,
+        body: Bytes,
+    ) -> Result<Message, UpstreamError> {
         let mut routing = HeaderMap::new();
         if session.is_none() {
             routing.insert(HeaderName::from_static(headers::METHOD), HeaderValue::from_static(method.as_str()));
         }
         let work = async {
             let answer = self.exchange_without_limit(session, Outgoing { body, id, owner: None, routing }).await?;
-            whole(answer, id, session.map(|session| (self, session))).await
+            whole(answer, id, limit, session.map(|session| (self, session))).await
         };
         timeout(self.list_timeout, work).await.unwrap_or_else(|_| {
             let detail = format!("no answer to {} within {:?}", method.as_str(), self.list_timeout);
@@ -271,13 +288,13 @@ impl Generation {
 }
 
 /// The response among everything that the answer holds. Requests of the server's are declined: nobody is there.
-async fn whole(answer: Answer, id: u64, within: Option<(&Generation, &Arc<Session>)>) -> Result<Message, UpstreamError> {
+async fn whole(answer: Answer, id: u64, limit: usize, within: Option<(&Generation, &Arc<Session>)>) -> Result<Message, UpstreamError> {
     let expected = Id::from_u64(id);
     let malformed = |error: crate::mcp::ParseError| UpstreamError::protocol(format!("the answer is not JSON-RPC: {error}"));
     match answer {
         Answer::Accepted => Err(UpstreamError::protocol("the request was acknowledged but not answered")),
         Answer::Json(json) => {
-            let message = Message::parse(json.collect(MAX_OWN_ANSWER).await?).map_err(malformed)?;
+            let message = Message::parse(json.collect(limit).await?).map_err(malformed)?;
             // An error to a request that could not be read carries no id (JSON-RPC 2.0, section 5).
             let fits = message.kind() == Kind::ErrorResponse || message.id() == Some(&expected);
             if fits { Ok(message) } else { Err(UpstreamError::protocol("the answer carries the id of another request")) }
@@ -286,7 +303,7 @@ async fn whole(answer: Answer, id: u64, within: Option<(&Generation, &Arc<Sessio
             while let Some(next) = messages.next().await {
                 let message = Message::parse(next?).map_err(malformed)?;
                 match (message.kind(), message.id()) {
-                    (Kind::Response | Kind::ErrorResponse, Some(found)) if *found == expected => return Ok(message),
+                    (Kind::Response | Kind::ErrorResponse, Some(found)) if *found == expected => return within_limit(message, limit),
                     (Kind::Request, Some(found)) => {
                         if let Some((generation, session)) = within {
                             let refusal = error_response(Some(found), code::METHOD_NOT_FOUND, "no client is behind this session", None);
@@ -302,6 +319,13 @@ async fn whole(answer: Answer, id: u64, within: Option<(&Generation, &Arc<Sessio
             }
         }
     }
+}
+
+fn within_limit(message: Message, limit: usize) -> Result<Message, UpstreamError> {
+    if message.bytes().len() > limit {
+        return Err(UpstreamError::protocol(format!("the answer is longer than {limit} bytes")));
+    }
+    Ok(message)
 }
 
 /// Where a child's unasked messages go.
@@ -320,7 +344,7 @@ pub struct Notice {
 /// Opens a legacy session over HTTP (MCP 2025-11-25, basic/lifecycle).
 async fn initialize_http(http: &HttpTransport, spec: &SessionSpec) -> Result<Session, UpstreamError> {
     let (answer, id) = http.initialize(initialize_body(spec)).await?;
-    let message = whole(answer, INITIALIZE_ID, None).await?;
+    let message = whole(answer, INITIALIZE_ID, MAX_GREETING, None).await?;
     let version = agreed_version(&message)?;
     let headers = RequestHeaders { version: Some(version_header(version)), session: id.clone(), ..Default::default() };
     http.post(headers, build::notification(Method::Initialized, None)).await?;
@@ -342,6 +366,7 @@ pub(crate) async fn initialize_process(process: Arc<Process>, spec: &SessionSpec
         }
     };
     drop(messages);
+    let message = within_limit(message, MAX_GREETING)?;
     let version = agreed_version(&message)?;
     process.send(build::notification(Method::Initialized, None)).await?;
     Ok(Session::new(version, SessionLink::Process(process), message.bytes()))

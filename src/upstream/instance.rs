@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, Semaphore, mpsc, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -29,6 +29,8 @@ use crate::{
 
 /// A pooled upstream session without work is ended after this long.
 const POOL_IDLE: Duration = Duration::from_secs(600);
+/// How often a replaced process is looked at, whether its last call is answered.
+const RETIRE_LOOK: Duration = Duration::from_secs(1);
 /// An upstream that does not answer the end of a session is left alone after this, at shutdown.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 /// Longest wait for a process to be gone; asking, SIGTERM and SIGKILL take about half of it.
@@ -237,11 +239,25 @@ impl Upstream {
         join_all(sessions.into_iter().map(close)).await;
     }
 
-    /// Ends the own session of a generation that was replaced. A process ends by itself when the last call lets go of it.
+    /// Ends the own session of a generation that was replaced; a process when the calls in it are answered.
     pub(crate) fn retire(old: Arc<Generation>) {
-        if let Some(session) = old.own_session.clone().filter(|session| !session.is_process()) {
+        let Some(session) = old.own_session.clone() else { return };
+        if !session.is_process() {
             tokio::spawn(async move { old.close(&session).await });
+            return;
         }
+        let session = Arc::downgrade(&session);
+        drop(old);
+        tokio::spawn(async move {
+            loop {
+                sleep(RETIRE_LOOK).await;
+                match session.upgrade() {
+                    Some(session) if session.is_idle() => return session.stop(),
+                    Some(_) => {}
+                    None => return,
+                }
+            }
+        });
     }
 
     fn close(self: &Arc<Self>, session: Arc<Session>) {

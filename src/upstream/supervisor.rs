@@ -16,7 +16,7 @@ use super::{
     generation::{Notice, Outgoing},
     own::own_meta,
     session::SessionLink,
-    walk::{WalkBounds, walk},
+    walk::{MAX_QUARANTINED, WalkBounds, walk},
 };
 use crate::{
     mcp::{Era, Id, Kind, Message, Method, build, headers, offer::Offer},
@@ -108,9 +108,11 @@ fn jittered(delay: Duration) -> Duration {
 fn left_out(offer: &Offer) -> Option<Explanation> {
     let first = offer.quarantined.first()?;
     let name = first.name.as_deref().unwrap_or("nameless");
+    let more = if offer.quarantined.len() < MAX_QUARANTINED { "" } else { " or more" };
+    let count = format!("{}{more}", offer.quarantined.len());
     Some(Explanation::new(
         Reason::Protocol,
-        format!("{} of its items are left out, the first is {name:?}: {}", offer.quarantined.len(), first.why),
+        format!("{count} of its items are left out, the first is {name:?}: {}", first.why),
         "mend the item on the server; it would break the whole list of many clients",
     ))
 }
