@@ -6,12 +6,11 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, timeout, timeout_at},
 };
-use tokio_util::sync::CancellationToken;
 
 use super::{FAILURE, World, announce::Announcer, fail, start};
 use crate::{
     config::Config,
-    downstream::{Bound, Server},
+    downstream::{Bound, Server, Stop},
     gateway::Gateway,
 };
 
@@ -44,14 +43,14 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     announce(announcer, path, &config, address, health, &gateway);
     ready(address);
 
-    let shutdown = CancellationToken::new();
-    let server = Server::new(bound, config.server.clone(), Arc::clone(&gateway)).run(shutdown.clone());
+    let stop = Stop::default();
+    let server = Server::new(bound, config.server.clone(), Arc::clone(&gateway)).run(stop.clone());
     let mut serving = tokio::spawn(server);
     tokio::select! {
         () = announcer.follow(&gateway) => {}
         () = signals.first() => {}
     }
-    drain(announcer, &config, &gateway, &shutdown, &mut serving).await;
+    drain(announcer, &config, &gateway, &stop, &mut serving).await;
     0
 }
 
@@ -73,20 +72,14 @@ fn announce(announcer: Announcer, path: &Path, config: &Config, address: SocketA
 }
 
 /// No new connections, an end for streams, time for open calls; then sessions and processes end.
-async fn drain(
-    announcer: Announcer,
-    config: &Config,
-    gateway: &Gateway,
-    shutdown: &CancellationToken,
-    serving: &mut tokio::task::JoinHandle<()>,
-) {
+async fn drain(announcer: Announcer, config: &Config, gateway: &Gateway, stop: &Stop, serving: &mut tokio::task::JoinHandle<()>) {
     announcer.say(&format!("draining, at most {} s", config.server.shutdown_grace.as_secs()));
     let deadline = Instant::now() + config.server.shutdown_grace;
     gateway.begin_drain();
-    shutdown.cancel();
+    stop.drain.cancel();
     if timeout_at(deadline, &mut *serving).await.is_err() {
         announcer.say("some requests did not end in time (server.shutdown_grace) and were cut off");
-        serving.abort();
+        stop.now.cancel();
     }
     if timeout(LAST_STEPS, gateway.shut_down()).await.is_err() {
         announcer.say("some upstream sessions or processes did not end in time");

@@ -15,6 +15,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::patience::Patient;
+
 /// Longest wait for a request's whole header section.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest header section; a larger one is answered with 431.
@@ -43,14 +45,31 @@ pub(crate) fn raise_file_limit() {
     }
 }
 
-/// Serves until `shutdown`, then lets open requests end.
-pub(crate) async fn serve(listener: TcpListener, router: Router, max_connections: usize, shutdown: CancellationToken) {
+/// What one listener grants its clients.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) connections: usize,
+    /// Longest a client may leave what was sent to it unread.
+    pub(crate) unread: Duration,
+}
+
+/// How a listener ends: first no new requests, then none at all.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// No new connections and requests; open ones go on.
+    pub drain: CancellationToken,
+    /// Open ones are cut off.
+    pub now: CancellationToken,
+}
+
+/// Serves until `stop.drain`, then lets open requests end, until `stop.now`.
+pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: Stop) {
     let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(max_connections));
+    let places = Arc::new(Semaphore::new(limits.connections));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shutdown.cancelled() => break,
+            () = stop.drain.cancelled() => break,
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -65,7 +84,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, max_connections
         }
         match Arc::clone(&places).try_acquire_owned() {
             Ok(place) => {
-                let served = serve_connection(stream, router.clone(), shutdown.clone());
+                let served = serve_connection(stream, router.clone(), limits.unread, stop.clone());
                 connections.spawn(async move {
                     served.await;
                     drop(place);
@@ -81,20 +100,26 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, max_connections
     connections.wait().await;
 }
 
-async fn serve_connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+async fn serve_connection(stream: TcpStream, router: Router, unread: Duration, stop: Stop) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADERS)
         .half_close(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(Patient::new(stream, unread)), TowerToHyperService::new(router));
     tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let served = async {
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.drain.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
+    };
+    let ended = tokio::select! {
+        ended = served => ended,
+        () = stop.now.cancelled() => return tracing::debug!("a client's connection was cut off"),
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a client's connection ended");

@@ -3,6 +3,7 @@
 mod config;
 mod door;
 mod listener;
+mod patience;
 mod pieces;
 pub mod read;
 mod rescue;
@@ -11,5 +12,6 @@ mod stdio;
 mod streamable_http;
 
 pub use config::{HealthConfig, Insecure, ServerConfig};
+pub use listener::Stop;
 pub use server::{Bound, Server};
 pub use stdio::{refuse as serve_stdio_refusal, serve as serve_stdio};

@@ -8,12 +8,11 @@ use axum::{
 };
 use http::{HeaderValue, header::CONTENT_TYPE};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use super::{
     ServerConfig,
     door::Door,
-    listener,
+    listener::{self, Limits, Stop},
     streamable_http::{self, Endpoint},
 };
 use crate::gateway::Gateway;
@@ -71,10 +70,11 @@ impl Server {
         Self { bound, config, gateway }
     }
 
-    /// Serves until `shutdown`, then waits for open requests to end. The caller limits how long.
-    pub async fn run(self, shutdown: CancellationToken) {
+    /// Serves until `stop.drain`, then waits for open requests to end, until `stop.now`.
+    pub async fn run(self, stop: Stop) {
         listener::raise_file_limit();
         let Self { bound, config, gateway } = self;
+        let limits = Limits { connections: config.max_connections, unread: config.request_timeout };
         let path = gateway.config().path.clone();
         let enabled = gateway.config().enabled;
         let endpoint = Arc::new(Endpoint {
@@ -89,11 +89,11 @@ impl Server {
             router = router.route(&path, methods.with_state(endpoint));
         }
         let health = Router::new().route(&config.health.path, get(healthy));
-        let on_its_own = bound.health.map(|listener| listener::serve(listener, health.clone(), config.max_connections, shutdown.clone()));
+        let on_its_own = bound.health.map(|listener| listener::serve(listener, health.clone(), limits, stop.clone()));
         if config.health.enabled && on_its_own.is_none() {
             router = router.merge(health);
         }
-        let mcp = listener::serve(bound.mcp, router, config.max_connections, shutdown);
+        let mcp = listener::serve(bound.mcp, router, limits, stop);
         match on_its_own {
             Some(health) => {
                 tokio::join!(mcp, health);

@@ -7,13 +7,12 @@ use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::Path, s
 use nexus::{
     clock::{Clock, SystemClock},
     config,
-    downstream::{Bound, Server},
+    downstream::{Bound, Server, Stop},
     gateway::Gateway,
     sources::{MemorySources, Sources},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 
 use super::{
     child::{ChildSpec, Notes},
@@ -150,9 +149,9 @@ impl GatewaySpec {
         let bound = Bound::bind(&config.server).await.unwrap();
         let address = bound.address();
         let gateway = Gateway::start(config.mcp, &clock, &sources);
-        let shutdown = CancellationToken::new();
-        let serving = tokio::spawn(Server::new(bound, config.server, Arc::clone(&gateway)).run(shutdown.clone()));
-        Nexus { address, gateway, shutdown, serving, fakes, notes, _folder: folder }
+        let stop = Stop::default();
+        let serving = tokio::spawn(Server::new(bound, config.server, Arc::clone(&gateway)).run(stop.clone()));
+        Nexus { address, gateway, stop, serving, fakes, notes, _folder: folder }
     }
 }
 
@@ -169,7 +168,7 @@ pub(crate) struct Written {
 pub(crate) struct Nexus {
     pub(crate) address: SocketAddr,
     pub(crate) gateway: Arc<Gateway>,
-    shutdown: CancellationToken,
+    stop: Stop,
     serving: tokio::task::JoinHandle<()>,
     fakes: BTreeMap<String, Fake>,
     notes: BTreeMap<String, Notes>,
@@ -178,7 +177,7 @@ pub(crate) struct Nexus {
 
 impl Drop for Nexus {
     fn drop(&mut self) {
-        self.shutdown.cancel();
+        self.stop.drain.cancel();
         self.serving.abort();
     }
 }
