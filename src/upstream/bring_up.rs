@@ -222,7 +222,7 @@ fn discover_body(id: u64) -> Bytes {
 }
 
 /// The gateway's own session: it lists and listens, and can do nothing that a client could be asked for.
-fn own_spec() -> SessionSpec {
+pub(crate) fn own_spec() -> SessionSpec {
     SessionSpec {
         principal: PrincipalKey::Local,
         version: Version::LATEST_LEGACY,

@@ -14,6 +14,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     Answer, Isolation, Session, SessionSpec, UpstreamError,
+    bring_up::own_spec,
     session::SessionLink,
     stdio_host::StdioHost,
     transport::{
@@ -218,6 +219,15 @@ impl Generation {
         let opened = timeout(limit, self.open_without_limit(spec)).await.unwrap_or(Err(UpstreamError::TimedOut(limit)));
         match opened {
             Err(error) if self.era == Era::Modern && spec.version.era() == Era::Legacy && error.is_about_content() => {
+                // One client's words, or one bad moment, are no reason to speak differently for all others.
+                match timeout(limit, Box::pin(self.open_without_limit(&own_spec()))).await {
+                    Ok(Err(confirmed)) if confirmed.is_about_content() => {}
+                    Ok(Ok(session)) => {
+                        self.close(&session).await;
+                        return Err(error);
+                    }
+                    Ok(Err(_)) | Err(_) => return Err(error),
+                }
                 tracing::debug!(%error, "the server speaks the modern era only");
                 self.refuses_legacy.store(true, Ordering::Relaxed);
                 Err(UpstreamError::WrongEra)
