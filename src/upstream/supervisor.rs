@@ -27,6 +27,10 @@ const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 /// Several list_changed in a row become one refresh.
 const DEBOUNCE: Duration = Duration::from_millis(100);
+/// A server that announces changes all the time is listed no more often than this.
+const REFRESH_PAUSE: Duration = Duration::from_secs(1);
+/// A stream for changes that ended sooner is opened again with growing pauses.
+const SHORT_LIFE: Duration = Duration::from_secs(10);
 const SWEEP: Duration = Duration::from_secs(30);
 const NOTICES: usize = 256;
 
@@ -147,38 +151,48 @@ async fn attend(upstream: &Arc<Upstream>, generation: &Arc<Generation>, inbox: &
     };
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut refresh_at: Option<Instant> = None;
+    let (mut opened, mut pause, mut reopen_at) = (Instant::now(), FIRST_RETRY, None);
+    let (mut refresh_at, mut refreshed): (Option<Instant>, Option<Instant>) = (None, None);
     loop {
         tokio::select! {
             message = next(&mut stream) => match message {
                 Some(Ok(message)) => {
                     if is_list_change(&message) {
-                        refresh_at.get_or_insert_with(|| Instant::now() + DEBOUNCE);
+                        refresh_at.get_or_insert_with(|| due(refreshed));
                     }
                 }
                 // The stream ended: an idle time-out of some proxy, or the server's end. Opening it again tells.
                 Some(Err(_)) | None => {
-                    sleep(jittered(FIRST_RETRY)).await;
-                    match open_stream(generation).await {
-                        Ok(Some(again)) => {
-                            stream = Some(again);
-                            refresh_at.get_or_insert_with(|| Instant::now() + DEBOUNCE);
-                        }
-                        // It had a stream and has none now, or cannot be reached: it may be another server.
-                        Ok(None) | Err(_) => return End::Recheck,
-                    }
+                    stream = None;
+                    pause = if opened.elapsed() < SHORT_LIFE { (pause * 2).min(LONGEST_RETRY) } else { FIRST_RETRY };
+                    reopen_at = Some(Instant::now() + jittered(pause));
                 }
             },
+            () = at(reopen_at) => {
+                (reopen_at, opened) = (None, Instant::now());
+                match open_stream(generation).await {
+                    Ok(Some(again)) => {
+                        stream = Some(again);
+                        refresh_at.get_or_insert_with(|| due(refreshed));
+                    }
+                    // It had a stream and has none now, or cannot be reached: it may be another server.
+                    Ok(None) | Err(_) => return End::Recheck,
+                }
+            }
             Some(notice) = inbox.recv() => {
                 if is_list_change(&notice.message) {
-                    refresh_at.get_or_insert_with(|| Instant::now() + DEBOUNCE);
+                    refresh_at.get_or_insert_with(|| due(refreshed));
                 } else if upstream.notices.try_send((upstream.index, notice)).is_err() {
                     tracing::debug!(upstream = %upstream.name(), "too many notifications at once; one dropped");
                 }
             }
             () = at(refresh_at) => {
-                refresh_at = None;
-                if let Err(error) = refresh(upstream, generation).await {
+                (refresh_at, refreshed) = (None, Some(Instant::now()));
+                let outcome = tokio::select! {
+                    outcome = refresh(upstream, generation) => outcome,
+                    explanation = end_of_process(generation) => return End::Lost(explanation),
+                };
+                if let Err(error) = outcome {
                     tracing::warn!(upstream = %upstream.name(), %error, "the lists could not be read again");
                     return End::Recheck;
                 }
@@ -188,6 +202,12 @@ async fn attend(upstream: &Arc<Upstream>, generation: &Arc<Generation>, inbox: &
             _ = sweep.tick() => upstream.sweep(),
         }
     }
+}
+
+/// When to list again after a change was announced.
+fn due(refreshed: Option<Instant>) -> Instant {
+    let soon = Instant::now() + DEBOUNCE;
+    refreshed.map_or(soon, |last| soon.max(last + REFRESH_PAUSE))
 }
 
 async fn refresh(upstream: &Upstream, generation: &Generation) -> Result<(), UpstreamError> {
