@@ -3,7 +3,7 @@
 use std::{collections::HashMap, io, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Limited};
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::rescue::{rescue, rescue_opening, rescue_parse};
 use crate::{
     auth,
-    gateway::{Client, Gateway, LegacySession, ModernClient, Reply},
+    gateway::{Client, Gateway, JsonReply, LegacySession, ModernClient, Reply, UpstreamError},
     mcp::{
         Era, Id, Kind, Message,
         era::{Opening, classify},
@@ -216,13 +216,9 @@ impl Peer {
         match reply {
             Reply::Message { body, .. } => self.say(body).await,
             Reply::Pieces(pieces) => self.say(pieces.concat().into()).await,
-            Reply::Json(json) => match json.collect().await {
-                Ok(whole) => self.say(whole.to_bytes()).await,
-                Err(error) => {
-                    tracing::warn!(reason = error.reason().code(), detail = %error.explanation().detail, "an answer broke off");
-                    let words = format!("the upstream's answer broke off: {}", error.reason().words());
-                    self.say(error_response(id.as_ref(), code::INTERNAL_ERROR, &words, None)).await;
-                }
+            Reply::Json(json) => match self.collect(*json).await {
+                Ok(whole) => self.say(whole).await,
+                Err(words) => self.say(error_response(id.as_ref(), code::INTERNAL_ERROR, &words, None)).await,
             },
             Reply::Events(mut events) => {
                 while let Some(next) = events.next().await {
@@ -233,6 +229,20 @@ impl Peer {
                 }
             }
         }
+    }
+
+    /// A line needs the whole of what an HTTP client gets bit by bit. The error is for the client.
+    async fn collect(&self, json: JsonReply) -> Result<Bytes, String> {
+        let limit = self.gateway.config().bounds.max_event;
+        let error = match Limited::new(json, limit).collect().await {
+            Ok(whole) => return Ok(whole.to_bytes()),
+            Err(error) => error,
+        };
+        let Ok(error) = error.downcast::<UpstreamError>() else {
+            return Err(format!("the upstream's answer is longer than {limit} bytes (mcp.bounds.max_event)"));
+        };
+        tracing::warn!(reason = error.reason().code(), detail = %error.explanation().detail, "an answer broke off");
+        Err(format!("the upstream's answer broke off: {}", error.reason().words()))
     }
 
     async fn say(&self, message: Bytes) {

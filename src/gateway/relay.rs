@@ -102,6 +102,15 @@ impl Relay {
         self.parties.gateway.config.call_timeout_max
     }
 
+    pub(super) fn gateway(&self) -> &Arc<Gateway> {
+        &self.parties.gateway
+    }
+
+    /// The exchange stays open until one side ends it.
+    pub(super) fn is_subscription(&self) -> bool {
+        self.parties.method == Method::Listen
+    }
+
     pub(super) fn client_is_legacy(&self) -> bool {
         self.down() == Era::Legacy
     }
@@ -163,10 +172,10 @@ impl Relay {
         let is_long = json.length.is_none_or(|length| length > WHOLE);
         // Some servers stream one document after the other where an event stream belongs.
         let untouched = self.is_untouched().then_some(json.status);
-        if untouched.is_some() && self.parties.method == Method::Listen {
+        if untouched.is_some() && self.is_subscription() {
             self.settle();
             let JsonAnswer { status, length, body } = json;
-            return Ok(Reply::Json(Box::new(JsonReply { status, length, body: JsonBody::untouched(body, self) })));
+            return Ok(Reply::Json(Box::new(JsonReply { status, length, body: JsonBody::subscription(body, self) })));
         }
         if same_era && json.status.is_success() && is_long {
             let expected = self.expected();

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
     GatewayError,
@@ -67,23 +68,36 @@ pub struct JsonBody {
     scanner: Option<ResponseScanner>,
     ready: VecDeque<Bytes>,
     ended: bool,
-    patience: Duration,
-    /// Made when the upstream first lets us wait.
-    idle: Option<Pin<Box<Sleep>>>,
+    wait: Wait,
     _relay: Relay,
 }
 
+/// How long the rest of a document is waited for.
+#[derive(Debug)]
+enum Wait {
+    Call {
+        patience: Duration,
+        /// Made when the upstream first lets us wait.
+        idle: Option<Pin<Box<Sleep>>>,
+        /// When it is given up whatever comes, and how long after its beginning that is.
+        last: Instant,
+        max: Duration,
+    },
+    /// As long as the gateway does not drain.
+    Subscription(Pin<Box<WaitForCancellationFutureOwned>>),
+}
+
 impl JsonBody {
-    pub(super) fn untouched(body: UpstreamBody, relay: Relay) -> Self {
-        Self::new(body, None, relay)
+    /// A subscription that a server answers with documents instead of events.
+    pub(super) fn subscription(body: UpstreamBody, relay: Relay) -> Self {
+        let wait = Wait::Subscription(Box::pin(relay.gateway().drain.clone().cancelled_owned()));
+        Self { body, scanner: None, ready: VecDeque::new(), ended: false, wait, _relay: relay }
     }
 
     pub(super) fn scanned(body: UpstreamBody, scanner: ResponseScanner, relay: Relay) -> Self {
-        Self::new(body, Some(scanner), relay)
-    }
-
-    fn new(body: UpstreamBody, scanner: Option<ResponseScanner>, relay: Relay) -> Self {
-        Self { body, scanner, ready: VecDeque::new(), ended: false, patience: relay.call_timeout(), idle: None, _relay: relay }
+        let max = relay.call_timeout_max();
+        let wait = Wait::Call { patience: relay.call_timeout(), idle: None, last: Instant::now() + max, max };
+        Self { body, scanner: Some(scanner), ready: VecDeque::new(), ended: false, wait, _relay: relay }
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
@@ -95,16 +109,14 @@ impl JsonBody {
                 return Poll::Ready(None);
             }
             let frame = match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(frame) => frame,
-                Poll::Pending => {
-                    let patience = self.patience;
-                    let idle = self.idle.get_or_insert_with(|| Box::pin(sleep(patience)));
-                    ready!(idle.as_mut().poll(cx));
+                Poll::Ready(frame) if !self.wait.is_over() => frame,
+                Poll::Ready(_) | Poll::Pending => {
+                    let error = ready!(self.wait.poll_end(cx));
                     self.ended = true;
-                    return Poll::Ready(Some(Err(UpstreamError::TimedOut(patience))));
+                    return Poll::Ready(error.map(Err));
                 }
             };
-            self.idle = None;
+            self.wait.restart();
             let taken = match frame {
                 None => {
                     self.ended = true;
@@ -126,6 +138,35 @@ impl JsonBody {
                 self.ended = true;
                 self.ready.clear();
                 return Poll::Ready(Some(Err(UpstreamError::protocol(error.to_string()))));
+            }
+        }
+    }
+}
+
+impl Wait {
+    /// Whether even a body that never pauses is given up now.
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Call { last, .. } if Instant::now() >= *last)
+    }
+
+    fn restart(&mut self) {
+        if let Self::Call { idle, .. } = self {
+            *idle = None;
+        }
+    }
+
+    /// Ready when nothing is waited for any more, with the error if it is one.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<UpstreamError>> {
+        match self {
+            Self::Subscription(drained) => drained.as_mut().poll(cx).map(|()| None),
+            Self::Call { patience, idle, last, max } => {
+                let now = Instant::now();
+                if now >= *last {
+                    return Poll::Ready(Some(UpstreamError::TimedOut(*max)));
+                }
+                let idle = idle.get_or_insert_with(|| Box::pin(sleep_until((*last).min(now + *patience))));
+                ready!(idle.as_mut().poll(cx));
+                Poll::Ready(Some(UpstreamError::TimedOut(if Instant::now() >= *last { *max } else { *patience })))
             }
         }
     }
@@ -162,6 +203,12 @@ enum Source {
 struct Relayed {
     messages: Messages,
     relay: Relay,
+    /// A subscription has no limits: it is quiet until something changes, and ends when the gateway drains.
+    limits: Option<Limits>,
+}
+
+#[derive(Debug)]
+struct Limits {
     /// When the call is given up; moved on by every message.
     idle: Pin<Box<Sleep>>,
     /// When it is given up whatever it says.
@@ -170,9 +217,9 @@ struct Relayed {
 
 impl EventReply {
     pub(super) fn relayed(messages: Messages, relay: Relay, first: Vec<Bytes>) -> Self {
-        let idle = Box::pin(sleep(relay.call_timeout()));
-        let last = Instant::now() + relay.call_timeout_max();
-        let relayed = Relayed { messages, relay, idle, last };
+        let limits = (!relay.is_subscription())
+            .then(|| Limits { idle: Box::pin(sleep(relay.call_timeout())), last: Instant::now() + relay.call_timeout_max() });
+        let relayed = Relayed { messages, relay, limits };
         Self { source: Source::Upstream(Some(Box::new(relayed))), queued: first.into(), ended: false }
     }
 
@@ -207,14 +254,31 @@ impl EventReply {
 }
 
 impl Relayed {
-    /// The next message and whether it is the last. `None`: the client cancelled, so no answer follows.
+    /// The next message and whether it is the last. `None`: the client cancelled or its subscription ends, so no answer
+    /// follows.
     async fn next(&mut self) -> Option<Result<(Bytes, bool), GatewayError>> {
         let stop = self.relay.stop().cloned();
+        let drain = self.relay.gateway().drain.clone();
         loop {
+            let (call_timeout, call_timeout_max) = (self.relay.call_timeout(), self.relay.call_timeout_max());
+            let given_up = async {
+                match &mut self.limits {
+                    None => {
+                        drain.cancelled().await;
+                        None
+                    }
+                    Some(Limits { idle, last }) => tokio::select! {
+                        () = idle.as_mut() => Some(call_timeout),
+                        () = sleep_until(*last) => Some(call_timeout_max),
+                    },
+                }
+            };
             let message = tokio::select! {
                 message = self.messages.next() => message,
-                () = self.idle.as_mut() => Some(Err(UpstreamError::TimedOut(self.relay.call_timeout()))),
-                () = sleep_until(self.last) => Some(Err(UpstreamError::TimedOut(self.relay.call_timeout_max()))),
+                given_up = given_up => match given_up {
+                    Some(limit) => Some(Err(UpstreamError::TimedOut(limit))),
+                    None => return None,
+                },
                 () = async { match &stop { Some(stop) => stop.cancelled().await, None => std::future::pending().await } } => {
                     self.relay.settle();
                     return None;
@@ -233,7 +297,9 @@ impl Relayed {
                     return Some(Err(self.relay.failure(error)));
                 }
             };
-            self.idle.as_mut().reset(Instant::now() + self.relay.call_timeout());
+            if let Some(limits) = &mut self.limits {
+                limits.idle.as_mut().reset(Instant::now() + call_timeout);
+            }
             if self.relay.is_untouched() {
                 return Some(Ok((message, false)));
             }
