@@ -77,11 +77,17 @@ async fn drain(announcer: Announcer, config: &Config, gateway: &Gateway, stop: &
     let deadline = Instant::now() + config.server.shutdown_grace;
     gateway.begin_drain();
     stop.drain.cancel();
-    if timeout_at(deadline, &mut *serving).await.is_err() {
-        announcer.say("some requests did not end in time (server.shutdown_grace) and were cut off");
-        stop.now.cancel();
-    }
-    if timeout(LAST_STEPS, gateway.shut_down()).await.is_err() {
+    let in_time = timeout_at(deadline, &mut *serving).await.is_ok();
+    let last_steps = async {
+        if !in_time {
+            announcer.say("some requests did not end in time (server.shutdown_grace) and were cut off");
+            stop.now.cancel();
+            // The connections let go of what they hold before the gateway ends it.
+            let _ = serving.await;
+        }
+        gateway.shut_down().await;
+    };
+    if timeout(LAST_STEPS, last_steps).await.is_err() {
         announcer.say("some upstream sessions or processes did not end in time");
     }
     announcer.say("stopped");

@@ -24,7 +24,8 @@ use crate::{
     },
 };
 
-/// Requests in work at once; further ones wait in the pipe.
+/// Requests in work at once. Further ones are refused: waiting would hold up the client's answers, for which those in
+/// work may wait.
 const IN_WORK: usize = 256;
 /// Lines that wait for a client that does not read.
 const OUTBOX: usize = 256;
@@ -75,7 +76,7 @@ pub async fn serve(
         }
     }
     // The client is gone: nobody waits for what is still running.
-    for (_, task) in peer.running.lock().drain() {
+    for task in peer.running.lock().drain().flat_map(|(_, tasks)| tasks) {
         task.abort();
     }
     if let Some(session) = peer.session.lock().take() {
@@ -115,8 +116,8 @@ struct Peer {
     gateway: Arc<Gateway>,
     out: mpsc::Sender<Bytes>,
     session: Mutex<Option<Arc<LegacySession>>>,
-    /// Requests in work, by the client's id.
-    running: Mutex<HashMap<Id, AbortHandle>>,
+    /// Requests in work, by the client's id; more than one where the client uses an id twice.
+    running: Mutex<HashMap<Id, Vec<AbortHandle>>>,
     places: Arc<Semaphore>,
     tasks: TaskTracker,
 }
@@ -154,9 +155,8 @@ impl Peer {
             Kind::Notification => {
                 if let Some(id) =
                     message.cancelled_id().filter(|_| message.method() == "notifications/cancelled" && client.era() == Era::Modern)
-                    && let Some(task) = self.running.lock().remove(&id)
                 {
-                    task.abort();
+                    self.cancel(&id);
                 }
                 self.gateway.notified(&client, &message).await;
             }
@@ -192,8 +192,11 @@ impl Peer {
     }
 
     async fn start(self: &Arc<Self>, client: Client, message: Message) {
-        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
         let Some(id) = message.id().cloned() else { return };
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            let words = "too many requests at once; try again when one of them is answered";
+            return self.say(error_response(Some(&id), code::SERVER_ERROR, words, None)).await;
+        };
         let peer = Arc::clone(self);
         let key = id.clone();
         let (registered, begin) = tokio::sync::oneshot::channel::<()>();
@@ -206,10 +209,29 @@ impl Peer {
                 Ok(reply) => peer.send(reply, Some(id.clone()), era).await,
                 Err(error) => peer.say(rescue(&error, Some(&id), era).body).await,
             }
-            peer.running.lock().remove(&id);
+            peer.finished(&id);
         });
-        self.running.lock().insert(key, task.abort_handle());
+        self.running.lock().entry(key).or_default().push(task.abort_handle());
         let _ = registered.send(());
+    }
+
+    /// Takes this very task out of the requests in work.
+    fn finished(&self, id: &Id) {
+        let mut running = self.running.lock();
+        let Some(tasks) = running.get_mut(id) else { return };
+        tasks.retain(|task| Some(task.id()) != tokio::task::try_id());
+        if tasks.is_empty() {
+            running.remove(id);
+        }
+    }
+
+    /// Of two requests with one id neither is cancelled: it could be the wrong one.
+    fn cancel(&self, id: &Id) {
+        let mut running = self.running.lock();
+        if let Some([task]) = running.get(id).map(Vec::as_slice) {
+            task.abort();
+            running.remove(id);
+        }
     }
 
     async fn send(&self, reply: Reply, id: Option<Id>, era: Era) {
