@@ -3,18 +3,23 @@
 //! An upstream's own GET stream is open only while the client's is (MCP 2025-11-25, basic/transports, listening for
 //! messages from the server).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tokio::time::sleep;
 
 use super::{
     Gateway, LegacySession,
     legacy::{Asked, Outbox},
 };
 use crate::{
-    mcp::{Kind, Message, Method, Splices, build, errors},
-    upstream::{Generation, Session, Upstream},
+    mcp::{Id, Kind, Message, Method, Splices, build, errors},
+    upstream::{Generation, Session, Upstream, UpstreamError},
 };
+
+/// Pause before an upstream's stream is opened again; doubles until a message comes.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Gateway {
     /// Opens the client's stream of messages that answer no request, and those of the upstreams it has sessions with.
@@ -39,20 +44,20 @@ impl Gateway {
         if up.is_process() || !session.begin_following(upstream.index(), up) {
             return;
         }
-        let follower = Follower {
+        let mut follower = Follower {
             session: Arc::clone(session),
             upstream: Arc::clone(upstream),
             generation: Arc::clone(generation),
             up: Arc::clone(up),
+            asked: Vec::new(),
+            follows: true,
         };
         let shutdown = self.shutdown.clone();
         self.tasks.spawn(async move {
             tokio::select! {
-                () = follower.run() => {}
-                () = follower.session.stream_closed() => {}
+                () = follower.stay() => {}
                 () = shutdown.cancelled() => {}
             }
-            follower.session.end_following(follower.upstream.index(), &follower.up);
         });
     }
 }
@@ -62,36 +67,87 @@ struct Follower {
     upstream: Arc<Upstream>,
     generation: Arc<Generation>,
     up: Arc<Session>,
+    /// What the client was asked and has not answered.
+    asked: Vec<Id>,
+    /// The session still has this for the one that follows.
+    follows: bool,
 }
 
 impl Follower {
-    async fn run(&self) {
-        let mut messages = match self.generation.listen(&self.up).await {
-            Ok(Some(messages)) => messages,
-            Ok(None) => return tracing::debug!(upstream = %self.upstream.name(), "the upstream offers no stream of its own"),
-            Err(error) => return tracing::debug!(upstream = %self.upstream.name(), %error, "the upstream's stream could not be opened"),
-        };
-        while let Some(Ok(bytes)) = messages.next().await {
-            match Message::parse(bytes) {
-                Ok(message) => self.take(&message).await,
-                Err(error) => tracing::warn!(upstream = %self.upstream.name(), %error, "a message is not JSON-RPC; dropped"),
+    /// Follows as long as the client has a stream and the upstream one to offer.
+    async fn stay(&mut self) {
+        let session = Arc::clone(&self.session);
+        let end = session.end_token();
+        loop {
+            tokio::select! {
+                () = self.run() => break,
+                () = end.cancelled() => break,
+                () = session.stream_closed() => {
+                    if session.end_following_unheard(self.upstream.index(), &self.up) {
+                        self.follows = false;
+                        break;
+                    }
+                }
             }
         }
-        tracing::debug!(upstream = %self.upstream.name(), "the upstream ended its stream");
+        self.end();
+        for asked in session.withdraw(&std::mem::take(&mut self.asked)) {
+            self.answer(errors::error_response(Some(&asked.id), errors::code::INTERNAL_ERROR, "the client is gone", None)).await;
+        }
     }
 
-    async fn take(&self, message: &Message) {
+    /// Follows the upstream's stream, and the next one when it ends. Returns when no other is to be expected.
+    async fn run(&mut self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.generation.listen(&self.up).await {
+                Ok(Some(mut messages)) => {
+                    while let Some(Ok(bytes)) = messages.next().await {
+                        pause = FIRST_PAUSE;
+                        match Message::parse(bytes) {
+                            Ok(message) => self.take(&message).await,
+                            Err(error) => tracing::warn!(upstream = %self.upstream.name(), %error, "a message is not JSON-RPC; dropped"),
+                        }
+                    }
+                    tracing::debug!(upstream = %self.upstream.name(), "the upstream ended its stream");
+                }
+                Ok(None) => return tracing::debug!(upstream = %self.upstream.name(), "the upstream offers no stream of its own"),
+                Err(UpstreamError::SessionLost) => return,
+                Err(error) => tracing::debug!(upstream = %self.upstream.name(), %error, "the upstream's stream could not be opened"),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            let is_current = |up: &Arc<Session>| Arc::ptr_eq(up, &self.up);
+            if !self.session.upstream_session(self.upstream.index()).as_ref().is_some_and(is_current) {
+                return;
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        if std::mem::take(&mut self.follows) {
+            self.session.end_following(self.upstream.index(), &self.up);
+        }
+    }
+
+    async fn answer(&self, answer: Bytes) {
+        if let Err(error) = self.generation.notify(&self.up, answer).await {
+            tracing::debug!(%error, "an answer to a server's request could not be sent");
+        }
+    }
+
+    async fn take(&mut self, message: &Message) {
         match message.kind() {
             // The gateway says itself that a list changed, once it has read it.
             Kind::Notification => match Method::parse(message.method()) {
                 Some(Method::ToolsChanged | Method::PromptsChanged | Method::ResourcesChanged) => {}
-                _ => self.session.tell(message.bytes().clone()),
+                _ => {
+                    self.session.tell(message.bytes().clone());
+                }
             },
             Kind::Request => {
-                if let Some(answer) = self.ask(message)
-                    && let Err(error) = self.generation.notify(&self.up, answer).await
-                {
-                    tracing::debug!(%error, "an answer to a server's request could not be sent");
+                if let Some(answer) = self.ask(message) {
+                    self.answer(answer).await;
                 }
             }
             // No response belongs on this stream.
@@ -100,7 +156,7 @@ impl Follower {
     }
 
     /// Brings a server's request to the client, or gives the answer to it.
-    fn ask(&self, message: &Message) -> Option<Bytes> {
+    fn ask(&mut self, message: &Message) -> Option<Bytes> {
         let (id, span) = (message.id()?, message.id_span()?);
         if message.method() == Method::Ping.as_str() {
             return Some(build::response(id, b"{}"));
@@ -110,8 +166,21 @@ impl Follower {
             return Some(errors::error_response(Some(id), errors::code::METHOD_NOT_FOUND, "this client cannot be asked", None));
         };
         let mut splices = Splices::new();
-        splices.replace(span, granted.into_json());
-        self.session.tell(splices.apply(message.bytes()));
+        splices.replace(span, granted.clone().into_json());
+        if !self.session.tell(splices.apply(message.bytes())) {
+            self.session.withdraw(&[granted]);
+            return Some(errors::error_response(Some(id), errors::code::INTERNAL_ERROR, "the client does not listen", None));
+        }
+        self.asked.retain(|id| self.session.is_asked(id));
+        self.asked.push(granted);
         None
+    }
+}
+
+/// However it ends, the upstream can be followed anew, and nothing keeps what it asked.
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.end();
+        self.session.withdraw(&self.asked);
     }
 }

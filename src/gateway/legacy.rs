@@ -22,7 +22,9 @@ use crate::{
 };
 
 /// Requests of servers that may wait for one client at a time.
-const MAX_ASKED: usize = 64;
+const MAX_ASKED: usize = 128;
+/// Those of one upstream among them, so that it leaves room for the others.
+const MAX_ASKED_BY_ONE: usize = 32;
 /// Messages that wait on a client's GET stream; further ones are dropped.
 const OUTBOX: usize = 64;
 
@@ -140,7 +142,8 @@ impl LegacySession {
     pub(super) fn ask(&self, asked: Asked) -> Option<Id> {
         let id = Id::from_string(&SessionId::random().to_string());
         let mut open = self.asked.lock();
-        (open.len() < MAX_ASKED).then(|| {
+        let by_this = open.values().filter(|other| Arc::ptr_eq(&other.session, &asked.session)).count();
+        (open.len() < MAX_ASKED && by_this < MAX_ASKED_BY_ONE).then(|| {
             open.insert(id.clone(), asked);
             id
         })
@@ -150,12 +153,14 @@ impl LegacySession {
         self.asked.lock().remove(id)
     }
 
-    /// Drops requests of a server whose own request has ended.
-    pub(super) fn withdraw(&self, ids: &[Id]) {
+    /// Drops requests of a server that nobody will answer any more, and gives those that were still open.
+    pub(super) fn withdraw(&self, ids: &[Id]) -> Vec<Asked> {
         let mut open = self.asked.lock();
-        for id in ids {
-            open.remove(id);
-        }
+        ids.iter().filter_map(|id| open.remove(id)).collect()
+    }
+
+    pub(super) fn is_asked(&self, id: &Id) -> bool {
+        self.asked.lock().contains_key(id)
     }
 
     pub(super) fn began(&self, id: &Id, flight: InFlight) {
@@ -193,16 +198,18 @@ impl LegacySession {
         self.outbox.lock().as_ref().is_some_and(|inlet| !inlet.closed.is_cancelled())
     }
 
-    /// Puts a message on that stream, if there is one.
-    pub(super) fn tell(&self, message: Bytes) {
+    /// Puts a message on that stream; `false` when there is none, or nobody reads it.
+    pub(super) fn tell(&self, message: Bytes) -> bool {
         let mut outbox = self.outbox.lock();
         match outbox.as_ref().map(|inlet| inlet.tx.try_send(message)) {
+            Some(Ok(())) => return true,
             Some(Err(mpsc::error::TrySendError::Closed(_))) => *outbox = None,
             Some(Err(mpsc::error::TrySendError::Full(_))) => {
                 tracing::debug!(session = ?self.id(), "the client does not read its stream; a message was dropped");
             }
-            Some(Ok(())) | None => {}
+            None => {}
         }
+        false
     }
 
     /// `false` when the upstream session is followed already.
@@ -220,6 +227,20 @@ impl LegacySession {
         if followed.get(&upstream).is_some_and(|held| Arc::ptr_eq(held, session)) {
             followed.remove(&upstream);
         }
+    }
+
+    /// Ends the following because the client has no stream; `false` when it has one again, and the following goes on.
+    pub(super) fn end_following_unheard(&self, upstream: usize, session: &Arc<Session>) -> bool {
+        // A client's new stream is there before its `begin_following` takes this lock.
+        let mut followed = self.followed.lock();
+        let is_this = followed.get(&upstream).is_some_and(|held| Arc::ptr_eq(held, session));
+        if is_this && self.has_stream() {
+            return false;
+        }
+        if is_this {
+            followed.remove(&upstream);
+        }
+        true
     }
 
     fn is_busy(&self) -> bool {

@@ -8,7 +8,7 @@ use crate::support::{
     client::{Client, text},
     fake::{legacy, modern},
     nexus::{Nexus, gateway},
-    soon,
+    soon, until,
 };
 
 async fn start() -> Nexus {
@@ -52,6 +52,32 @@ async fn a_servers_stream_is_open_as_long_as_the_clients() {
     nexus.fake("up").stream_of(&session).await.event(updated("file:///again").to_string()).await;
     assert_eq!(again.next().await.unwrap(), updated("file:///again"));
     assert_eq!(gets(), 2);
+}
+
+#[tokio::test]
+async fn a_servers_stream_that_ends_is_opened_again() {
+    let nexus = start().await;
+    let client = nexus.legacy().await;
+    let mut hears = client.get().await;
+    let session = session_of(&nexus, &client).await;
+    nexus.fake("up").stream_of(&session).await.break_off().await;
+    let gets = || nexus.fake("up").seen_of("GET").iter().filter(|call| call.header("mcp-session-id") == Some(&*session)).count();
+    until("another GET", || gets() == 2).await;
+    nexus.fake("up").stream_of(&session).await.event(updated("file:///again").to_string()).await;
+    assert_eq!(hears.next().await.unwrap(), updated("file:///again"));
+}
+
+#[tokio::test]
+async fn a_question_that_nobody_can_answer_any_more_is_answered_by_the_gateway() {
+    let nexus = start().await;
+    let client = nexus.legacy().await;
+    let mut hears = client.get().await;
+    let session = session_of(&nexus, &client).await;
+    let stream = nexus.fake("up").stream_of(&session).await;
+    stream.event(json!({"jsonrpc": "2.0", "id": 7, "method": "roots/list", "params": {}}).to_string()).await;
+    assert_eq!(hears.next().await.unwrap()["method"], "roots/list");
+    drop(hears);
+    nexus.fake("up").arrives("an error", |call| call.json["id"] == 7 && call.json["error"]["code"] == -32603).await;
 }
 
 #[tokio::test]
