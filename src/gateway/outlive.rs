@@ -6,8 +6,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{Client, Gateway, GatewayError, Reply};
+use tokio::sync::Semaphore;
+
+use super::{Client, Gateway, GatewayError, LegacySession, Reply};
 use crate::{auth::Caller, mcp::Message};
+
+/// Calls of this process that go on although nobody waits for them; further ones are cancelled.
+const MAX_OUTLIVING: usize = 1000;
+static PLACES: Semaphore = Semaphore::const_new(MAX_OUTLIVING);
 
 impl Gateway {
     /// As [`Gateway::handle`], but to the end even when whoever waits for it goes away.
@@ -16,8 +22,29 @@ impl Gateway {
     /// As [`Gateway::handle`].
     pub async fn handle_to_the_end(self: &Arc<Self>, caller: Caller, client: Client, message: Message) -> Result<Reply, GatewayError> {
         let gateway = Arc::clone(self);
+        let session = client.session().cloned();
         let work = async move { gateway.handle(&caller, &client, message).await };
-        Outliving { work: Some(Box::pin(work)), gateway: Arc::clone(self) }.await
+        Outliving { work: Some(Box::pin(work)), gateway: Arc::clone(self), session }.await
+    }
+
+    /// Does the work in a task of the gateway's, at the longest until the client's session or the gateway ends.
+    pub(super) fn outlive<F: Future<Output: Send> + Send + 'static>(&self, session: &LegacySession, work: F) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Ok(place) = PLACES.try_acquire() else {
+            return tracing::debug!("too many calls go on for clients that hung up; one more is cancelled");
+        };
+        let (end, shutdown) = (session.end_token(), self.shutdown.clone());
+        let rest = async move {
+            let done = tokio::select! {
+                done = work => Some(done),
+                () = end.cancelled() => None,
+                () = shutdown.cancelled() => None,
+            };
+            // What was done may itself go on when it is dropped, and needs the place then.
+            drop(place);
+            drop(done);
+        };
+        self.tasks.spawn_on(rest, &runtime);
     }
 }
 
@@ -25,6 +52,8 @@ impl Gateway {
 struct Outliving<F: Future<Output: Send> + Send + 'static> {
     work: Option<Pin<Box<F>>>,
     gateway: Arc<Gateway>,
+    /// Without one nothing goes on.
+    session: Option<Arc<LegacySession>>,
 }
 
 impl<F: Future<Output: Send> + Send + 'static> Future for Outliving<F> {
@@ -42,16 +71,8 @@ impl<F: Future<Output: Send> + Send + 'static> Future for Outliving<F> {
 
 impl<F: Future<Output: Send> + Send + 'static> Drop for Outliving<F> {
     fn drop(&mut self) {
-        let Some(work) = self.work.take() else { return };
-        let shutdown = self.gateway.shutdown.clone();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let rest = async move {
-                tokio::select! {
-                    _ = work => {}
-                    () = shutdown.cancelled() => {}
-                }
-            };
-            self.gateway.tasks.spawn_on(rest, &runtime);
+        if let (Some(work), Some(session)) = (self.work.take(), &self.session) {
+            self.gateway.outlive(session, work);
         }
     }
 }

@@ -111,8 +111,8 @@ impl Relay {
         self.parties.method == Method::Listen
     }
 
-    pub(super) fn client_is_legacy(&self) -> bool {
-        self.down() == Era::Legacy
+    pub(super) fn client(&self) -> &Client {
+        &self.parties.client
     }
 
     /// An upstream's failure after its answer had begun.

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -318,11 +319,11 @@ impl Drop for EventReply {
     fn drop(&mut self) {
         let Source::Upstream(relayed) = &mut self.source else { return };
         let Some(mut relayed) = relayed.take() else { return };
-        if self.ended || relayed.relay.is_settled() || !relayed.relay.client_is_legacy() {
+        if self.ended || relayed.relay.is_settled() {
             return;
         }
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { while let Some(Ok((_, false))) = relayed.next().await {} });
-        }
+        let Some(session) = relayed.relay.client().session().cloned() else { return };
+        let gateway = Arc::clone(relayed.relay.gateway());
+        gateway.outlive(&session, async move { while let Some(Ok((_, false))) = relayed.next().await {} });
     }
 }
