@@ -9,6 +9,8 @@
 //! The modules in reading order; each names only what stands above it here.
 
 pub mod clock;
+pub mod events;
+pub mod finding;
 pub mod names;
 pub mod problem;
 pub mod reason;
