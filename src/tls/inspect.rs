@@ -155,7 +155,7 @@ pub fn shown_span(from: i64, to: i64) -> String {
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
-fn shown_name(name: &X509Name<'_>) -> String {
+pub(super) fn shown_name(name: &X509Name<'_>) -> String {
     let text = name.to_string();
     if text.is_empty() { "(no name)".to_owned() } else { shown(&text) }
 }
