@@ -3,6 +3,7 @@
 mod failure;
 mod http_client;
 mod look;
+pub mod probe;
 mod resolve;
 mod system_cas;
 
