@@ -9,6 +9,7 @@
 mod crl;
 mod danger;
 pub mod dev;
+mod diagnose;
 mod encrypted_key;
 mod explain;
 mod files;
@@ -22,14 +23,17 @@ mod pem;
 mod pkcs12;
 mod policy;
 pub mod read;
+mod report;
 mod settings;
 mod trust;
 mod verifier;
 
 pub use crl::CrlFacts;
+pub use diagnose::{Seen, Shows};
 pub use explain::{Handshake, explain, find_in_chain, not_tls};
 pub use inspect::{CertificateFacts, Validity, shown, shown_date, shown_span};
 pub use observed::Observed;
 pub use policy::TlsPolicy;
+pub use report::{CertificateView, ChainLink, FindingView, Negotiated, Position, Report, ReportView, TlsView, Verdict};
 pub use settings::{ClientIdentityFiles, KeyPermissions, MinVersion, Pkcs12File, TlsSettings};
 pub use trust::SystemCas;
