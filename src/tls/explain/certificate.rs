@@ -5,11 +5,15 @@ use rustls::{CertificateError, OtherError, pki_types::UnixTime};
 use super::Handshake;
 use crate::{
     reason::{Explanation, Reason},
-    tls::inspect::{CertificateFacts, shown, shown_date, shown_span},
+    tls::{
+        diagnose::top_of,
+        inspect::{CertificateFacts, shown, shown_date, shown_span},
+        verifier::pins::PinMismatch,
+    },
 };
 
 impl Handshake<'_> {
-    pub(super) fn certificate_refused(&self, refusal: &CertificateError) -> Explanation {
+    pub(in crate::tls) fn certificate_refused(&self, refusal: &CertificateError) -> Explanation {
         let chain: Vec<_> = self.observed.chain().iter().filter_map(CertificateFacts::read).collect();
         match refusal {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => self.expired(refusal, &chain),
@@ -25,15 +29,17 @@ impl Handshake<'_> {
             CertificateError::Revoked => {
                 Explanation::new(Reason::TlsRevoked, format!("{} was revoked", leaf_words(&chain)), "renew it on the server")
             }
-            CertificateError::UnknownRevocationStatus => Explanation::new(
-                Reason::TlsRevocationUnknown,
-                format!("no revocation list covers {}", leaf_words(&chain)),
-                "add the revocation list of every CA in its chain",
-            ),
-            CertificateError::Other(OtherError(inner)) => match inner.downcast_ref::<webpki::Error>() {
-                Some(error) => unreadable_or_unsuitable(error, &chain),
-                None => unsupported(&chain, &shown(&inner.to_string())),
-            },
+            CertificateError::UnknownRevocationStatus => self.no_list(&chain),
+            CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => self.list_expired(),
+            CertificateError::Other(OtherError(inner)) => {
+                if let Some(mismatch) = inner.downcast_ref::<PinMismatch>() {
+                    return other_key(mismatch);
+                }
+                match inner.downcast_ref::<webpki::Error>() {
+                    Some(error) => unreadable_or_unsuitable(error, &chain),
+                    None => unsupported(&chain, &shown(&inner.to_string())),
+                }
+            }
             CertificateError::BadEncoding | CertificateError::UnhandledCriticalExtension => {
                 unsupported(&chain, "it is malformed or has an unknown critical extension")
             }
@@ -44,6 +50,32 @@ impl Handshake<'_> {
             ),
             other => unsupported(&chain, &shown(&other.to_string())),
         }
+    }
+
+    /// The wanted list is that of the issuer of some certificate; with the usual scope, of the leaf's.
+    fn no_list(&self, chain: &[CertificateFacts]) -> Explanation {
+        let lists: Vec<_> = self.policy.revocation_lists().map(|list| list.issuer.as_str()).take(4).collect();
+        let issuer = chain.first().map_or("its CA", |leaf| leaf.issuer.as_str());
+        Explanation::new(
+            Reason::TlsRevocationUnknown,
+            format!(
+                "no revocation list covers {}, issued by {issuer}, or a CA above it (there are lists of: {})",
+                leaf_words(chain),
+                lists.join("; ")
+            ),
+            "add the list of its CA to crl_paths, with crl_scope = \"chain\" those of every CA above it too; or set crl_missing = \"allow\"",
+        )
+    }
+
+    fn list_expired(&self) -> Explanation {
+        let overdue = self.policy.revocation_lists().find(|list| list.is_expired_at(self.now));
+        let whose = overdue.map_or_else(|| "a revocation list".to_owned(), |list| format!("the revocation list of {}", list.issuer));
+        let end = overdue.and_then(|list| list.next_update).map(|end| format!(" on {}", shown_date(end))).unwrap_or_default();
+        Explanation::new(
+            Reason::TlsCrlExpired,
+            format!("{whose} should have been renewed{end}, and crl_expired = \"deny\" does not go without"),
+            "fetch the list again from its CA (crl_paths), or set crl_expired = \"warn\"",
+        )
     }
 
     fn expired(&self, refusal: &CertificateError, chain: &[CertificateFacts]) -> Explanation {
@@ -106,21 +138,17 @@ impl Handshake<'_> {
         if leaf.self_signed {
             return self_signed(leaf);
         }
-        let top = top_of(leaf, chain);
+        let others: Vec<_> = chain.iter().collect();
+        let top = top_of(leaf, &others);
+        if self.policy.trusts_name_of_issuer(top) {
+            return bad_signature(chain);
+        }
         if top.self_signed {
             return self.untrusted_ca(&top.subject, chain.len());
         }
         let known_house = top.issuer_organization.as_deref().is_some_and(|o| self.policy.trusts_organization(o));
-        if chain.len() == 1 && (leaf.issuer_url.is_some() || known_house) {
-            let published = leaf.issuer_url.as_ref().map(|url| format!("; its CA says that it is published at {url}")).unwrap_or_default();
-            return Explanation::new(
-                Reason::TlsIncompleteChain,
-                format!(
-                    "the server sends its certificate {} alone; the certificate of its issuer {} is missing{published}",
-                    leaf.subject, leaf.issuer
-                ),
-                "let the server send its full chain, or add the missing certificate to root_ca_cert_path",
-            );
+        if known_house || (chain.len() == 1 && top.issuer_url.is_some()) {
+            return incomplete(top, chain.len());
         }
         self.untrusted_ca(&top.issuer, chain.len())
     }
@@ -133,12 +161,13 @@ impl Handshake<'_> {
                 "the server's certificate comes from the CA {ca}, which is not trusted here (trusted: {}; the server sent {count})",
                 self.policy.trust_words()
             ),
-            "set root_ca_cert_path to that CA's certificate; if it is an intermediate CA, the server should send its full chain",
+            "set root_ca_cert_path to that CA's certificate; if it is an intermediate CA, the server should send its full chain, or \
+             intermediates_path can hold what it leaves out",
         )
     }
 
     fn wrong_name(&self, chain: &[CertificateFacts]) -> Explanation {
-        let wanted = shown(&self.policy.name().to_str());
+        let wanted = self.policy.wanted_names();
         let Some(leaf) = chain.first() else {
             return Explanation::new(
                 Reason::TlsHostnameMismatch,
@@ -155,6 +184,7 @@ impl Handshake<'_> {
             );
         };
         let remedy = match self.policy.name() {
+            _ if self.policy.expects_other_names() => "add a name of the certificate to expected_sans, if it is the right server",
             rustls::pki_types::ServerName::IpAddress(_) => {
                 "use a name of the certificate in url, set server_name to it, or reissue the certificate with that IP address"
             }
@@ -166,6 +196,16 @@ impl Handshake<'_> {
     fn now_seconds(&self) -> i64 {
         i64::try_from(self.now.as_secs()).unwrap_or(i64::MAX)
     }
+}
+
+fn other_key(mismatch: &PinMismatch) -> Explanation {
+    let pins = if mismatch.pins == 1 { "the one pin".to_owned() } else { format!("any of {} pins", mismatch.pins) };
+    let seen = mismatch.seen.map_or_else(|| "that cannot be read".to_owned(), |seen| seen.to_string());
+    Explanation::new(
+        Reason::TlsPinMismatch,
+        format!("the server's certificate is good, but its key {seen} does not match {pins}"),
+        "if the server's key was changed on purpose, add this pin to spki_pins; if not, somebody stands in between",
+    )
 }
 
 fn bad_signature(chain: &[CertificateFacts]) -> Explanation {
@@ -204,17 +244,30 @@ fn unreadable_or_unsuitable(error: &webpki::Error, chain: &[CertificateFacts]) -
     }
 }
 
-/// Follows the issuers among what was presented, as far as they go.
-fn top_of<'a>(leaf: &'a CertificateFacts, chain: &'a [CertificateFacts]) -> &'a CertificateFacts {
-    let mut top = leaf;
-    for _ in 0..chain.len() {
-        if top.self_signed {
-            break;
-        }
-        let Some(issuer) = chain.iter().find(|c| top.is_issued_by(c)) else { break };
-        top = issuer;
-    }
-    top
+/// `top`: the last certificate that came, whose issuer is missing.
+fn incomplete(top: &CertificateFacts, sent: usize) -> Explanation {
+    let published = top.issuer_url.as_ref().map(|url| format!("; its CA says that it is published at {url}")).unwrap_or_default();
+    let detail = if sent == 1 {
+        format!(
+            "the server sends its certificate {} alone; the certificate of its issuer {} is missing{published}",
+            top.subject, top.issuer
+        )
+    } else {
+        format!("the server's chain ends at {}; the certificate of its issuer {} is missing{published}", top.subject, top.issuer)
+    };
+    let fetch = top.issuer_url.as_deref().and_then(fetch_command).map(|command| format!(" (get it: {command})")).unwrap_or_default();
+    let remedy = format!("let the server send its full chain, or set intermediates_path to the missing certificate{fetch}");
+    Explanation::new(Reason::TlsIncompleteChain, detail, remedy)
+}
+
+/// A command that is safe to paste, although the URL comes from a certificate; nothing is ever fetched by ourselves.
+fn fetch_command(url: &str) -> Option<String> {
+    let is_plain = url.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:/?=&%+".contains(&b));
+    let is_web = url.starts_with("http://") || url.starts_with("https://");
+    (is_plain && is_web).then(|| {
+        let convert = if url.ends_with(".p7c") { "pkcs7 -inform DER -print_certs" } else { "x509 -inform DER" };
+        format!("curl -s '{url}' | openssl {convert} -out missing.pem")
+    })
 }
 
 fn self_signed(leaf: &CertificateFacts) -> Explanation {
@@ -222,7 +275,8 @@ fn self_signed(leaf: &CertificateFacts) -> Explanation {
     Explanation::new(
         reason,
         format!("the server's certificate {} is self-signed and not trusted here; SHA-256 {}", leaf.subject, leaf.fingerprint),
-        "compare the fingerprint with the server's owner, save the certificate, and set root_ca_cert_path to it",
+        "compare the fingerprint with the server's owner, save the certificate (nexus tls probe --save-chain DIR), and set \
+         root_ca_cert_path to it",
     )
 }
 
