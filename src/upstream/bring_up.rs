@@ -75,12 +75,15 @@ async fn connect_http(upstream: &Upstream, config: &HttpConfig) -> Result<Connec
             Some(settings.load(host, &*upstream.sources, &system_cas, upstream.clock.now())?)
         }
     };
-    let policy = tls.as_ref().map_or_else(|| "plain HTTP".to_owned(), |tls| format!("HTTPS, {}", tls.words()));
+    let mut policy = tls.as_ref().map_or_else(|| "plain HTTP".to_owned(), |tls| format!("HTTPS, {}", tls.words()));
+    if let Some(words) = config.way.words() {
+        policy = format!("{policy}, {words}");
+    }
     let warnings = tls.as_ref().map(|tls| tls.warnings().to_vec()).unwrap_or_default();
     let mut url = config.url.clone();
     let mut redirected = false;
     loop {
-        let client = HttpClient::new(&url, tls.as_ref(), upstream.config.connect_timeout)?;
+        let client = HttpClient::by(config.way.clone(), &url, tls.as_ref(), upstream.config.connect_timeout)?;
         let transport = HttpTransport::new(config, client, upstream.bounds.max_event)?;
         match discover(candidate(upstream, Transport::Http(transport), None)).await {
             Ok((generation, greeting)) => return Ok(Connected { generation, greeting, policy, warnings }),

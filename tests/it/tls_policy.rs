@@ -6,6 +6,7 @@ mod failures;
 mod identity;
 mod matrix;
 mod separation;
+mod way;
 
 use std::{sync::Arc, time::Duration};
 
