@@ -13,7 +13,8 @@ use url::Url;
 
 use super::{
     EndpointConfig, Generation, HttpConfig, SessionSpec, StdioConfig, Upstream, UpstreamError,
-    generation::{Notices, Transport, initialize_process},
+    generation::{Notices, Transport},
+    opening::initialize_process,
     own::{own_info, own_meta},
     session::{ClientCapabilities, Session, SessionLink},
     stdio_host::StdioHost,
