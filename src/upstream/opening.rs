@@ -3,10 +3,11 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
+use http::StatusCode;
 use tokio::time::timeout;
 
 use super::{
-    Generation, Session, SessionSpec, UpstreamError,
+    Answer, Generation, Session, SessionSpec, UpstreamError,
     bring_up::own_spec,
     generation::{MAX_GREETING, Transport, version_header, whole, within_limit},
     session::SessionLink,
@@ -15,7 +16,14 @@ use super::{
         streamable_http::{HttpTransport, RequestHeaders},
     },
 };
-use crate::mcp::{Era, Field, Id, Kind, Message, Method, Version, build, handshake::ServerFacts};
+use crate::{
+    mcp::{
+        Era, Field, Id, Kind, Message, Method, Version, build,
+        errors::{ErrorParts, code},
+        handshake::ServerFacts,
+    },
+    reason::{Explanation, Reason},
+};
 
 /// Id of the initialize request; the counters of a session start above it.
 const INITIALIZE_ID: u64 = 0;
@@ -32,10 +40,10 @@ impl Generation {
         };
         let opened = timeout(limit, self.open_without_limit(spec)).await.unwrap_or(Err(UpstreamError::TimedOut(limit)));
         match opened {
-            Err(error) if self.era == Era::Modern && spec.version.era() == Era::Legacy && error.is_about_content() => {
-                // One client's words, or one bad moment, are no reason to speak differently for all others.
+            Err(error) if self.era == Era::Modern && spec.version.era() == Era::Legacy && error.is_no_initialize() => {
+                // One client's words are no reason to speak differently for all others.
                 match timeout(limit, Box::pin(self.open_without_limit(&own_spec()))).await {
-                    Ok(Err(confirmed)) if confirmed.is_about_content() => {}
+                    Ok(Err(confirmed)) if confirmed.is_no_initialize() => {}
                     Ok(Ok(session)) => {
                         self.close(&session).await;
                         return Err(error);
@@ -91,9 +99,18 @@ impl Generation {
 
 /// Opens a legacy session over HTTP (MCP 2025-11-25, basic/lifecycle).
 async fn initialize_http(http: &HttpTransport, spec: &SessionSpec) -> Result<Session, UpstreamError> {
-    let (answer, id) = http.initialize(initialize_body(spec)).await?;
+    let (answer, id) = match http.initialize(initialize_body(spec)).await {
+        Err((Some(status), error)) if says_no_initialize(status) && error.reason() == Reason::HttpStatus => {
+            return Err(no_initialize(format!("the server answered initialize with HTTP {}", status.as_u16())));
+        }
+        other => other.map_err(|(_, error)| error)?,
+    };
+    let status = match &answer {
+        Answer::Json(json) => Some(json.status),
+        Answer::Accepted | Answer::Messages(_) => None,
+    };
     let message = whole(answer, INITIALIZE_ID, MAX_GREETING, None).await?;
-    let version = agreed_version(&message)?;
+    let version = agreed_version(&message, status)?;
     let headers = RequestHeaders { version: Some(version_header(version)), session: id.clone(), ..Default::default() };
     http.post(headers, build::notification(Method::Initialized, None)).await?;
     Ok(Session::new(version, SessionLink::Http { id, version: version_header(version) }, message.bytes()))
@@ -115,7 +132,7 @@ pub(crate) async fn initialize_process(process: Arc<Process>, spec: &SessionSpec
     };
     drop(messages);
     let message = within_limit(message, MAX_GREETING)?;
-    let version = agreed_version(&message)?;
+    let version = agreed_version(&message, None)?;
     process.send(build::notification(Method::Initialized, None)).await?;
     Ok(Session::new(version, SessionLink::Process(process), message.bytes()))
 }
@@ -124,9 +141,15 @@ fn initialize_body(spec: &SessionSpec) -> Bytes {
     build::initialize(&Id::from_u64(INITIALIZE_ID), spec.version, &spec.capabilities, &spec.client_info)
 }
 
-fn agreed_version(message: &Message) -> Result<Version, UpstreamError> {
+fn agreed_version(message: &Message, status: Option<StatusCode>) -> Result<Version, UpstreamError> {
     if message.kind() == Kind::ErrorResponse {
-        return Err(UpstreamError::protocol("the server refused to initialize"));
+        let code = ErrorParts::of(message).map(|error| error.code);
+        let said = status.is_some_and(says_no_initialize) || code.is_some_and(|code| NO_INITIALIZE.contains(&code));
+        return Err(if said {
+            no_initialize(format!("the server does not know initialize (error {})", code.unwrap_or_default()))
+        } else {
+            UpstreamError::protocol("the server refused to initialize")
+        });
     }
     let facts = ServerFacts::from_initialize(&message.raw(Field::Result).unwrap_or_default());
     let facts = facts.map_err(|error| UpstreamError::protocol(error.to_string()))?;
@@ -135,5 +158,18 @@ fn agreed_version(message: &Message) -> Result<Version, UpstreamError> {
         .iter()
         .filter_map(|version| Version::parse(version))
         .find(|version| version.era() == Era::Legacy)
-        .ok_or_else(|| UpstreamError::protocol("the server answered initialize with a protocol version that is not known here"))
+        .ok_or_else(|| no_initialize("the server answered initialize with a protocol version that is not known here".to_owned()))
+}
+
+/// The errors with which a modern server meets `initialize`, which its revision does not have: an unknown method, a request
+/// without the fields and headers of that revision, or a version it does not speak (MCP 2026-07-28, basic/versioning).
+const NO_INITIALIZE: [i64; 4] = [code::METHOD_NOT_FOUND, code::INVALID_PARAMS, code::HEADER_MISMATCH, code::UNSUPPORTED_PROTOCOL_VERSION];
+
+/// The same by HTTP status (MCP 2026-07-28, basic/transports). Trouble of the moment, such as 429 or 500, says nothing.
+fn says_no_initialize(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
+}
+
+fn no_initialize(detail: String) -> UpstreamError {
+    UpstreamError::NoInitialize(Explanation::new(Reason::Protocol, detail, "nothing, if the server is a modern one"))
 }
