@@ -9,6 +9,7 @@ use tokio::{
     sync::{Notify, Semaphore, mpsc, watch},
     time::{sleep, timeout},
 };
+use tokio_util::task::TaskTracker;
 
 use super::{
     Bounds, Concern, EndpointConfig, Generation, Isolation, Notice, Session, SessionKey, SessionSpec, State, Status, UpstreamConfig,
@@ -66,6 +67,8 @@ pub struct Upstream {
     sessions: Pool,
     /// One permit a process besides the gateway's own, kept until the process is gone; across all generations.
     pub(crate) processes: Arc<Semaphore>,
+    /// Every process from before its start until it is gone, of whatever session and generation.
+    pub(crate) alive: TaskTracker,
 }
 
 impl Upstream {
@@ -91,6 +94,7 @@ impl Upstream {
             concerns: Mutex::default(),
             sessions: Pool::new(),
             processes: Arc::new(Semaphore::new(processes)),
+            alive: TaskTracker::new(),
         }
     }
 
@@ -233,10 +237,13 @@ impl Upstream {
                     Some(generation) => drop(timeout(CLOSE_LIMIT, generation.close(&session)).await),
                     None => session.stop(),
                 }
-                let _ = timeout(END_LIMIT, session.ended()).await;
+                session.stop();
             }
         };
         join_all(sessions.into_iter().map(close)).await;
+        // Those that were only starting have no session yet; they end because nobody waits for them any more.
+        self.alive.close();
+        let _ = timeout(END_LIMIT, self.alive.wait()).await;
     }
 
     /// Ends the own session of a generation that was replaced; a process when the calls in it are answered.
