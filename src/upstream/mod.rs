@@ -26,7 +26,7 @@ pub use answer::{Answer, JsonAnswer, Messages};
 pub use config::{Bounds, CredentialConfig, EndpointConfig, HttpConfig, Isolation, StderrConfig, StdioConfig, UpstreamConfig};
 pub use error::UpstreamError;
 pub use generation::{Generation, Notice, Outgoing};
-pub use instance::{Surroundings, Upstream};
+pub use instance::{Surroundings, Upstream, UpstreamId};
 pub(crate) use own::{own_info, own_meta};
 pub use session::{ClientCapabilities, Session, SessionKey, SessionSpec};
 pub use status::{Concern, State, Status};

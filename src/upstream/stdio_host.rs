@@ -45,7 +45,7 @@ pub(crate) struct StdioHost {
 impl StdioHost {
     pub(crate) fn new(upstream: &Upstream, config: StdioConfig, notices: Notices) -> Self {
         Self {
-            name: upstream.config.name.clone(),
+            name: upstream.name().clone(),
             config,
             max_line: upstream.bounds.max_line,
             sources: Arc::clone(&upstream.sources),
