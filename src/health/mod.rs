@@ -1,0 +1,24 @@
+//! Watches certificates and upstreams, and tells the operator in time.
+//!
+//! ```text
+//! timer ─▶ probe + protocol check ─▶ Board (what is known) ─▶ conditions ─ Ledger (what was told) ─▶ Alert ─▶ a queue for each channel
+//! ```
+//!
+//! What decides is plain logic with the time as an argument: `threshold`, `streak`, `ledger`, `renewal`, `definitions`.
+
+mod alert;
+mod config;
+mod definitions;
+mod ledger;
+pub mod read;
+mod renewal;
+mod streak;
+mod threshold;
+
+pub use alert::{Alert, CertificateNote, Grade, Stage, Topic};
+pub use config::{CertificatesConfig, ChannelConfig, Mail, MailLogin, MailSecurity, Receiver, SecretUrl, StateConfig};
+pub use definitions::{Definitions, Difference};
+pub use ledger::{Condition, Ledger};
+pub use renewal::{Change, History, Shown};
+pub use streak::{Standing, Streak};
+pub use threshold::{Threshold, Thresholds};
