@@ -5,6 +5,7 @@ mod dial;
 mod failure;
 mod http_client;
 mod look;
+pub mod probe;
 mod resolve;
 mod system_cas;
 

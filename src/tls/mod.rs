@@ -8,6 +8,7 @@
 
 mod danger;
 pub mod dev;
+mod diagnose;
 mod explain;
 mod files;
 mod identity;
@@ -17,13 +18,16 @@ mod load;
 mod observed;
 mod policy;
 pub mod read;
+mod report;
 mod settings;
 mod trust;
 mod verifier;
 
+pub use diagnose::{Seen, Shows};
 pub use explain::{Handshake, explain, find_in_chain, not_tls};
 pub use inspect::{CertificateFacts, Validity, shown, shown_date, shown_span};
 pub use observed::Observed;
 pub use policy::TlsPolicy;
+pub use report::{CertificateView, ChainLink, FindingView, Negotiated, Position, Report, ReportView, TlsView, Verdict};
 pub use settings::{ClientIdentityFiles, KeyPermissions, MinVersion, TlsSettings};
 pub use trust::SystemCas;
