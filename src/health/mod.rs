@@ -7,8 +7,11 @@
 //! What decides is plain logic with the time as an argument: `threshold`, `streak`, `ledger`, `renewal`, `definitions`.
 
 mod alert;
+mod board;
+mod conditions;
 mod config;
 mod definitions;
+mod judge;
 mod ledger;
 pub mod read;
 mod renewal;
@@ -16,6 +19,7 @@ mod streak;
 mod threshold;
 
 pub use alert::{Alert, CertificateNote, Grade, Stage, Topic};
+pub use board::{Board, ChannelCounts, Checkup, Role, WatchedCertificate, WatchedList};
 pub use config::{CertificatesConfig, ChannelConfig, Mail, MailLogin, MailSecurity, Receiver, SecretUrl, StateConfig};
 pub use definitions::{Definitions, Difference};
 pub use ledger::{Condition, Ledger};
