@@ -108,7 +108,7 @@ async fn cut_off(error: &io::Error, target: &ProbeTarget, deadline: Instant) -> 
 
 /// Names what answers without TLS, where it answers; else leaves the explanation as it is.
 async fn named(explanation: Explanation, target: &ProbeTarget, deadline: Instant) -> Explanation {
-    match tokio::time::timeout_at(deadline, look::look(&super::super::dial::Dialer::new(target.target.clone(), target.port, None))).await {
+    match tokio::time::timeout_at(deadline, look::look(&target.target, target.port)).await {
         Ok(Sight::Speaks(what @ Some(_))) => tls::not_tls(what),
         Ok(Sight::Speaks(None) | Sight::Silent | Sight::Nobody) | Err(_) => explanation,
     }
