@@ -90,6 +90,16 @@ impl CertificateFacts {
         self.raw_issuer == issuer.raw_subject
     }
 
+    /// Whether a trust anchor's subject, as webpki keeps it (without the outer header), is this certificate's issuer.
+    pub(super) fn is_issued_in_the_name_of(&self, anchor_subject: &[u8]) -> bool {
+        sequence_content(&self.raw_issuer) == Some(anchor_subject)
+    }
+
+    /// As [`Self::is_issued_in_the_name_of`], for the subject.
+    pub(super) fn has_subject(&self, anchor_subject: &[u8]) -> bool {
+        sequence_content(&self.raw_subject) == Some(anchor_subject)
+    }
+
     /// `a.test, b.test and 3 more`; `None` without any.
     pub fn shown_names(&self) -> Option<String> {
         if self.names.is_empty() {
@@ -161,6 +171,15 @@ pub fn shown_span(from: i64, to: i64) -> String {
         _ => (seconds / 86_400, "day"),
     };
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What a DER SEQUENCE holds, without its header.
+fn sequence_content(der: &[u8]) -> Option<&[u8]> {
+    let header = match der.get(1)? {
+        length @ 0x81..=0x84 => 2 + usize::from(length & 0x7f),
+        _ => 2,
+    };
+    der.get(header..)
 }
 
 fn shown_name(name: &X509Name<'_>) -> String {

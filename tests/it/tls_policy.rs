@@ -5,6 +5,7 @@
 mod failures;
 mod identity;
 mod matrix;
+mod probing;
 mod separation;
 
 use std::{sync::Arc, time::Duration};

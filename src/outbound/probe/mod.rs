@@ -3,28 +3,25 @@
 //! Nothing is sent but the handshake: no request, no credential. Our client certificate is shown in a second handshake,
 //! and only to a server that the policy has accepted in the first.
 
-mod explain;
 mod handshake;
 mod prober;
 
-use std::time::Duration;
-
-use tokio::{
-    net::TcpStream,
-    time::{Instant, timeout_at},
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
+
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use self::{
-    explain::Trouble,
-    handshake::{Broken, Handshaken, shake_hands},
-};
-use super::resolve::Target;
+use self::handshake::{Broken, Handshaken, shake_hands};
+use super::{connect::ConnectError, dial::Dialer, failure::Circumstances, http_client::Way};
 use crate::{
     clock::{Clock as _, SystemClock},
     finding::{Finding, Severity},
     reason::{Explanation, Reason},
-    tls::{Handshake, Observed, Report, Seen, Shows, TlsPolicy},
+    tls::{Handshake, Negotiated, Observed, Report, Seen, Shows, TlsPolicy, find_in_chain},
 };
 
 pub use prober::Prober;
@@ -38,46 +35,23 @@ pub const LEAST_INTERVAL: Duration = Duration::from_secs(10);
 /// Kept of the budget for a look at a port that failed.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Where a probe goes: the host and port of an `https://` URL.
+/// Where a probe goes, and how.
 #[derive(Clone, Debug)]
 pub struct ProbeTarget {
-    target: Target,
-    port: u16,
+    dialer: Dialer,
+    alpn: Vec<Vec<u8>>,
 }
 
 impl ProbeTarget {
+    /// The host and port of an `https://` URL, by the way that its calls take.
+    ///
     /// # Errors
-    /// `local_invalid` for a URL that is not `https://`.
-    pub fn of(url: &Url) -> Result<Self, Explanation> {
-        let invalid = || Explanation::new(Reason::LocalInvalid, "url: only an https:// URL can be probed", "correct url");
+    /// `local_invalid` for another URL.
+    pub fn new(url: &Url, way: Way) -> Result<Self, Explanation> {
         if url.scheme() != "https" {
-            return Err(invalid());
+            return Err(Explanation::new(Reason::LocalInvalid, "url: only an https:// URL can be probed", "correct url"));
         }
-        let target = Target::of(url).ok_or_else(invalid)?;
-        let port = url.port_or_known_default().ok_or_else(invalid)?;
-        Ok(Self { target, port })
-    }
-
-    async fn connect(&self, deadline: Instant) -> Result<TcpStream, Trouble> {
-        let dial = async {
-            let mut last = None;
-            for mut address in self.target.addresses().await.map_err(Trouble::Dns)? {
-                address.set_port(self.port);
-                match TcpStream::connect(address).await {
-                    Ok(stream) => return Ok(stream),
-                    Err(error) => last = Some(error),
-                }
-            }
-            Err(Trouble::Connect(last))
-        };
-        timeout_at(deadline, dial).await.unwrap_or(Err(Trouble::ConnectTimeout))
-    }
-
-    fn place(&self) -> String {
-        match &self.target {
-            Target::Name(name) => format!("{name}:{}", self.port),
-            Target::Address(ip) => std::net::SocketAddr::new(*ip, self.port).to_string(),
-        }
+        Ok(Self { dialer: Dialer::to(url, way.proxy)?, alpn: way.version.alpn() })
     }
 }
 
@@ -99,19 +73,34 @@ pub async fn probe(target: &ProbeTarget, policy: &TlsPolicy, budget: Duration) -
             Err(explanation) => return Report::failed(policy.words(), finding(explanation), now),
         };
     }
-    let Attempt { observed, shaken, trouble } = attempt;
-    let handshake = Handshake { policy, observed: &observed, now };
-    let refusal = match trouble {
-        Some(trouble) => Some(explain::explain(trouble, target, &handshake, deadline).await),
-        None => None,
+    // In TLS 1.2 it hangs up in the middle, in TLS 1.3 after the end.
+    let hung_up_on_us = attempt.observed.asked_for_client_certificate() && attempt.server_is_accepted() && attempt.trouble_is_mute();
+    let Attempt { observed, negotiated, trouble } = attempt;
+    let trouble = match trouble {
+        Some(_) if hung_up_on_us => Some(Handshake { policy, observed: &observed, now }.client_certificate_suspected()),
+        Some(Trouble::After) | None => None,
+        Some(Trouble::Connect(error)) => {
+            let tls = Some((policy.clone(), Arc::clone(&observed)));
+            let dialer = target.dialer.clone();
+            let circumstances = Circumstances { dialer, connect_timeout: budget, tls, answered: AtomicBool::new(false) };
+            Some(circumstances.explain_connection(&error).await)
+        }
     };
-    policy.report(Seen { observed: &observed, negotiated: shaken, trouble: refusal }, now)
+    policy.report(Seen { observed: &observed, negotiated, trouble, system: &super::system_cas }, now)
+}
+
+/// Where a connection ended that was to carry nothing.
+#[derive(Debug)]
+enum Trouble {
+    Connect(ConnectError),
+    /// After the handshake, and before any answer.
+    After,
 }
 
 /// One connection and its handshake.
 struct Attempt {
-    observed: std::sync::Arc<Observed>,
-    shaken: Option<crate::tls::Negotiated>,
+    observed: Arc<Observed>,
+    negotiated: Option<Negotiated>,
     /// `None`: all went well.
     trouble: Option<Trouble>,
 }
@@ -119,29 +108,57 @@ struct Attempt {
 impl Attempt {
     /// The policy took the server's certificate, and the server proved that it holds the key.
     ///
-    /// Whatever goes wrong on our side ends the handshake with an error of ours; after the verification, only the other
-    /// side's alerts and hanging up are left.
+    /// Whatever is wrong on our side ends the handshake with an error of ours; after the verification, only the other
+    /// side's alerts and its hanging up are left.
     fn server_is_accepted(&self) -> bool {
         let only_theirs = match &self.trouble {
-            None | Some(Trouble::Handshake(Broken::Io(_) | Broken::After | Broken::Tls(rustls::Error::AlertReceived(_)))) => true,
-            Some(_) => false,
+            None | Some(Trouble::After) => true,
+            Some(Trouble::Connect(ConnectError::Tls(error))) => match find_in_chain::<rustls::Error>(error) {
+                Some(error) => matches!(error, rustls::Error::AlertReceived(_)),
+                None => true,
+            },
+            Some(Trouble::Connect(_)) => false,
         };
         only_theirs && !self.observed.chain().is_empty() && self.observed.refusal().is_none()
+    }
+
+    /// The connection ended without an alert.
+    fn trouble_is_mute(&self) -> bool {
+        match &self.trouble {
+            Some(Trouble::After) => true,
+            Some(Trouble::Connect(ConnectError::Tls(error))) => find_in_chain::<rustls::Error>(error).is_none(),
+            Some(Trouble::Connect(_)) | None => false,
+        }
     }
 }
 
 /// # Errors
 /// When the policy itself cannot be used.
 async fn attempt(target: &ProbeTarget, policy: &TlsPolicy, shows: Shows, deadline: Instant) -> Result<Attempt, Explanation> {
-    let (config, observed) = policy.trial_config(shows)?;
+    let (mut config, observed) = policy.trial_config(shows)?;
+    config.alpn_protocols.clone_from(&target.alpn);
     // A look at the port is to fit in as well.
     let deadline = deadline.checked_sub(LOOK).filter(|earlier| *earlier > Instant::now()).unwrap_or(deadline);
-    let mut stream = match target.connect(deadline).await {
-        Ok(stream) => stream,
-        Err(trouble) => return Ok(Attempt { observed, shaken: None, trouble: Some(trouble) }),
+    let dialled = timeout_at(deadline, target.dialer.dial()).await;
+    let mut stream = match dialled {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Ok(Attempt::unconnected(observed, error.into())),
+        Err(_) => return Ok(Attempt::unconnected(observed, ConnectError::TimedOut { in_tls: false })),
     };
     let Handshaken { outcome, negotiated } = shake_hands(&mut stream, config, policy.name().clone(), &observed, deadline).await;
-    Ok(Attempt { observed, shaken: negotiated, trouble: outcome.err().map(Trouble::Handshake) })
+    let trouble = outcome.err().map(|broken| match broken {
+        Broken::Tls(error) => Trouble::Connect(ConnectError::Tls(io::Error::new(io::ErrorKind::InvalidData, error))),
+        Broken::Io(error) => Trouble::Connect(ConnectError::Tls(error)),
+        Broken::Timeout => Trouble::Connect(ConnectError::TimedOut { in_tls: true }),
+        Broken::After => Trouble::After,
+    });
+    Ok(Attempt { observed, negotiated, trouble })
+}
+
+impl Attempt {
+    fn unconnected(observed: Arc<Observed>, error: ConnectError) -> Self {
+        Self { observed, negotiated: None, trouble: Some(Trouble::Connect(error)) }
+    }
 }
 
 fn finding(explanation: Explanation) -> Finding {
