@@ -23,14 +23,8 @@ pub enum Topic {
 }
 
 impl Topic {
-    pub const ALL: &'static [Self] = &[
-        Self::Expiry,
-        Self::CertificateProblem,
-        Self::UpstreamDown,
-        Self::CertificateChanged,
-        Self::ToolsChanged,
-        Self::ReloadRejected,
-    ];
+    pub const ALL: &'static [Self] =
+        &[Self::Expiry, Self::CertificateProblem, Self::UpstreamDown, Self::CertificateChanged, Self::ToolsChanged, Self::ReloadRejected];
 
     pub const fn word(self) -> &'static str {
         match self {

@@ -103,7 +103,9 @@ fn remedy(certificate: &WatchedCertificate) -> String {
             format!("let whoever runs the server renew it; `nexus tls probe {upstream}` shows what the server sends")
         }
         (Role::Client, _) => format!("renew the client certificate{file}; it is picked up by itself"),
-        (Role::Anchor, _) => format!("ask the CA for its new certificate, and add it to the file{file}; we go on believing it, others do not"),
+        (Role::Anchor, _) => {
+            format!("ask the CA for its new certificate, and add it to the file{file}; we go on believing it, others do not")
+        }
         (Role::Listener, _) => format!("renew the certificate{file}; it is picked up by itself"),
         (Role::Public | Role::Server, _) => "renew the certificate of whatever answers at public_url".to_owned(),
     }
@@ -144,7 +146,8 @@ fn list_expiry(list: &WatchedList, now: i64) -> Option<Condition> {
 /// What breaks the connection for certain: no further check will mend it.
 pub(super) fn problem(upstream: &str, report: Option<&Report>, failure: Option<&Explanation>, now: Duration) -> Option<Condition> {
     let cause = failure.filter(|failure| is_for_certain(failure.reason))?;
-    let others = report.map_or(0, |report| report.findings.iter().filter(|f| f.severity >= Severity::Error && f.reason != cause.reason).count());
+    let others =
+        report.map_or(0, |report| report.findings.iter().filter(|f| f.severity >= Severity::Error && f.reason != cause.reason).count());
     let more = match others {
         0 => String::new(),
         1 => "; and one more finding".to_owned(),
@@ -161,6 +164,19 @@ pub(super) fn problem(upstream: &str, report: Option<&Report>, failure: Option<&
     ))
 }
 
+/// What clients meet at `public_url`. Whom they trust is not known here, so an unknown CA says nothing.
+pub(super) fn public_problem(report: &Report, now: Duration) -> Option<Condition> {
+    let is_telling = |reason| {
+        is_for_certain(reason)
+            && !matches!(reason, Reason::TlsUnknownCa | Reason::TlsSelfSigned | Reason::TlsSelfSignedCa | Reason::TlsClientCertRequired)
+            && !matches!(reason, Reason::TlsExpired | Reason::TlsClientCertRejected)
+    };
+    let finding = report.findings.iter().find(|finding| finding.severity >= Severity::Error && is_telling(finding.reason))?;
+    let key = format!("problem:public_url:{}", finding.reason);
+    let summary = format!("public_url: {}", finding.detail);
+    Some(firing(Topic::CertificateProblem, Severity::Error, key, None, &finding.explanation(), summary, now))
+}
+
 /// What the network may cause, and what another check may find mended, takes several failures.
 fn is_for_certain(reason: Reason) -> bool {
     let by_chance = matches!(reason, Reason::TlsReset | Reason::TlsClosed | Reason::TlsTimeout | Reason::TlsNotTls);
@@ -174,11 +190,23 @@ pub(super) fn down(upstream: &str, failures: u32, why: &Explanation, now: Durati
 
 pub(super) fn rejected(upstream: Option<&str>, detail: &str, now: Duration) -> Condition {
     let whose = upstream.unwrap_or_default();
-    let why = Explanation::new(Reason::ReloadRejected, detail, "correct the files; they are tried again by themselves, and `nexus check` names what is wrong");
+    let why = Explanation::new(
+        Reason::ReloadRejected,
+        detail,
+        "correct the files; they are tried again by themselves, and `nexus check` names what is wrong",
+    );
     firing(Topic::ReloadRejected, Severity::Error, format!("rejected:{whose}"), upstream, &why, detail.to_owned(), now)
 }
 
-fn firing(topic: Topic, severity: Severity, key: String, upstream: Option<&str>, why: &Explanation, summary: String, now: Duration) -> Condition {
+fn firing(
+    topic: Topic,
+    severity: Severity,
+    key: String,
+    upstream: Option<&str>,
+    why: &Explanation,
+    summary: String,
+    now: Duration,
+) -> Condition {
     let alert = Alert {
         topic,
         stage: Stage::Firing,

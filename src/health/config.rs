@@ -6,7 +6,7 @@ use lettre::message::Mailbox;
 use url::Url;
 
 use super::threshold::Thresholds;
-use crate::{finding::Severity, secret::Secret, tls::TlsSettings};
+use crate::{finding::Severity, outbound::Proxy, secret::Secret, tls::TlsSettings};
 
 /// `[certificates]`: what is watched, how often, and who is told.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub struct ChannelConfig {
     pub receiver: Receiver,
     /// How the receiver's certificate is verified; not used over plain HTTP or SMTP.
     pub tls: TlsSettings,
+    /// The forward proxy on the way, whatever the receiver is; those of the environment are never used.
+    pub proxy: Option<Proxy>,
 }
 
 /// Who is told.
@@ -51,7 +53,10 @@ pub enum Receiver {
     /// A Slack incoming webhook.
     Slack(SecretUrl),
     /// PagerDuty Events API v2.
-    PagerDuty { url: SecretUrl, routing_key: Secret },
+    PagerDuty {
+        url: SecretUrl,
+        routing_key: Secret,
+    },
     Email(Mail),
 }
 

@@ -94,6 +94,16 @@ impl Judge {
         self.settle(scope, expiries, now)
     }
 
+    /// What is served at `public_url`.
+    pub(super) fn public(&mut self, report: &Report, shown: &[WatchedCertificate], now: Duration) -> Vec<Alert> {
+        let mut told = self.settle("problem-public", conditions::public_problem(report, now).into_iter().collect(), now);
+        if !shown.is_empty() {
+            told.extend(self.held("public", shown, now));
+            told.extend(self.shown("public", shown, now));
+        }
+        told
+    }
+
     pub(super) fn lists(&mut self, scope: &str, lists: &[WatchedList], now: Duration) -> Vec<Alert> {
         self.settle(scope, conditions::list_expiries(lists, now), now)
     }

@@ -54,9 +54,7 @@ pub fn read(table: Option<Table>, problems: &mut Problems) -> CertificatesConfig
     let mut config = CertificatesConfig {
         warn_before: warn_before(table, problems).unwrap_or(default.warn_before),
         probe_before_swap: table.bool("probe_before_swap", problems).unwrap_or(default.probe_before_swap),
-        probe_interval: table
-            .duration("probe_interval", &(Duration::from_secs(10)..=DAY), problems)
-            .unwrap_or(default.probe_interval),
+        probe_interval: table.duration("probe_interval", &(Duration::from_secs(10)..=DAY), problems).unwrap_or(default.probe_interval),
         failures_before_down: failures
             .and_then(|failures| NonZeroU32::new(u32::try_from(failures).ok()?))
             .unwrap_or(default.failures_before_down),
@@ -84,7 +82,13 @@ fn warn_before(table: &mut Table, problems: &mut Problems) -> Option<Thresholds>
     for text in &texts {
         let span = duration(text).filter(|span| (Duration::from_secs(60)..=DAY * 3650).contains(span));
         let Some(span) = span else {
-            table.error("warn_before", problems, format!("{text:?} is no duration from 1m to 3650d"), "it is a span before a certificate's end", write);
+            table.error(
+                "warn_before",
+                problems,
+                format!("{text:?} is no duration from 1m to 3650d"),
+                "it is a span before a certificate's end",
+                write,
+            );
             return None;
         };
         spans.push(span);

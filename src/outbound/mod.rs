@@ -7,10 +7,12 @@ mod http_client;
 mod look;
 pub mod probe;
 mod resolve;
+mod stream;
 mod system_cas;
 
 pub use connect::HttpVersion;
 pub use dial::Proxy;
 pub use failure::SendError;
 pub use http_client::{HttpClient, UpstreamBody, Way};
+pub use stream::{SecureStream, connect, secure};
 pub use system_cas::system_cas;

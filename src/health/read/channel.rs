@@ -6,9 +6,10 @@ use url::{Host, Url};
 use super::super::config::{ChannelConfig, Mail, MailLogin, MailSecurity, Receiver, SecretUrl};
 use crate::{
     finding::Severity,
+    outbound::Proxy,
     problem::Problems,
     secret::Secret,
-    table::{Keys, Table, built, planned},
+    table::{Keys, Table, built},
     tls::{
         TlsSettings,
         read::{self as tls_read, Leg},
@@ -27,7 +28,7 @@ pub const ALERT_KEYS: Keys = Keys {
         built("from", "With `\"email\"`: the sender."),
         built("to", "With `\"email\"`: the recipients."),
         built("tls", "How the receiver's certificate is verified: the keys of `[mcp.servers.NAME.tls]`."),
-        planned("proxy", "A forward proxy on the way to the receiver."),
+        built("proxy", "A forward proxy on the way to the receiver: `http://HOST:PORT`."),
     ],
 };
 
@@ -47,8 +48,7 @@ enum Kind {
 /// Reads one table; `None` when it is refused.
 pub(super) fn read(mut table: Table, problems: &mut Problems) -> Option<ChannelConfig> {
     let table = &mut table;
-    let kinds =
-        [("webhook", Kind::Webhook), ("slack", Kind::Slack), ("pagerduty", Kind::PagerDuty), ("email", Kind::Email)];
+    let kinds = [("webhook", Kind::Webhook), ("slack", Kind::Slack), ("pagerduty", Kind::PagerDuty), ("email", Kind::Email)];
     if !table.has("type") {
         table.error("", problems, "a channel without `type`", "it says who is told", "add type = \"webhook\"");
     }
@@ -69,8 +69,20 @@ pub(super) fn read(mut table: Table, problems: &mut Problems) -> Option<ChannelC
     .map_or((None, Leg::Tls), |(receiver, leg)| (Some(receiver), leg));
     let tls = table.table("tls", problems).map(|tls| tls_read::read(tls, leg, problems));
     let tls: TlsSettings = tls.unwrap_or_default();
+    let proxy = proxy(table, problems);
     table.finish(&ALERT_KEYS, problems);
-    receiver.map(|receiver| ChannelConfig { min_severity, receiver, tls })
+    receiver.map(|receiver| ChannelConfig { min_severity, receiver, tls, proxy })
+}
+
+fn proxy(table: &mut Table, problems: &mut Problems) -> Option<Proxy> {
+    // Its user information is a secret.
+    let text = table.possible_secret("proxy", "", problems).filter(|text| !text.expose().is_empty())?;
+    let proxy = Url::parse(text.expose()).map_err(|_| "it is no URL").and_then(|url| Proxy::from_url(&url));
+    proxy
+        .map_err(|why| {
+            table.error("proxy", problems, "this is no proxy", why, "write it as \"http://proxy.example.com:3128\"");
+        })
+        .ok()
 }
 
 fn http(table: &mut Table, kind: &str, default: Option<&str>, problems: &mut Problems) -> Option<(SecretUrl, Leg)> {
@@ -85,12 +97,24 @@ fn http(table: &mut Table, kind: &str, default: Option<&str>, problems: &mut Pro
     };
     let url = Url::parse(text.expose()).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     let Some(mut url) = url else {
-        table.error("url", problems, "this is no https:// URL", "alerts are posted over HTTP", "write it as \"https://hooks.example.com/…\"");
+        table.error(
+            "url",
+            problems,
+            "this is no https:// URL",
+            "alerts are posted over HTTP",
+            "write it as \"https://hooks.example.com/…\"",
+        );
         return None;
     };
     if !url.username().is_empty() || url.password().is_some() {
         let why = "user information in a URL would not be sent";
-        table.error("url", problems, "the URL holds a user or a password", why, "remove it; put the secret into the path, as the service does");
+        table.error(
+            "url",
+            problems,
+            "the URL holds a user or a password",
+            why,
+            "remove it; put the secret into the path, as the service does",
+        );
         return None;
     }
     url.set_fragment(None);
@@ -106,7 +130,13 @@ fn pagerduty(table: &mut Table, problems: &mut Problems) -> Option<(Receiver, Le
     let target = http(table, "pagerduty", Some(PAGERDUTY), problems);
     if !table.has("routing_key") {
         let why = "PagerDuty would not know whom to page";
-        table.error("", problems, "type = \"pagerduty\" without `routing_key`", why, "add routing_key = \"{{ env.PAGERDUTY_ROUTING_KEY }}\"");
+        table.error(
+            "",
+            problems,
+            "type = \"pagerduty\" without `routing_key`",
+            why,
+            "add routing_key = \"{{ env.PAGERDUTY_ROUTING_KEY }}\"",
+        );
     }
     let routing_key = table.secret("routing_key", problems)?;
     if routing_key.expose().trim().is_empty() {
@@ -131,7 +161,13 @@ fn email(table: &mut Table, problems: &mut Problems) -> Option<(Receiver, Leg)> 
     let text = table.secret("smtp_url", problems)?;
     let Some(url) = smtp_url(text.expose()) else {
         let why = "a mail server is named by its scheme, its host and, where it wants one, a login";
-        table.error("smtp_url", problems, "this is no smtps:// or smtp:// URL", why, "write it as \"smtps://USER:PASSWORD@mail.example.com\", special characters as %40");
+        table.error(
+            "smtp_url",
+            problems,
+            "this is no smtps:// or smtp:// URL",
+            why,
+            "write it as \"smtps://USER:PASSWORD@mail.example.com\", special characters as %40",
+        );
         return None;
     };
     let security = match (url.scheme(), is_this_machine(&url) && !table.has("tls")) {
@@ -140,10 +176,8 @@ fn email(table: &mut Table, problems: &mut Problems) -> Option<(Receiver, Leg)> 
         (_, false) => MailSecurity::StartTls,
     };
     let default_port = if security == MailSecurity::Implicit { 465 } else { 587 };
-    let login = (!url.username().is_empty()).then(|| MailLogin {
-        user: decoded(url.username()),
-        password: Secret::new(decoded(url.password().unwrap_or_default())),
-    });
+    let login = (!url.username().is_empty())
+        .then(|| MailLogin { user: decoded(url.username()), password: Secret::new(decoded(url.password().unwrap_or_default())) });
     let mail = Mail {
         host: url.host_str().unwrap_or_default().to_owned(),
         port: url.port().unwrap_or(default_port),
