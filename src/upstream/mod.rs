@@ -7,6 +7,7 @@
 
 mod answer;
 mod bring_up;
+mod checkup;
 mod config;
 mod error;
 mod generation;
