@@ -6,6 +6,7 @@ mod failure;
 mod http_client;
 mod look;
 pub mod probe;
+pub mod read;
 mod resolve;
 mod stream;
 mod system_cas;
