@@ -11,6 +11,7 @@ pub mod snippet;
 mod start;
 mod stdio;
 mod tools;
+mod watch;
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, sync::Arc};
 
