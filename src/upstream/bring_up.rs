@@ -14,6 +14,7 @@ use url::Url;
 use super::{
     EndpointConfig, Generation, HttpConfig, SessionSpec, StdioConfig, Upstream, UpstreamError,
     generation::{Notices, Transport, initialize_process},
+    load_policy::load_policy,
     own::{own_info, own_meta},
     session::{ClientCapabilities, Session, SessionLink},
     stdio_host::StdioHost,
@@ -28,7 +29,7 @@ use crate::{
         handshake::ServerFacts,
         offer::{Greeting, Offer},
     },
-    outbound::{HttpClient, system_cas},
+    outbound::HttpClient,
     reason::{Explanation, Reason},
 };
 
@@ -72,7 +73,7 @@ async fn connect_http(upstream: &Upstream, config: &HttpConfig) -> Result<Connec
         None => None,
         Some(settings) => {
             let host = config.url.host_str().unwrap_or_default();
-            Some(settings.load(host, &*upstream.sources, &system_cas, upstream.clock.now())?)
+            Some(load_policy(upstream, settings, host).await?)
         }
     };
     let policy = tls.as_ref().map_or_else(|| "plain HTTP".to_owned(), |tls| format!("HTTPS, {}", tls.words()));

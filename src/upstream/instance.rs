@@ -59,6 +59,8 @@ pub struct Upstream {
     pub(crate) changed: Arc<Notify>,
     pub(crate) notices: mpsc::Sender<(usize, Notice)>,
     pub(crate) recheck: Notify,
+    /// Held while its files are read.
+    pub(crate) reading: Arc<tokio::sync::Mutex<()>>,
     running: ArcSwapOption<Generation>,
     offer: ArcSwapOption<Offer>,
     status: watch::Sender<Status>,
@@ -85,6 +87,7 @@ impl Upstream {
             changed: surroundings.changed,
             notices: surroundings.notices,
             recheck: Notify::new(),
+            reading: Arc::default(),
             running: ArcSwapOption::empty(),
             offer: ArcSwapOption::empty(),
             status,

@@ -11,6 +11,7 @@ mod config;
 mod error;
 mod generation;
 mod instance;
+mod load_policy;
 mod own;
 mod pool;
 pub mod read;
