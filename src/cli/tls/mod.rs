@@ -1,5 +1,6 @@
 //! `nexus tls`: what servers and files have to say, before anything depends on it.
 
+mod inspect;
 mod pin;
 mod probe;
 mod target;
@@ -15,6 +16,8 @@ use super::World;
 pub(super) enum TlsCommand {
     /// Shake hands with servers, and tell everything that is wrong
     Probe(probe::ProbeArgs),
+    /// Tell what is in certificate and key files, and whether they belong together
+    Inspect(inspect::InspectArgs),
     /// Print the pin of a server's key, for spki_pins
     Pin(pin::PinArgs),
 }
@@ -30,6 +33,7 @@ pub(super) enum Format {
 pub(super) async fn run(world: &World, command: TlsCommand) -> u8 {
     match command {
         TlsCommand::Probe(args) => probe::run(world, &args).await,
+        TlsCommand::Inspect(args) => inspect::run(world, &args),
         TlsCommand::Pin(args) => pin::run(world, &args).await,
     }
 }
