@@ -7,6 +7,7 @@ mod identity;
 mod matrix;
 mod probing;
 mod separation;
+mod way;
 
 use std::{sync::Arc, time::Duration};
 
