@@ -135,6 +135,7 @@ pub fn run(arguments: Arguments) -> u8 {
         Command::Call(args) => start::block_on(call::run(&world, args)),
         Command::Demo(args) => start::block_on(demo::run(&world, &args)),
         Command::DemoUpstream { name } => start::block_on(demo::upstream(&name)),
+        Command::Check(args) if args.connect => start::block_on(check::run_connected(&world, &args)),
         Command::Check(args) => {
             written(check::run(&args, world.global.config.clone(), &*world.sources, &*world.clock, &mut std::io::stdout()))
         }

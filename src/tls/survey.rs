@@ -161,5 +161,7 @@ fn opened(key: &PrivateKeyDer<'static>, was_encrypted: bool) -> KeyItem {
 
 fn locked(unusable: &Unusable) -> KeyItem {
     let was_encrypted = unusable.reason == crate::reason::Reason::LocalPassword;
-    KeyItem { opened: Err(format!("{}; {}", unusable.what, unusable.remedy)), was_encrypted, public_key: None }
+    // How a password is given is not known here.
+    let why = if was_encrypted { unusable.what.clone() } else { format!("{}; {}", unusable.what, unusable.remedy) };
+    KeyItem { opened: Err(why), was_encrypted, public_key: None }
 }

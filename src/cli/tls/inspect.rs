@@ -15,6 +15,7 @@ use super::{
     text::{Paint, colons},
 };
 use crate::{
+    reason::Reason,
     secret::Secret,
     tls::{CertificateItem, CrlFacts, Item, KeyItem, Validity, shown_date, shown_span, survey},
 };
@@ -31,6 +32,8 @@ pub(in crate::cli) struct InspectArgs {
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
+
+const PASSWORD: &str = "write its password into a file, and name that with --password-file";
 
 /// A file and what is in it.
 struct Surveyed<'a> {
@@ -74,7 +77,10 @@ fn read(world: &World, path: &Path, password: Option<&Secret>) -> Result<Vec<Ite
     let (bytes, _) = world.sources.read(path).map_err(|error| format!("error: {shown}: {error}"))?;
     let bytes = Zeroizing::new(bytes);
     survey(&bytes, password).map_err(|unusable| {
-        let remedy = unusable.remedy.replace("FILE", &shown.to_string());
+        let remedy = match unusable.reason {
+            Reason::LocalPassword => PASSWORD.to_owned(),
+            _ => unusable.remedy.replace("FILE", &shown.to_string()),
+        };
         format!("error: {shown}: {} ({})\n  fix: {remedy}", unusable.detail, unusable.reason)
     })
 }
@@ -142,7 +148,8 @@ fn print_certificate(out: &mut dyn Write, certificate: &CertificateItem, now: i6
 fn print_key(out: &mut dyn Write, key: &KeyItem, surveyed: &[Surveyed<'_>]) -> io::Result<()> {
     writeln!(out, "  private key{}", if key.was_encrypted { ", encrypted" } else { "" })?;
     if let Err(why) = &key.opened {
-        return writeln!(out, "    cannot be read: {why}");
+        writeln!(out, "    cannot be read: {why}")?;
+        return if key.was_encrypted { writeln!(out, "    fix: {PASSWORD}") } else { Ok(()) };
     }
     let own: Vec<_> = certificates(surveyed).filter(|certificate| key.belongs_to(certificate) == Some(true)).collect();
     match own.as_slice() {

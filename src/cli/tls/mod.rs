@@ -3,8 +3,8 @@
 mod inspect;
 mod pin;
 mod probe;
-mod target;
-mod text;
+pub(super) mod target;
+pub(super) mod text;
 
 use std::io::IsTerminal as _;
 
@@ -39,7 +39,7 @@ pub(super) async fn run(world: &World, command: TlsCommand) -> u8 {
 }
 
 /// Colours are for a terminal, and for nobody who asked not to have them (<https://no-color.org>).
-fn paint(world: &World) -> text::Paint {
+pub(super) fn paint(world: &World) -> text::Paint {
     let wanted = world.sources.env("NO_COLOR").is_none_or(|value| value.is_empty()) && world.sources.env("TERM").as_deref() != Some("dumb");
     text::Paint::new(wanted && std::io::stdout().is_terminal())
 }

@@ -47,6 +47,8 @@ impl Replacements {
         }
         if let (Some(cert_path), Some(key_path)) = (&self.client_cert, &self.client_key) {
             settings.client_identity = Some(ClientIdentityFiles { cert_path: cert_path.clone(), key_path: key_path.clone() });
+            settings.client_key_password = None;
+            settings.client_pkcs12 = None;
         }
         if let Some(name) = &self.server_name {
             settings.server_name = Some(name.clone());
@@ -56,12 +58,12 @@ impl Replacements {
 }
 
 /// One server to probe.
-pub(super) struct Probed {
+pub(in crate::cli) struct Probed {
     /// The upstream's, or the URL's host.
-    pub(super) name: String,
-    pub(super) url: Url,
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) url: Url,
     /// The keys of the findings belong to this table; absent for a URL.
-    pub(super) table: Option<String>,
+    pub(in crate::cli) table: Option<String>,
     settings: TlsSettings,
     way: Way,
 }
@@ -86,7 +88,8 @@ pub(super) fn find(world: &World, wanted: &[String], replacements: &Replacements
     Ok(probed)
 }
 
-fn all(config: &Config) -> Vec<Probed> {
+/// Every configured upstream that has TLS.
+pub(in crate::cli) fn all(config: &Config) -> Vec<Probed> {
     config
         .mcp
         .upstreams
@@ -101,7 +104,7 @@ fn all(config: &Config) -> Vec<Probed> {
 fn configured(name: &str, http: &HttpConfig) -> Option<Probed> {
     let settings = http.tls.clone()?;
     let table = Some(format!("{}.tls", crate::table::join("mcp.servers", name)));
-    Some(Probed { name: name.to_owned(), url: http.url.clone(), table, settings, way: Way::default() })
+    Some(Probed { name: name.to_owned(), url: http.url.clone(), table, settings, way: http.way.clone() })
 }
 
 fn one(wanted: &str, config: Option<&Config>) -> Result<Probed, u8> {
@@ -139,7 +142,7 @@ fn by_url(text: &str) -> Result<Probed, u8> {
 }
 
 /// Probes all of them, some at a time.
-pub(super) async fn probe_all(world: &World, probed: &[Probed]) -> Vec<Arc<Report>> {
+pub(in crate::cli) async fn probe_all(world: &World, probed: &[Probed]) -> Vec<Arc<Report>> {
     let prober = Prober::new(AT_ONCE);
     futures_util::future::join_all(probed.iter().map(|probed| probe_one(world, &prober, probed))).await
 }

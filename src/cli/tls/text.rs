@@ -20,7 +20,7 @@ const NAMES: usize = 12;
 
 /// Colours, or none.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Paint(bool);
+pub(in crate::cli) struct Paint(bool);
 
 #[derive(Clone, Copy, Debug)]
 enum Ink {
@@ -47,7 +47,7 @@ impl Paint {
         if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
     }
 
-    pub(super) fn title(self, text: &str) -> String {
+    pub(in crate::cli) fn title(self, text: &str) -> String {
         self.ink(Ink::Bold, text)
     }
 }
@@ -55,6 +55,11 @@ impl Paint {
 /// Writes one report. `table`: the TOML table that the findings' keys belong to.
 pub(super) fn write(out: &mut dyn Write, name: &str, url: &str, table: Option<&str>, report: &Report, paint: Paint) -> io::Result<()> {
     writeln!(out, "{}  {url}", paint.title(name))?;
+    write_body(out, table, report, paint)
+}
+
+/// The report without its title.
+pub(in crate::cli) fn write_body(out: &mut dyn Write, table: Option<&str>, report: &Report, paint: Paint) -> io::Result<()> {
     writeln!(out, "  verdict   {}", verdict(report, paint))?;
     writeln!(out, "  policy    {}", report.policy)?;
     if let Some(negotiated) = &report.negotiated {
