@@ -7,7 +7,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{FAILURE, World, announce::Announcer, fail, start};
+use super::{FAILURE, World, announce::Announcer, fail, start, watch};
 use crate::{
     config::Config,
     downstream::{Bound, Server, Stop},
@@ -41,6 +41,8 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     let health = bound.health_address();
     let gateway = start::gateway(world, &config);
     announce(announcer, path, &config, address, health, &gateway);
+    let shared = watch::Shared::new(world);
+    let watch = watch::start(world, &config, &gateway, &shared, address, Vec::new());
     ready(address);
 
     let stop = Stop::default();
@@ -51,6 +53,9 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
         () = signals.first() => {}
     }
     drain(announcer, &config, &gateway, &stop, &mut serving).await;
+    // Last, because it tells what the rest did, and writes what was told.
+    watch.end().await;
+    announcer.say("stopped");
     0
 }
 
@@ -90,7 +95,6 @@ async fn drain(announcer: Announcer, config: &Config, gateway: &Gateway, stop: &
     if timeout(LAST_STEPS, last_steps).await.is_err() {
         announcer.say("some upstream sessions or processes did not end in time");
     }
-    announcer.say("stopped");
 }
 
 struct Signals {

@@ -10,6 +10,7 @@ mod handle;
 mod legacy;
 mod listen;
 mod lists;
+mod outbox;
 mod outlive;
 pub mod read;
 mod rebuild;
@@ -22,7 +23,8 @@ pub use build::Gateway;
 pub use config::{McpConfig, WhenDown};
 pub use error::{GatewayError, ItemKind};
 pub use handle::{Client, ModernClient};
-pub use legacy::{LegacySession, Outbox};
+pub use legacy::LegacySession;
+pub use outbox::Outbox;
 pub use reply::{EventReply, JsonReply, Reply};
 
 pub use crate::upstream::{Bounds, UpstreamError};

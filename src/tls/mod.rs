@@ -27,6 +27,7 @@ pub mod read;
 mod report;
 mod revocation;
 mod settings;
+mod survey;
 mod trust;
 mod verifier;
 
@@ -41,4 +42,5 @@ pub use settings::{
     ClientIdentityFiles, CrlExpired, CrlMissing, CrlScope, ExpectedSan, KeyPermissions, MinVersion, Pkcs12File, PostQuantum,
     RevocationSettings, SpkiPin, TlsSettings,
 };
+pub use survey::{CertificateItem, Item, KeyItem, survey};
 pub use trust::SystemCas;

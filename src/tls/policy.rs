@@ -10,7 +10,7 @@ use rustls::{
 };
 
 use super::{
-    CertificateFacts, CrlFacts, ExpectedSan, MinVersion, PostQuantum, SpkiPin, danger,
+    CertificateFacts, CrlFacts, ExpectedSan, Handshake, MinVersion, PostQuantum, SpkiPin, danger,
     identity::Identity,
     inspect::{shown, shown_date},
     key_log::NssKeyLog,
@@ -200,6 +200,23 @@ impl TlsPolicy {
     /// A trusted CA has the name of this certificate's issuer, though perhaps another key.
     pub(super) fn trusts_name_of_issuer(&self, certificate: &CertificateFacts) -> bool {
         self.trust.anchors.roots.iter().any(|anchor| certificate.is_issued_in_the_name_of(&anchor.subject))
+    }
+
+    /// Verifies a chain, leaf first, at a time since 1970, as a handshake would; only the proof of the key is missing.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn verify_chain(&self, chain: &[CertificateDer<'static>], now: Duration) -> Result<(), Explanation> {
+        let observed = self.verify_offline(chain, now);
+        match observed.refusal() {
+            Some(error) => Err(Handshake { policy: self, observed: &observed, now }.explain(&error)),
+            None if observed.chain().is_empty() => Err(Explanation::new(
+                Reason::TlsCertVersion,
+                "there is no certificate, or none that is small enough to look at",
+                "let the server send an ordinary certificate",
+            )),
+            None => Ok(()),
+        }
     }
 
     /// What the verification makes of a chain, without a handshake.

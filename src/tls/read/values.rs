@@ -62,6 +62,7 @@ pub(super) fn date(table: &mut Table, key: &str, problems: &mut Problems) -> Opt
 
 /// Reads every entry; those that cannot be read are refused by their place.
 fn each<T>(table: &mut Table, key: &str, form: (&str, &str), problems: &mut Problems, read: impl Fn(&str) -> Option<T>) -> Vec<T> {
+    let why = "an entry that is left out would be believed to count";
     let texts = table.strings(key, problems).unwrap_or_default();
     if texts.len() > MOST {
         table.error(key, problems, format!("more than {MOST} entries"), "nobody can look after so many", "keep those that are needed");
@@ -73,7 +74,7 @@ fn each<T>(table: &mut Table, key: &str, form: (&str, &str), problems: &mut Prob
             Some(value) => values.push(value),
             None => {
                 let (takes, write) = form;
-                table.error(key, problems, format!("entry {}, {:?}, is not {takes}", index + 1, shown(text)), "", write);
+                table.error(key, problems, format!("entry {}, {:?}, is not {takes}", index + 1, shown(text)), why, write);
             }
         }
     }

@@ -117,7 +117,7 @@ fn a_tls_setting_without_tls_is_refused_unless_it_repeats_its_default() {
             "root_ca_cert_path = \"ca\"",
             "server_name = \"a\"",
             "min_version = \"1.3\"",
-            "spki_pins = [\"x\"]",
+            "intermediates_path = \"x\"",
             "crl_paths = []",
             "post_quantum = \"off\"",
             "key_log_path = \"k\"",
