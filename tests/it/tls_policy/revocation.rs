@@ -46,10 +46,10 @@ async fn the_list_of_the_leafs_ca_is_enough_unless_the_whole_chain_is_to_be_chec
     let chain = issuing.sign(Leaf::server(&["localhost"]));
     let peer = Peer::tls(server_config(&chain)).await;
     let (own, roots) = (issuing.crl(&[], 2090), company.crl(&[], 2090));
-    let leaf = listed(Upstream::trusting(&company), &[own.clone()]);
+    let leaf = listed(Upstream::trusting(&company), std::slice::from_ref(&own));
     assert_eq!(leaf.reason("localhost", &peer).await, None);
     let whole = |lists: &[Vec<u8>]| listed(Upstream::trusting(&company), lists).set(|s| s.revocation.scope = CrlScope::Chain);
-    assert_eq!(whole(&[own.clone()]).reason("localhost", &peer).await, Some(Reason::TlsRevocationUnknown));
+    assert_eq!(whole(std::slice::from_ref(&own)).reason("localhost", &peer).await, Some(Reason::TlsRevocationUnknown));
     assert_eq!(whole(&[own.clone(), roots]).reason("localhost", &peer).await, None);
 
     let mut revoked_ca = issuing.sign(Leaf::server(&["localhost"]));
