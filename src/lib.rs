@@ -37,6 +37,8 @@ pub mod gateway;
 
 pub mod downstream;
 
+pub mod admin;
+
 pub mod config;
 
 pub mod demo;

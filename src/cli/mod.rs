@@ -6,6 +6,7 @@ mod certs;
 pub mod check;
 mod demo;
 pub mod import;
+mod operators;
 mod serve;
 pub mod snippet;
 mod start;

@@ -7,8 +7,9 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{FAILURE, World, announce::Announcer, fail, start};
+use super::{FAILURE, World, announce::Announcer, fail, operators::Operators, start};
 use crate::{
+    admin::Parts,
     config::Config,
     downstream::{Bound, Server, Stop},
     gateway::Gateway,
@@ -36,11 +37,19 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
         Ok(bound) => bound,
         Err(error) => return fail(FAILURE, &format!("error: {error}\n  fix: stop what uses the address, or set server.listen_address")),
     };
+    let operators = match Operators::bind(&config).await {
+        Ok(operators) => operators,
+        Err(error) => return fail(FAILURE, &format!("error: {error}\n  fix: stop what uses the address, or set admin.listen_address")),
+    };
     let announcer = Announcer::new(world.global.log_style);
     let address = bound.address();
     let health = bound.health_address();
     let gateway = start::gateway(world, &config);
     announce(announcer, path, &config, address, health, &gateway);
+    if let Some(address) = operators.address() {
+        announcer.say(&format!("admin on http://{address}"));
+    }
+    let attended = operators.attend(&config, Parts { gateway: Arc::clone(&gateway) });
     ready(address);
 
     let stop = Stop::default();
@@ -51,6 +60,8 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
         () = signals.first() => {}
     }
     drain(announcer, &config, &gateway, &stop, &mut serving).await;
+    attended.end().await;
+    announcer.say("stopped");
     0
 }
 
@@ -90,7 +101,6 @@ async fn drain(announcer: Announcer, config: &Config, gateway: &Gateway, stop: &
     if timeout(LAST_STEPS, last_steps).await.is_err() {
         announcer.say("some upstream sessions or processes did not end in time");
     }
-    announcer.say("stopped");
 }
 
 struct Signals {

@@ -1,6 +1,13 @@
 //! A running upstream: its condition, what it offers, and the sessions opened with it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwapOption;
 use futures_util::future::join_all;
@@ -62,6 +69,7 @@ pub struct Upstream {
     running: ArcSwapOption<Generation>,
     offer: ArcSwapOption<Offer>,
     status: watch::Sender<Status>,
+    was_up: AtomicBool,
     concerns: Mutex<BTreeMap<Concern, Explanation>>,
     sessions: Pool,
     /// One permit a process besides the gateway's own, kept until the process is gone; across all generations.
@@ -88,6 +96,7 @@ impl Upstream {
             running: ArcSwapOption::empty(),
             offer: ArcSwapOption::empty(),
             status,
+            was_up: AtomicBool::new(false),
             concerns: Mutex::default(),
             sessions: Pool::new(),
             processes: Arc::new(Semaphore::new(processes)),
@@ -109,6 +118,11 @@ impl Upstream {
 
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
+    }
+
+    /// Whether it has served at least once.
+    pub fn was_up(&self) -> bool {
+        self.was_up.load(Ordering::Relaxed)
     }
 
     /// The last known offer, also while the upstream is down.
@@ -296,6 +310,7 @@ impl Upstream {
 
     /// It serves; with something to look at, it is degraded.
     pub(crate) fn now_up(&self, policy: Option<String>) {
+        self.was_up.store(true, Ordering::Relaxed);
         let first = self.concerns.lock().first_key_value().map(|(_, explanation)| explanation.clone());
         self.now_in(first.map_or(State::Up, State::Degraded), policy);
     }
