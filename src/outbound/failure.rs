@@ -8,9 +8,13 @@ use std::{
     time::Duration,
 };
 
+use hyper_util::client::legacy;
+
 use super::{
+    connect::ConnectError,
+    dial::{Dialer, root_cause},
     look::{self, Sight},
-    resolve::{DnsFailure, Target},
+    resolve::DnsFailure,
 };
 use crate::{
     clock::{Clock as _, SystemClock},
@@ -37,8 +41,7 @@ impl Error for SendError {}
 /// What an explanation needs to know of the client whose request failed.
 #[derive(Debug)]
 pub(super) struct Circumstances {
-    pub(super) target: Target,
-    pub(super) port: u16,
+    pub(super) dialer: Dialer,
     pub(super) connect_timeout: Duration,
     /// Absent for plain HTTP.
     pub(super) tls: Option<(TlsPolicy, Arc<Observed>)>,
@@ -48,16 +51,20 @@ pub(super) struct Circumstances {
 
 impl Circumstances {
     /// Explains why a request got no answer. May look at the port once more, for at most a second.
-    pub(super) async fn explain(&self, error: &reqwest::Error) -> SendError {
-        let is_connect = error.is_connect();
-        let never_sent = is_connect || error.is_builder() || find_in_chain::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled);
-        let explanation = self.refine(self.explain_at_once(error, is_connect)).await;
+    pub(super) async fn explain(&self, error: &legacy::Error) -> SendError {
+        let connecting = find_in_chain::<ConnectError>(error);
+        let never_sent =
+            connecting.is_some() || error.is_connect() || find_in_chain::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled);
+        let explanation = match connecting {
+            Some(connecting) => self.refine(self.explain_connect(connecting)).await,
+            None => self.refine(self.explain_exchange(error)).await,
+        };
         SendError { explanation, never_sent }
     }
 
     /// Explains why the body of an answer broke off.
-    pub(super) fn explain_body(&self, error: &reqwest::Error) -> SendError {
-        SendError { explanation: self.explain_at_once(error, false), never_sent: false }
+    pub(super) fn explain_body(&self, error: &hyper::Error) -> SendError {
+        SendError { explanation: self.explain_exchange(error), never_sent: false }
     }
 
     /// What to say when an HTTP answer refuses for want of a client certificate, as nginx does; `None` if none was asked for.
@@ -69,39 +76,41 @@ impl Circumstances {
         self.tls.as_ref().map(|(policy, observed)| Handshake { policy, observed, now: SystemClock.now() })
     }
 
-    fn explain_at_once(&self, error: &reqwest::Error, is_connect: bool) -> Explanation {
+    fn explain_connect(&self, error: &ConnectError) -> Explanation {
+        match error {
+            ConnectError::Tcp(cause) => self.explain_tcp(&**cause),
+            ConnectError::Proxy(words) => Explanation::new(
+                Reason::Proxy,
+                words.clone(),
+                "correct proxy, and ask whoever keeps it whether this gateway may reach the upstream through it",
+            ),
+            ConnectError::Tls(cause) => self.explain_tls(cause),
+            ConnectError::NoHttp2 => Explanation::new(
+                Reason::TlsAlpn,
+                format!("{} does not offer HTTP/2", self.place()),
+                "set http_version = \"1.1\" or \"auto\", or turn HTTP/2 on at the server",
+            ),
+            ConnectError::TimedOut { in_tls: false } => self.timed_out(),
+            ConnectError::TimedOut { in_tls: true } => Explanation::new(
+                Reason::TlsTimeout,
+                format!("{} took the connection, but did not finish the TLS handshake within {:?}", self.place(), self.connect_timeout),
+                "check that the port speaks TLS, or raise connect_timeout",
+            ),
+        }
+    }
+
+    fn explain_tcp(&self, error: &(dyn Error + 'static)) -> Explanation {
         if let Some(dns) = find_in_chain::<DnsFailure>(error) {
             return Explanation::new(Reason::Dns, dns.to_string(), "correct the host in url, or the resolver of this machine");
         }
-        let handshake = self.handshake();
-        if let Some(explanation) = handshake.and_then(|handshake| tls::explain(error, &handshake)) {
-            return explanation;
-        }
-        let io = find_in_chain::<io::Error>(error).map(innermost);
-        if is_connect { self.explain_connect(error, io) } else { self.explain_exchange(error, io, handshake.as_ref()) }
-    }
-
-    fn explain_connect(&self, error: &reqwest::Error, io: Option<&io::Error>) -> Explanation {
         let place = self.place();
-        let in_tls = self.tls.is_some();
-        match io.map(io::Error::kind) {
+        match find_in_chain::<io::Error>(error).map(|io| innermost(io).kind()) {
             Some(io::ErrorKind::ConnectionRefused) => Explanation::new(
                 Reason::Refused,
                 format!("{place} refused the connection"),
                 "start the server, or correct the host and port in url",
             ),
-            Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) if in_tls => Explanation::new(
-                Reason::TlsReset,
-                format!("{place} reset the connection during the TLS handshake"),
-                "look for a firewall or load balancer in between, and whether the server wants a client certificate (client_cert_path)",
-            ),
-            Some(io::ErrorKind::UnexpectedEof) if in_tls => Explanation::new(
-                Reason::TlsClosed,
-                format!("{place} closed the connection during the TLS handshake"),
-                "check that the port speaks TLS, and look into the server's log",
-            ),
             Some(io::ErrorKind::TimedOut) => self.timed_out(),
-            None if error.is_timeout() => self.timed_out(),
             _ => Explanation::new(
                 Reason::Unreachable,
                 format!("{place} is not reachable: {}", root_cause(error)),
@@ -110,7 +119,36 @@ impl Circumstances {
         }
     }
 
-    fn explain_exchange(&self, error: &reqwest::Error, io: Option<&io::Error>, handshake: Option<&Handshake<'_>>) -> Explanation {
+    fn explain_tls(&self, error: &io::Error) -> Explanation {
+        if let Some(explanation) = self.handshake().and_then(|handshake| tls::explain(error, &handshake)) {
+            return explanation;
+        }
+        let place = self.place();
+        match innermost(error).kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Explanation::new(
+                Reason::TlsReset,
+                format!("{place} reset the connection during the TLS handshake"),
+                "look for a firewall or load balancer in between, and whether the server wants a client certificate (client_cert_path)",
+            ),
+            io::ErrorKind::UnexpectedEof => Explanation::new(
+                Reason::TlsClosed,
+                format!("{place} closed the connection during the TLS handshake"),
+                "check that the port speaks TLS, and look into the server's log",
+            ),
+            _ => Explanation::new(
+                Reason::Unreachable,
+                format!("{place} broke off in the TLS handshake: {}", root_cause(error)),
+                "check the network between this machine and the server",
+            ),
+        }
+    }
+
+    fn explain_exchange(&self, error: &(dyn Error + 'static)) -> Explanation {
+        let handshake = self.handshake();
+        // In TLS 1.3 a server's refusal of our certificate arrives after the handshake.
+        if let Some(explanation) = handshake.and_then(|handshake| tls::explain(error, &handshake)) {
+            return explanation;
+        }
         let place = self.place();
         let hyper = find_in_chain::<hyper::Error>(error);
         if hyper.is_some_and(hyper::Error::is_parse) {
@@ -121,20 +159,14 @@ impl Circumstances {
             };
             return Explanation::new(Reason::Protocol, format!("{place} does not answer in HTTP: {}", root_cause(error)), remedy);
         }
-        if error.is_builder() {
-            return Explanation::new(
-                Reason::Protocol,
-                format!("the request to {place} is not valid: {}", root_cause(error)),
-                "report this as a bug",
-            );
-        }
         if let Some(handshake) = handshake
             && handshake.observed.asked_for_client_certificate()
             && !self.answered.load(Ordering::Relaxed)
         {
             return handshake.client_certificate_suspected();
         }
-        let what = match io.map(io::Error::kind) {
+        let io = find_in_chain::<io::Error>(error).map(|io| innermost(io).kind());
+        let what = match io {
             Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => "reset the connection",
             _ if hyper.is_some_and(hyper::Error::is_incomplete_message) => "closed the connection before its answer was complete",
             _ => "broke off",
@@ -146,26 +178,14 @@ impl Circumstances {
         )
     }
 
-    /// Tells TCP from TLS in a time-out, and names what answers without TLS.
+    /// Names what answers without TLS.
     async fn refine(&self, explanation: Explanation) -> Explanation {
-        if self.tls.is_none() {
+        if self.tls.is_none() || !matches!(explanation.reason, Reason::TlsTimeout | Reason::TlsNotTls | Reason::TlsClosed) {
             return explanation;
         }
-        match explanation.reason {
-            Reason::ConnectTimeout => match look::look(&self.target, self.port).await {
-                Sight::Nobody => explanation,
-                Sight::Silent | Sight::Speaks(None) => Explanation::new(
-                    Reason::TlsTimeout,
-                    format!("{} took the connection, but did not finish the TLS handshake within {:?}", self.place(), self.connect_timeout),
-                    "check that the port speaks TLS, or raise connect_timeout",
-                ),
-                Sight::Speaks(what) => tls::not_tls(what),
-            },
-            Reason::TlsNotTls | Reason::TlsClosed => match look::look(&self.target, self.port).await {
-                Sight::Speaks(what @ Some(_)) => tls::not_tls(what),
-                Sight::Nobody | Sight::Silent | Sight::Speaks(None) => explanation,
-            },
-            _ => explanation,
+        match look::look(&self.dialer).await {
+            Sight::Speaks(what @ Some(_)) => tls::not_tls(what),
+            Sight::Nobody | Sight::Silent | Sight::Speaks(None) => explanation,
         }
     }
 
@@ -178,10 +198,7 @@ impl Circumstances {
     }
 
     fn place(&self) -> String {
-        match &self.target {
-            Target::Name(name) => format!("{name}:{}", self.port),
-            Target::Address(ip) => std::net::SocketAddr::new(*ip, self.port).to_string(),
-        }
+        self.dialer.place()
     }
 }
 
@@ -193,17 +210,4 @@ fn innermost(error: &io::Error) -> &io::Error {
         error = inner;
     }
     error
-}
-
-/// The last error of the chain, whose text holds neither the URL nor a header.
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = match error.source() {
-        Some(source) => source,
-        None => return "no further cause is known".to_owned(),
-    };
-    for _ in 0..16 {
-        let Some(next) = cause.source() else { break };
-        cause = next;
-    }
-    tls::shown(&cause.to_string())
 }

@@ -1,4 +1,4 @@
-//! The one file where rustls meets reqwest: an HTTP client for one URL under one TLS policy.
+//! The HTTP client of one URL under one TLS policy.
 
 use std::{
     fmt,
@@ -12,14 +12,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, header::HOST};
+use http::{HeaderValue, Uri, header::HOST};
 use http_body::{Body, Frame, SizeHint};
-use rustls::pki_types::ServerName;
-use url::Url;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioTimer},
+};
+use url::{Position, Url};
 
 use super::{
+    connect::{Connector, HttpVersion},
+    dial::{Dialer, Proxy},
     failure::{Circumstances, SendError},
-    resolve::{OneHost, Target},
 };
 use crate::{
     reason::{Explanation, Reason},
@@ -32,84 +38,106 @@ const POOL_IDLE: Duration = Duration::from_secs(60);
 /// Most idle connections kept to one upstream.
 const POOL_SIZE: usize = 1024;
 
+/// A silent HTTP/2 connection is asked for a sign of life after this, and given up after [`HTTP2_PATIENCE`] more.
+const HTTP2_PING: Duration = Duration::from_secs(20);
+const HTTP2_PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes that one HTTP/2 answer, and all of them together, may have under way.
+const HTTP2_STREAM_WINDOW: u32 = 1 << 20;
+const HTTP2_WINDOW: u32 = 8 << 20;
+/// Largest header section of an HTTP/2 answer.
+const HTTP2_HEADERS: u32 = 64 << 10;
+
+/// The way to a server.
+#[derive(Clone, Debug, Default)]
+pub struct Way {
+    pub version: HttpVersion,
+    pub proxy: Option<Proxy>,
+}
+
 /// An HTTP client for one URL: its own pool, TLS configuration and session store, shared with nobody.
 ///
-/// No redirects, no proxies (neither configured ones nor those of the environment), no retries, no cookies.
+/// No redirects, no proxy but the one that was given (never one of the environment), no cookies. Only a request that did not
+/// begin to be sent, because its pooled connection was closed meanwhile, is sent once more by itself.
 #[derive(Clone)]
 pub struct HttpClient {
-    client: reqwest::Client,
-    /// With the name of the handshake as its host, because SNI is taken from it.
-    url: Url,
-    /// The authority of the configured URL.
-    host: HeaderValue,
+    client: Client<Connector, Full<Bytes>>,
+    uri: Uri,
+    /// The authority of the URL, for HTTP/1.1; HTTP/2 takes it from the URI.
+    host: Option<HeaderValue>,
     circumstances: Arc<Circumstances>,
 }
 
 impl HttpClient {
-    /// Builds the client. `tls` is present exactly for an `https` URL.
+    /// Builds the client for a direct connection in HTTP/1.1. `tls` is present exactly for an `https` URL.
     ///
     /// `connect_timeout` covers name look-up, TCP and the TLS handshake together.
     ///
     /// # Errors
     /// `local_invalid` when URL and policy do not go together, or the policy cannot be used.
     pub fn new(url: &Url, tls: Option<&TlsPolicy>, connect_timeout: Duration) -> Result<Self, Explanation> {
+        Self::by(Way::default(), url, tls, connect_timeout)
+    }
+
+    /// As [`Self::new`], by another way.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn by(way: Way, url: &Url, tls: Option<&TlsPolicy>, connect_timeout: Duration) -> Result<Self, Explanation> {
         if (url.scheme() == "https") != tls.is_some() || !matches!(url.scheme(), "http" | "https") {
             return Err(invalid("url", "an https URL needs a TLS policy, and an http URL has none"));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(invalid("url", "it holds a user name or password, which is never sent"));
         }
-        let (Some(target), Some(port)) = (Target::of(url), url.port_or_known_default()) else {
-            return Err(invalid("url", "it has no host"));
-        };
+        let dialer = Dialer::to(url, way.proxy)?;
+        let uri: Uri = url[..Position::AfterQuery].parse().map_err(|_| invalid("url", "it cannot be requested"))?;
         let host = HeaderValue::from_str(&authority(url)).map_err(|_| invalid("url", "its host is not valid"))?;
-
-        let (config, observed) = match tls {
+        let (tls, observed) = match tls {
             Some(policy) => {
-                let (config, observed) = policy.client_config()?;
-                (config, Some((policy.clone(), observed)))
+                let (mut config, observed) = policy.client_config()?;
+                config.alpn_protocols = way.version.alpn();
+                (Some((config, policy.name().clone())), Some((policy.clone(), observed)))
             }
-            None => (TlsPolicy::trusting_nobody()?, None),
+            None => (None, None),
         };
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(config)
-            .https_only(tls.is_some())
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .retry(reqwest::retry::never())
-            .http1_only()
-            .tcp_nodelay(true)
-            .connect_timeout(connect_timeout)
+        let connector = Connector::new(dialer.clone(), tls, way.version, connect_timeout);
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(POOL_SIZE)
-            .dns_resolver(OneHost(target.clone()))
-            .build()
-            .map_err(|e| invalid("tls", &format!("the HTTP client cannot be built: {}", e.without_url())))?;
-        let circumstances = Circumstances { target, port, connect_timeout, tls: observed, answered: AtomicBool::new(false) };
-        Ok(Self { client, url: dialled(url, tls)?, host, circumstances: Arc::new(circumstances) })
+            .http2_only(way.version == HttpVersion::Http2)
+            .http2_initial_stream_window_size(HTTP2_STREAM_WINDOW)
+            .http2_initial_connection_window_size(HTTP2_WINDOW)
+            .http2_max_header_list_size(HTTP2_HEADERS)
+            .http2_keep_alive_interval(HTTP2_PING)
+            .http2_keep_alive_timeout(HTTP2_PATIENCE)
+            .build(connector);
+        let circumstances = Circumstances { dialer, connect_timeout, tls: observed, answered: AtomicBool::new(false) };
+        let host = (way.version == HttpVersion::Http1).then_some(host);
+        Ok(Self { client, uri, host, circumstances: Arc::new(circumstances) })
     }
 
     /// Sends a request to the client's URL; the request's own URI is not looked at.
     ///
-    /// Its headers go out as they are, but `Host` is always the URL's, and `Accept: */*` is added where there is none.
+    /// Its headers go out as they are, but `Host` is always the URL's.
     /// Redirects come back as what they are. Cancel-safe: dropping it closes the connection, and the server may have run
     /// the request.
     ///
     /// # Errors
     /// [`SendError`], which says whether the request can have reached the server. Explaining may take a second more.
     pub async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<UpstreamBody>, SendError> {
-        let (parts, body) = request.into_parts();
-        let mut request = reqwest::Request::new(parts.method, self.url.clone());
-        *request.headers_mut() = parts.headers;
-        request.headers_mut().insert(HOST, self.host.clone());
-        if !body.is_empty() {
-            *request.body_mut() = Some(body.into());
-        }
-        match self.client.execute(request).await {
+        let mut request = request.map(Full::new);
+        *request.uri_mut() = self.uri.clone();
+        match &self.host {
+            Some(host) => request.headers_mut().insert(HOST, host.clone()),
+            None => request.headers_mut().remove(HOST),
+        };
+        match self.client.request(request).await {
             Ok(response) => {
-                self.circumstances.answered.store(true, Ordering::Relaxed);
-                let response = http::Response::from(response);
+                if !self.circumstances.answered.load(Ordering::Relaxed) {
+                    self.circumstances.answered.store(true, Ordering::Relaxed);
+                }
                 Ok(response.map(|body| UpstreamBody { body, circumstances: Arc::clone(&self.circumstances) }))
             }
             Err(error) => Err(self.circumstances.explain(&error).await),
@@ -126,13 +154,13 @@ impl HttpClient {
 /// Shows no header and no query.
 impl fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpClient").field("host", &self.host).finish_non_exhaustive()
+        f.debug_struct("HttpClient").field("host", &self.uri.authority()).finish_non_exhaustive()
     }
 }
 
 /// The body of an answer, as it comes.
 pub struct UpstreamBody {
-    body: reqwest::Body,
+    body: Incoming,
     circumstances: Arc<Circumstances>,
 }
 
@@ -158,21 +186,6 @@ impl fmt::Debug for UpstreamBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UpstreamBody").finish_non_exhaustive()
     }
-}
-
-/// The URL with the name of the handshake as its host. The resolver leads it to the configured host all the same.
-///
-/// An IP address as name needs none of this: it is never sent as SNI, and the verifier has its name from the policy.
-fn dialled(url: &Url, tls: Option<&TlsPolicy>) -> Result<Url, Explanation> {
-    let mut dialled = url.clone();
-    dialled.set_fragment(None);
-    if let Some(policy) = tls
-        && policy.name_is_overridden()
-        && let ServerName::DnsName(name) = policy.name()
-    {
-        dialled.set_host(Some(name.as_ref())).map_err(|_| invalid("server_name", "it cannot stand in a URL"))?;
-    }
-    Ok(dialled)
 }
 
 /// `host`, or `host:port` where the port is not the scheme's own (RFC 9110 §7.2).

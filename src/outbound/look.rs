@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::resolve::Target;
+use super::dial::Dialer;
 
 /// Longest whole look.
 const LOOK: Duration = Duration::from_secs(1);
@@ -28,26 +28,17 @@ pub(super) enum Sight {
 }
 
 /// Connects once more and reads the first bytes. Sends two blank lines and a question mark at most: no request, no secret.
-pub(super) async fn look(target: &Target, port: u16) -> Sight {
+pub(super) async fn look(dialer: &Dialer) -> Sight {
     let mut reached = false;
-    match timeout(LOOK, look_at(target, port, &mut reached)).await {
+    match timeout(LOOK, look_at(dialer, &mut reached)).await {
         Ok(sight) => sight,
         Err(_) if reached => Sight::Silent,
         Err(_) => Sight::Nobody,
     }
 }
 
-async fn look_at(target: &Target, port: u16, reached: &mut bool) -> Sight {
-    let Ok(addresses) = target.addresses().await else { return Sight::Nobody };
-    let mut connected = None;
-    for mut address in addresses {
-        address.set_port(port);
-        if let Ok(stream) = TcpStream::connect(address).await {
-            connected = Some(stream);
-            break;
-        }
-    }
-    let Some(mut stream) = connected else { return Sight::Nobody };
+async fn look_at(dialer: &Dialer, reached: &mut bool) -> Sight {
+    let Ok(mut stream) = dialer.dial().await else { return Sight::Nobody };
     *reached = true;
     if let Some(first) = timeout(GREETING, first_bytes(&mut stream)).await.ok().flatten() {
         return Sight::Speaks(protocol(&first));

@@ -1,11 +1,15 @@
-//! From a TLS policy to an HTTP client: the only place for reqwest and for client-side rustls outside `tls`.
+//! From a TLS policy to an HTTP client: the only place for client-side connections, and for rustls outside `tls`.
 
+mod connect;
+mod dial;
 mod failure;
 mod http_client;
 mod look;
 mod resolve;
 mod system_cas;
 
+pub use connect::HttpVersion;
+pub use dial::Proxy;
 pub use failure::SendError;
-pub use http_client::{HttpClient, UpstreamBody};
+pub use http_client::{HttpClient, UpstreamBody, Way};
 pub use system_cas::system_cas;

@@ -3,9 +3,12 @@
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
+    pin::Pin,
+    task::{Context, Poll},
 };
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use hyper_util::client::legacy::connect::dns::Name;
+use tower_service::Service;
 use url::{Host, Url};
 
 /// The host of one upstream's URL.
@@ -22,6 +25,14 @@ impl Target {
             Host::Ipv4(ip) => Self::Address(ip.into()),
             Host::Ipv6(ip) => Self::Address(ip.into()),
         })
+    }
+
+    /// `host:port`, an IPv6 address in brackets.
+    pub(super) fn with_port(&self, port: u16) -> String {
+        match self {
+            Self::Name(name) => format!("{name}:{port}"),
+            Self::Address(ip) => SocketAddr::new(*ip, port).to_string(),
+        }
     }
 
     /// # Errors
@@ -41,16 +52,21 @@ impl Target {
 }
 
 /// Answers every look-up with the addresses of one host.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct OneHost(pub(super) Target);
 
-impl Resolve for OneHost {
-    fn resolve(&self, _: Name) -> Resolving {
+impl Service<Name> for OneHost {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = DnsFailure;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, DnsFailure>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DnsFailure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Name) -> Self::Future {
         let target = self.0.clone();
-        Box::pin(async move {
-            let addresses = target.addresses().await?;
-            Ok(Box::new(addresses.into_iter()) as Addrs)
-        })
+        Box::pin(async move { Ok(target.addresses().await?.into_iter()) })
     }
 }
 
