@@ -11,6 +11,7 @@
 pub mod clock;
 pub mod events;
 pub mod finding;
+pub mod meter;
 pub mod names;
 pub mod problem;
 pub mod reason;

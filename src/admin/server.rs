@@ -7,8 +7,9 @@ use http::{Request, Response, StatusCode};
 use tokio::net::TcpListener;
 
 use super::{
-    AdminConfig,
+    AdminConfig, api,
     guard::{Guard, Purpose},
+    metrics,
     ready::{Readiness, Ready},
     respond,
 };
@@ -17,6 +18,7 @@ use crate::{
         BindError, ServerConfig, Stop,
         listener::{self, Limits},
     },
+    events::Events,
     gateway::Gateway,
 };
 
@@ -52,6 +54,7 @@ impl Bound {
 #[derive(Debug)]
 pub struct Parts {
     pub gateway: Arc<Gateway>,
+    pub events: Events,
 }
 
 /// Serves operators, orchestrators and Prometheus.
@@ -66,26 +69,32 @@ pub struct Admin {
 pub(super) struct Inner {
     pub(super) guard: Guard,
     pub(super) ready: Readiness,
-    pub(super) parts: Parts,
+    pub(super) parts: Arc<Parts>,
 }
 
 impl Admin {
     /// `server` has the names under which the gateway is called.
     pub fn new(bound: Bound, config: &AdminConfig, server: &ServerConfig, parts: Parts) -> Self {
         let guard = Guard::new(config, server, bound.address);
-        Self { bound, state: Arc::new(Inner { guard, ready: Readiness::default(), parts }) }
+        Self { bound, state: Arc::new(Inner { guard, ready: Readiness::default(), parts: Arc::new(parts) }) }
     }
 
     /// Serves until `stop.drain`, then waits for open requests to end, until `stop.now`.
     pub async fn run(self, stop: Stop) {
-        let router = routes().with_state(self.state);
+        let router = routes(&self.state).with_state(self.state);
         let limits = Limits { connections: CONNECTIONS, unread: UNREAD };
         listener::serve(self.bound.listener, router, limits, stop).await;
     }
 }
 
-fn routes() -> Router<Arc<Inner>> {
-    Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).route("/", get(page)).fallback(nothing)
+fn routes(state: &Arc<Inner>) -> Router<Arc<Inner>> {
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/", get(page))
+        .nest("/api/v1", api::routes(state))
+        .fallback(nothing)
 }
 
 /// The process runs and answers; nothing else is looked at.
@@ -104,6 +113,16 @@ async fn readyz(State(state): State<Arc<Inner>>) -> Response<Body> {
             let words = format!("waiting for {count} required upstream{}\n", if count == 1 { "" } else { "s" });
             respond::text(StatusCode::SERVICE_UNAVAILABLE, words)
         }
+    }
+}
+
+async fn metrics(State(state): State<Arc<Inner>>, request: Request<Body>) -> Response<Body> {
+    if let Err(refusal) = state.guard.check(Purpose::Metrics, &request) {
+        return *refusal;
+    }
+    match metrics::page(&state.parts) {
+        Ok(text) => respond::with(StatusCode::OK, metrics::CONTENT_TYPE, text),
+        Err(_) => respond::error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written"),
     }
 }
 

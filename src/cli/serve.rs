@@ -9,9 +9,10 @@ use tokio::{
 
 use super::{FAILURE, World, announce::Announcer, fail, operators::Operators, start};
 use crate::{
-    admin::Parts,
+    admin::{self, Parts},
     config::Config,
     downstream::{Bound, Server, Stop},
+    events::Events,
     gateway::Gateway,
 };
 
@@ -46,10 +47,11 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     let health = bound.health_address();
     let gateway = start::gateway(world, &config);
     announce(announcer, path, &config, address, health, &gateway);
+    let events = Events::new(Arc::clone(&world.clock));
     if let Some(address) = operators.address() {
         announcer.say(&format!("admin on http://{address}"));
     }
-    let attended = operators.attend(&config, Parts { gateway: Arc::clone(&gateway) });
+    let attended = operators.attend(&config, Parts { gateway: Arc::clone(&gateway), events: events.clone() });
     ready(address);
 
     let stop = Stop::default();
@@ -57,6 +59,7 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     let mut serving = tokio::spawn(server);
     tokio::select! {
         () = announcer.follow(&gateway) => {}
+        () = admin::record(Arc::clone(&gateway), events) => {}
         () = signals.first() => {}
     }
     drain(announcer, &config, &gateway, &stop, &mut serving).await;

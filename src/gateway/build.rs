@@ -15,6 +15,7 @@ use super::{
     McpConfig, WhenDown,
     legacy::{LegacySession, Sessions},
     listen::Change,
+    tally::Tally,
 };
 use crate::{
     catalog::{self, Catalog},
@@ -43,6 +44,7 @@ pub struct Gateway {
     /// Counts the makings of the catalog.
     rebuilt: watch::Sender<u64>,
     started: Instant,
+    pub(super) tally: Arc<Tally>,
     pub(super) tasks: TaskTracker,
     /// Streams without an end of their own end now.
     pub(super) drain: CancellationToken,
@@ -78,6 +80,7 @@ impl Gateway {
             made_of: Mutex::default(),
             rebuilt: watch::Sender::new(0),
             started: Instant::now(),
+            tally: Arc::new(Tally::new()),
             tasks: TaskTracker::new(),
             drain: CancellationToken::new(),
             shutdown: CancellationToken::new(),
@@ -95,6 +98,11 @@ impl Gateway {
 
     pub fn upstreams(&self) -> &[Arc<Upstream>] {
         &self.upstreams
+    }
+
+    /// All requests so far.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     pub fn sessions(&self) -> &Sessions {
@@ -124,6 +132,11 @@ impl Gateway {
     /// Whether every upstream was tried to the end once.
     pub fn all_tried(&self) -> bool {
         self.upstreams.iter().all(|upstream| upstream.status().borrow().tried)
+    }
+
+    /// Follows the lists: changes to how often each of them has changed.
+    pub fn list_changes(&self) -> watch::Receiver<Change> {
+        self.changes.subscribe()
     }
 
     /// Follows the catalog: changes each time it was made anew.

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Client, Gateway, GatewayError, LegacySession, Reply};
+use super::{
+    Client, Gateway, GatewayError, LegacySession, Reply,
+    tally::{Counted, Outcome},
+};
 use crate::{
     auth::Caller,
     mcp::{Era, Field, Id, Message, Method, Splices, Version, build, list::CacheScope, offer::Declares},
@@ -21,6 +24,16 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError`]: malformed parameters, too many sessions, or, for a transparent gateway, its upstream's failure.
     pub async fn initialize(self: &Arc<Self>, caller: &Caller, message: &Message) -> Result<(Arc<LegacySession>, Reply), GatewayError> {
+        let mut counted = Counted::begin(&self.tally, Some(Method::Initialize));
+        let greeted = self.open_session(caller, message).await;
+        match &greeted {
+            Ok(_) => counted.ends(Outcome::Ok),
+            Err(error) => counted.fails(error),
+        }
+        greeted
+    }
+
+    async fn open_session(self: &Arc<Self>, caller: &Caller, message: &Message) -> Result<(Arc<LegacySession>, Reply), GatewayError> {
         let id = message.id().ok_or(GatewayError::InvalidParams("a request needs an id"))?;
         let requested = message.text(Field::ProtocolVersion).ok_or(GatewayError::InvalidParams("`protocolVersion` is not a string"))?;
         let object = |field| message.raw(field).filter(|raw| raw.first() == Some(&b'{'));
@@ -112,6 +125,7 @@ impl Gateway {
         client: &Client,
         message: Message,
         id: &Id,
+        counted: &mut Counted,
     ) -> Result<Reply, GatewayError> {
         if self.is_transparent()
             && let Some(upstream) = self.upstreams.first()
@@ -119,7 +133,7 @@ impl Gateway {
             self.first_try(upstream).await;
             let generation = upstream.generation().map_err(|error| Self::upstream_error(upstream, error))?;
             if generation.era() == Era::Modern {
-                return self.to_only_upstream(caller, client, message, Method::Discover).await;
+                return self.to_only_upstream(caller, client, message, Method::Discover, counted).await;
             }
             let offer = upstream.offer().ok_or_else(|| Self::upstream_error(upstream, UpstreamError::protocol("no greeting is known")))?;
             let facts = &offer.greeting.facts;

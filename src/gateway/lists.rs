@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Client, Gateway, GatewayError, Reply, forward::Forward, route::Route};
+use super::{Client, Gateway, GatewayError, Reply, forward::Forward, route::Route, tally::Counted};
 use crate::{
     auth::Caller,
     limits,
@@ -19,9 +19,10 @@ impl Gateway {
         message: Message,
         id: &Id,
         kind: ListKind,
+        counted: &mut Counted,
     ) -> Result<Reply, GatewayError> {
         if self.is_transparent() {
-            return self.to_only_upstream(caller, client, message, kind.method()).await;
+            return self.to_only_upstream(caller, client, message, kind.method(), counted).await;
         }
         // The one page has no cursor, so none that a client sends can be ours.
         if message.span(crate::mcp::Field::Cursor).is_some() {
@@ -46,9 +47,10 @@ impl Gateway {
         client: &Client,
         message: Message,
         method: Method,
+        counted: &mut Counted,
     ) -> Result<Reply, GatewayError> {
         let route = Route { upstream: 0, name: "".into(), rename: None };
         let admission = limits::admit(caller, 0, "");
-        self.forward(Forward { caller, client, message, method, route, admission }).await
+        self.forward(Forward { caller, client, message, method, route, admission, counted }).await
     }
 }

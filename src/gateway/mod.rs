@@ -7,6 +7,7 @@ mod follow;
 mod forward;
 mod greet;
 mod handle;
+mod inventory;
 mod legacy;
 mod listen;
 mod lists;
@@ -15,12 +16,16 @@ pub mod read;
 mod relay;
 mod reply;
 mod route;
+mod tally;
 
 pub use build::Gateway;
 pub use config::{McpConfig, WhenDown};
 pub use error::{GatewayError, ItemKind};
 pub use handle::{Client, ModernClient};
+pub use inventory::{KnownTool, Visibility};
 pub use legacy::{LegacySession, Outbox};
+pub use listen::Change;
 pub use reply::{EventReply, JsonReply, Reply};
+pub use tally::{Outcome, Tally};
 
 pub use crate::upstream::{Bounds, UpstreamError};

@@ -115,6 +115,11 @@ pub enum Validity {
     Expired,
 }
 
+/// Whether a character moves the cursor, hides, or reorders what stands beside it.
+pub fn changes_the_line(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
 /// Escapes what could change a terminal or a log, and cuts at 128 characters.
 pub fn shown(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(MAX_TEXT * 4));
@@ -123,9 +128,7 @@ pub fn shown(text: &str) -> String {
             out.push('…');
             break;
         }
-        let changes_the_line =
-            c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        if changes_the_line { out.extend(c.escape_unicode()) } else { out.push(c) }
+        if changes_the_line(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
     }
     out
 }

@@ -22,7 +22,7 @@ mod trust;
 mod verifier;
 
 pub use explain::{Handshake, explain, find_in_chain, not_tls};
-pub use inspect::{CertificateFacts, Validity, shown, shown_date, shown_span};
+pub use inspect::{CertificateFacts, Validity, changes_the_line, shown, shown_date, shown_span};
 pub use observed::Observed;
 pub use policy::TlsPolicy;
 pub use settings::{ClientIdentityFiles, KeyPermissions, MinVersion, TlsSettings};

@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use super::{
-    Bounds, Concern, EndpointConfig, Generation, Isolation, Notice, Session, SessionKey, SessionSpec, State, Status, UpstreamConfig,
-    UpstreamError,
+    Bounds, Concern, EndpointConfig, Generation, Isolation, Notice, Session, SessionKey, SessionSpec, State, Status, Traffic,
+    UpstreamConfig, UpstreamError,
     generation::Transport,
     pool::{NoPlace, Pool},
     session::ClientCapabilities,
@@ -70,6 +70,7 @@ pub struct Upstream {
     offer: ArcSwapOption<Offer>,
     status: watch::Sender<Status>,
     was_up: AtomicBool,
+    traffic: Traffic,
     concerns: Mutex<BTreeMap<Concern, Explanation>>,
     sessions: Pool,
     /// One permit a process besides the gateway's own, kept until the process is gone; across all generations.
@@ -97,6 +98,7 @@ impl Upstream {
             offer: ArcSwapOption::empty(),
             status,
             was_up: AtomicBool::new(false),
+            traffic: Traffic::default(),
             concerns: Mutex::default(),
             sessions: Pool::new(),
             processes: Arc::new(Semaphore::new(processes)),
@@ -118,6 +120,11 @@ impl Upstream {
 
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
+    }
+
+    /// What went through it so far.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Whether it has served at least once.

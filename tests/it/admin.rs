@@ -2,5 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
+mod api;
+mod events;
 mod guard;
+mod metrics;
 mod ready;

@@ -12,15 +12,13 @@ use crate::support::{
 async fn readiness_waits_for_what_is_required_and_never_turns_back_because_it_went_down() {
     let nexus = gateway()
         .admin("")
-        .upstream("needed", legacy().tool("x").toml("required = true"))
+        .upstream("needed", legacy().tool("x").get_stream().toml("required = true"))
         .upstream("broken", "url = \"http://127.0.0.1:1/mcp\"")
         .start()
         .await;
     let operator = nexus.operator();
     assert_eq!(operator.status("/readyz").await, StatusCode::OK, "what is down but not required holds nothing back");
     nexus.fake("needed").go_down();
-    // A call is how the gateway notices.
-    nexus.legacy().await.call("needed__x").await;
     nexus.state("needed", "down").await;
     assert_eq!(operator.status("/readyz").await, StatusCode::OK);
 }

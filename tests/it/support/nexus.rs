@@ -9,6 +9,7 @@ use nexus::{
     clock::{Clock, SystemClock},
     config,
     downstream::{Bound, Server, Stop},
+    events::Events,
     gateway::Gateway,
     sources::{MemorySources, Sources},
 };
@@ -167,9 +168,11 @@ impl GatewaySpec {
         if let Some(admin) = &config.admin {
             let bound = admin::Bound::bind(admin).await.unwrap();
             let address = bound.address();
-            let parts = admin::Parts { gateway: Arc::clone(&gateway) };
+            let events = Events::new(Arc::clone(&clock));
+            let recorder = tokio::spawn(admin::record(Arc::clone(&gateway), events.clone()));
+            let parts = admin::Parts { gateway: Arc::clone(&gateway), events };
             let serving = tokio::spawn(Admin::new(bound, admin, &config.server, parts).run(stop.clone()));
-            operators = Some((address, serving));
+            operators = Some(Operators { address, serving, recorder });
         }
         let serving = tokio::spawn(Server::new(bound, config.server, Arc::clone(&gateway)).run(stop.clone()));
         Nexus { address, gateway, stop, serving, operators, fakes, notes, _folder: folder }
@@ -191,18 +194,26 @@ pub(crate) struct Nexus {
     pub(crate) gateway: Arc<Gateway>,
     stop: Stop,
     serving: tokio::task::JoinHandle<()>,
-    operators: Option<(SocketAddr, tokio::task::JoinHandle<()>)>,
+    operators: Option<Operators>,
     fakes: BTreeMap<String, Fake>,
     notes: BTreeMap<String, Notes>,
     _folder: TempDir,
+}
+
+/// The admin listener beside it.
+struct Operators {
+    address: SocketAddr,
+    serving: tokio::task::JoinHandle<()>,
+    recorder: tokio::task::JoinHandle<()>,
 }
 
 impl Drop for Nexus {
     fn drop(&mut self) {
         self.stop.drain.cancel();
         self.serving.abort();
-        if let Some((_, serving)) = &self.operators {
-            serving.abort();
+        if let Some(operators) = &self.operators {
+            operators.serving.abort();
+            operators.recorder.abort();
         }
     }
 }
@@ -218,7 +229,7 @@ impl Nexus {
 
     /// Somebody who asks the admin listener.
     pub(crate) fn operator(&self) -> Operator {
-        Operator::new(self.operators.as_ref().unwrap().0)
+        Operator::new(self.operators.as_ref().unwrap().address)
     }
 
     /// A legacy client that can be asked for everything.
