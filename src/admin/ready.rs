@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::gateway::Gateway;
+use crate::{gateway::Gateway, names::UpstreamName};
 
 /// Becomes ready once, when every required upstream was up; then only the drain takes it back.
 ///
@@ -29,12 +29,10 @@ impl Readiness {
         if self.was_ready.load(Ordering::Relaxed) {
             return Ready::Yes;
         }
-        let awaited: Vec<_> = gateway
-            .upstreams()
-            .iter()
-            .filter(|upstream| upstream.config().required && !upstream.was_up())
-            .map(|upstream| upstream.name().to_string())
-            .collect();
+        let (config, upstreams) = (gateway.config(), gateway.upstreams());
+        let was_up = |name: &UpstreamName| upstreams.iter().any(|upstream| upstream.name() == name && upstream.was_up());
+        let required = config.upstreams.iter().filter(|upstream| upstream.required);
+        let awaited: Vec<_> = required.filter(|upstream| !was_up(&upstream.name)).map(|upstream| upstream.name.to_string()).collect();
         if !awaited.is_empty() {
             return Ready::Waiting(awaited);
         }

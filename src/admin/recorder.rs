@@ -15,21 +15,23 @@ use crate::{
 
 /// Follows the gateway until it is gone. Cancel-safe.
 pub async fn record(gateway: Arc<Gateway>, events: Events) {
-    let mut lists = gateway.list_changes();
-    let mut before = *lists.borrow_and_update();
+    let lists = gateway.list_changes();
+    let mut rebuilds = gateway.rebuilds();
+    let mut before = *lists.borrow();
     let mut tools: HashMap<UpstreamName, usize> = HashMap::new();
     let mut states: FuturesUnordered<BoxFuture<'static, Option<Followed>>> = FuturesUnordered::new();
     let mut known: Vec<Arc<Upstream>> = Vec::new();
     loop {
         // A reload may have brought others.
-        for upstream in gateway.upstreams() {
+        let upstreams = gateway.upstreams();
+        for upstream in upstreams.iter() {
             if !known.iter().any(|other| Arc::ptr_eq(other, upstream)) {
                 known.push(Arc::clone(upstream));
                 let followed = Followed { name: upstream.name().clone(), changes: upstream.status(), said: None };
                 states.push(followed.next().boxed());
             }
         }
-        known.retain(|upstream| gateway.upstreams().iter().any(|other| Arc::ptr_eq(other, upstream)));
+        known.retain(|upstream| upstreams.iter().any(|other| Arc::ptr_eq(other, upstream)));
         tokio::select! {
             Some(changed) = states.next(), if !states.is_empty() => {
                 let Some(followed) = changed else { continue };
@@ -38,11 +40,11 @@ pub async fn record(gateway: Arc<Gateway>, events: Events) {
                 }
                 states.push(followed.next().boxed());
             }
-            changed = lists.changed() => {
+            changed = rebuilds.changed() => {
                 if changed.is_err() {
                     return;
                 }
-                let now = *lists.borrow_and_update();
+                let now = *lists.borrow();
                 if let Some(words) = which(before, now) {
                     events.note(News {
                         kind: EventKind::ListChanged,
@@ -84,7 +86,7 @@ fn state_changed(name: &UpstreamName, status: &Status) -> News {
     let explanation = status.state.explanation();
     let severity = match &status.state {
         State::Starting | State::Up => Severity::Info,
-        State::Degraded(_) => Severity::Warning,
+        State::Degraded(_) | State::Suspect(_) => Severity::Warning,
         State::Down(_) => Severity::Error,
     };
     let detail = match explanation {
@@ -108,14 +110,15 @@ fn which(before: Change, now: Change) -> Option<String> {
 /// How many tools each upstream has now, where that is different: `: crm 12 → 3`.
 fn counted(gateway: &Gateway, before: &mut HashMap<UpstreamName, usize>) -> String {
     let mut words = Vec::new();
-    for upstream in gateway.upstreams() {
+    let upstreams = gateway.upstreams();
+    for upstream in upstreams.iter() {
         let Some(now) = upstream.offer().map(|offer| offer.tools.len()) else { continue };
         let was = before.insert(upstream.name().clone(), now).unwrap_or_default();
         if was != now {
             words.push(format!("{} {was} → {now} tools", upstream.name()));
         }
     }
-    before.retain(|name, _| gateway.upstreams().iter().any(|upstream| upstream.name() == name));
+    before.retain(|name, _| upstreams.iter().any(|upstream| upstream.name() == name));
     if words.is_empty() { String::new() } else { format!(": {}", words.join(", ")) }
 }
 

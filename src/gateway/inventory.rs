@@ -1,6 +1,6 @@
 //! Every tool that is known, listed or not, and why it is not: for people who miss one.
 
-use super::{Gateway, WhenDown};
+use super::{Gateway, WhenDown, view::Shown};
 use crate::{
     catalog::{Lookup, shown},
     names::UpstreamName,
@@ -47,21 +47,23 @@ impl Visibility {
 impl Gateway {
     /// The tools of all upstreams in file order, as last known.
     pub fn known_tools(&self) -> Vec<KnownTool> {
-        let catalog = self.catalog();
+        let view = self.view();
+        let lineup = &view.lineup;
         let mut known = Vec::new();
-        for (upstream, (expose, hide)) in self.upstreams.iter().zip(&self.globs) {
+        for (index, Shown { upstream, config, expose, hide }) in lineup.shown().enumerate() {
             let Some(offer) = upstream.offer() else { continue };
-            let listed = self.config.when_down == WhenDown::Keep || upstream.status().borrow().state.serves();
+            let listed = lineup.config.when_down == WhenDown::Keep || upstream.status().borrow().state.serves();
+            let as_listed = |own: &str| shown(&config.prefix, own, lineup.config.max_tool_name).into_owned();
             for item in &offer.tools {
                 let own = item.name().into_owned();
-                let name = shown(&upstream.config().prefix, &own, self.config.max_tool_name).into_owned();
-                let owner = match catalog.tool(&name) {
+                let name = as_listed(&own);
+                let owner = match view.catalog.tool(&name) {
                     Lookup::Found(found) => Some(found.upstream),
                     Lookup::Unknown | Lookup::Ambiguous(_) => None,
                 };
                 let visible = if !expose.is_match(&own) || hide.is_match(&own) {
                     Visibility::Hidden
-                } else if owner != Some(upstream.index()) {
+                } else if owner != Some(index) {
                     Visibility::Collision
                 } else if listed {
                     Visibility::Listed
@@ -73,7 +75,7 @@ impl Gateway {
             let left_out = offer.quarantined.iter().map(|item| KnownTool {
                 upstream: upstream.name().clone(),
                 own_name: item.name.clone(),
-                name: item.name.as_ref().map(|own| shown(&upstream.config().prefix, own, self.config.max_tool_name).into_owned()),
+                name: item.name.as_deref().map(as_listed),
                 visible: Visibility::Quarantined(item.why.to_string()),
             });
             known.extend(left_out);

@@ -21,8 +21,8 @@ impl Gateway {
         kind: ListKind,
         counted: &mut Counted,
     ) -> Result<Reply, GatewayError> {
-        if self.is_transparent() {
-            return self.to_only_upstream(caller, client, message, kind.method(), counted).await;
+        if let Some(route) = Route::only(self.view()) {
+            return self.to_only_upstream(caller, client, message, kind.method(), route, counted).await;
         }
         // The one page has no cursor, so none that a client sends can be ours.
         if message.span(crate::mcp::Field::Cursor).is_some() {
@@ -47,9 +47,9 @@ impl Gateway {
         client: &Client,
         message: Message,
         method: Method,
+        route: Route,
         counted: &mut Counted,
     ) -> Result<Reply, GatewayError> {
-        let route = Route { upstream: 0, name: "".into(), rename: None };
         let admission = limits::admit(caller, 0, "");
         self.forward(Forward { caller, client, message, method, route, admission, counted }).await
     }

@@ -13,10 +13,12 @@ mod listen;
 mod lists;
 mod outlive;
 pub mod read;
+mod rebuild;
 mod relay;
 mod reply;
 mod route;
 mod tally;
+mod view;
 
 pub use build::Gateway;
 pub use config::{McpConfig, WhenDown};

@@ -7,10 +7,13 @@
 
 mod answer;
 mod bring_up;
+mod checkup;
 mod config;
 mod error;
 mod generation;
 mod instance;
+mod load_policy;
+mod opening;
 mod own;
 mod pool;
 pub mod read;
@@ -26,7 +29,7 @@ pub use answer::{Answer, JsonAnswer, Messages};
 pub use config::{Bounds, CredentialConfig, EndpointConfig, HttpConfig, Isolation, StderrConfig, StdioConfig, UpstreamConfig};
 pub use error::UpstreamError;
 pub use generation::{Generation, Notice, Outgoing};
-pub use instance::{Surroundings, Upstream};
+pub use instance::{Surroundings, Upstream, UpstreamId};
 pub(crate) use own::{own_info, own_meta};
 pub use session::{ClientCapabilities, Session, SessionKey, SessionSpec};
 pub use status::{Concern, State, Status};

@@ -59,6 +59,7 @@ async fn keep_up(upstream: &Arc<Upstream>) {
                 upstream.concern(Concern::Insecure, insecure_credential(upstream).as_ref());
                 upstream.concern(Concern::Quarantine, left_out(&up.offer).as_ref());
                 upstream.now_offering(Arc::new(up.offer));
+                upstream.suspect(None);
                 upstream.now_up(Some(up.policy));
                 if let Some(old) = previous.replace(Arc::clone(&generation)) {
                     Upstream::retire(old);
@@ -79,6 +80,7 @@ async fn keep_up(upstream: &Arc<Upstream>) {
                 upstream.now_in(State::Down(explanation), None);
                 tokio::select! {
                     () = sleep(jittered(delay)) => {}
+                    () = upstream.recheck.notified() => {}
                     () = discard(&mut inbox) => {}
                 }
                 delay = (delay * 2).min(LONGEST_RETRY);
@@ -123,7 +125,8 @@ fn left_out(offer: &Offer) -> Option<Explanation> {
 
 /// A static credential is allowed over an unverified connection, and never passed over in silence.
 fn insecure_credential(upstream: &Upstream) -> Option<Explanation> {
-    let EndpointConfig::Http(http) = &upstream.config.endpoint else { return None };
+    let config = upstream.config();
+    let EndpointConfig::Http(http) = &config.endpoint else { return None };
     let is_sent = !matches!(http.credential, CredentialConfig::None);
     let is_local = matches!(http.url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     let (what, remedy) = match &http.tls {
@@ -182,7 +185,7 @@ async fn attend(upstream: &Arc<Upstream>, generation: &Arc<Generation>, inbox: &
             Some(notice) = inbox.recv() => {
                 if is_list_change(&notice.message) {
                     refresh_at.get_or_insert_with(|| due(refreshed));
-                } else if upstream.notices.try_send((upstream.index, notice)).is_err() {
+                } else if upstream.notices.try_send((upstream.id(), notice)).is_err() {
                     tracing::debug!(upstream = %upstream.name(), "too many notifications at once; one dropped");
                 }
             }

@@ -45,7 +45,8 @@ async fn guarded(State(state): State<Arc<Inner>>, request: Request, next: Next) 
 
 /// The upstream that a path names.
 fn named(state: &Inner, Path(name): &Path<String>) -> Result<Arc<Upstream>, Response<Body>> {
-    let found = state.parts.gateway.upstreams().iter().find(|upstream| upstream.name().as_str() == *name);
+    let upstreams = state.parts.gateway.upstreams();
+    let found = upstreams.iter().find(|upstream| upstream.name().as_str() == *name);
     found.map(Arc::clone).ok_or_else(|| respond::error(StatusCode::NOT_FOUND, "no upstream has this name"))
 }
 

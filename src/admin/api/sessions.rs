@@ -48,7 +48,8 @@ impl SessionView {
     fn of(gateway: &Gateway, session: &LegacySession) -> Self {
         // Any client writes what it likes there.
         let info: ClientInfo = serde_json::from_slice(&session.record.client_info).unwrap_or_default();
-        let name = |index: usize| gateway.upstreams().get(index).map(|upstream| upstream.name().to_string());
+        let upstreams = gateway.upstreams();
+        let name = |id| upstreams.iter().find(|upstream| upstream.id() == id).map(|upstream| upstream.name().to_string());
         Self {
             id: format!("{:?}", session.id()),
             client: info.name.as_deref().map(shown),
@@ -56,7 +57,7 @@ impl SessionView {
             protocol: session.record.version.to_string(),
             idle_seconds: gateway.sessions().idle(session).as_secs(),
             busy: session.is_busy(),
-            upstreams: session.reached().filter_map(name).collect(),
+            upstreams: session.reached().into_iter().filter_map(name).collect(),
         }
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway) -> fmt::Result {
 /// Only what happened has a row: most methods never do.
 fn durations(gateway: &Gateway) -> Vec<(super::page::Labels, crate::meter::Reading)> {
     let mut rows = Vec::new();
-    for upstream in gateway.upstreams() {
+    for upstream in gateway.upstreams().iter() {
         for (method, took) in upstream.traffic().times() {
             for (part, histogram) in [("gateway", &took.gateway), ("upstream", &took.upstream)] {
                 let reading = histogram.read();

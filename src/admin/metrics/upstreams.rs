@@ -20,7 +20,7 @@ const STATES: [&str; 5] = ["starting", "up", "degraded", "suspect", "down"];
 
 pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway) -> fmt::Result {
     let (mut states, mut tools, mut quarantined, mut calls) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for upstream in gateway.upstreams() {
+    for upstream in gateway.upstreams().iter() {
         let named = |more: &[(&'static str, &str)]| -> Labels {
             let mut labels = vec![("upstream", upstream.name().to_string())];
             labels.extend(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn every_state_has_its_word_among_the_series() {
         let why = || Explanation::new(Reason::Protocol, "", "");
-        for state in [State::Starting, State::Up, State::Degraded(why()), State::Down(why())] {
+        for state in [State::Starting, State::Up, State::Degraded(why()), State::Suspect(why()), State::Down(why())] {
             assert!(STATES.contains(&state.word()), "{}", state.word());
         }
     }

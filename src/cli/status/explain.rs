@@ -111,9 +111,10 @@ impl Explained<'_> {
             let hint = self.nearest.map(|name| format!("\n  fix: did you mean {}?", printable(name))).unwrap_or_default();
             lines.push(format!("{} is unknown: no upstream offers it{hint}", printable(self.typed)));
         }
-        let silent = self.silent.iter().map(|upstream| {
-            format!("upstream {} was not up yet, so its tools are not known: down{}", upstream.name, trouble(upstream))
-        });
+        let silent = self
+            .silent
+            .iter()
+            .map(|upstream| format!("upstream {} was not up yet, so its tools are not known: down{}", upstream.name, trouble(upstream)));
         lines.extend(silent);
         lines.join("\n")
     }

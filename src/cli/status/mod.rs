@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use clap::Args;
 use serde_json::json;
 
-use self::ask::{Answers, Trouble};
+use self::ask::Trouble;
 use super::{FAILURE, USAGE, World, start, tools::Format};
 use crate::{admin::AdminConfig, table::nearest};
 
