@@ -14,12 +14,15 @@ use super::{
     respond,
 };
 use crate::{
+    clock::Clock,
     downstream::{
         BindError, ServerConfig, Stop,
         listener::{self, Limits},
     },
     events::Events,
     gateway::Gateway,
+    health::Board,
+    outbound::probe::Prober,
 };
 
 /// Connections at a time: probes, Prometheus, a few operators.
@@ -55,6 +58,11 @@ impl Bound {
 pub struct Parts {
     pub gateway: Arc<Gateway>,
     pub events: Events,
+    /// What the watch knows.
+    pub board: Board,
+    /// The watch's own, so that no server is knocked at twice at a time.
+    pub prober: Prober,
+    pub clock: Arc<dyn Clock>,
 }
 
 /// Serves operators, orchestrators and Prometheus.

@@ -14,8 +14,12 @@ use crate::{
     downstream::{Bound, Server, Stop},
     events::Events,
     gateway::Gateway,
+    health::Board,
+    outbound::probe::Prober,
 };
 
+/// Handshakes for their own sake that run at a time.
+const PROBES_AT_ONCE: usize = 8;
 /// Time for sessions and child processes to end, after the clients' requests have.
 const LAST_STEPS: Duration = Duration::from_secs(5);
 
@@ -51,7 +55,9 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     if let Some(address) = operators.address() {
         announcer.say(&format!("admin on http://{address}"));
     }
-    let attended = operators.attend(&config, Parts { gateway: Arc::clone(&gateway), events: events.clone() });
+    let (board, prober, clock) = (Board::default(), Prober::new(PROBES_AT_ONCE), Arc::clone(&world.clock));
+    let parts = Parts { gateway: Arc::clone(&gateway), events: events.clone(), board, prober, clock };
+    let attended = operators.attend(&config, parts);
     ready(address);
 
     let stop = Stop::default();

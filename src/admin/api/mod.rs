@@ -1,6 +1,7 @@
 //! The JSON API of operators, version 1.
 
 mod actions;
+mod certificates;
 mod events;
 mod sessions;
 mod tools;
@@ -26,6 +27,7 @@ pub(super) fn routes(state: &Arc<Inner>) -> Router<Arc<Inner>> {
         .route("/upstreams", get(upstreams::all))
         .route("/upstreams/{name}", get(upstreams::one))
         .route("/upstreams/{name}/probe", post(actions::probe))
+        .route("/certificates", get(certificates::all))
         .route("/tools", get(tools::all))
         .route("/sessions", get(sessions::all))
         .route("/events", get(events::since))

@@ -8,10 +8,11 @@ use axum::{
 };
 use http::{Response, StatusCode};
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::{date, named};
+use super::{actions::address, certificates::CertificateView, date, named};
 use crate::{
-    admin::{respond, server::Inner},
+    admin::{Parts, respond, server::Inner},
     mcp::Era,
     upstream::{EndpointConfig, Upstream},
 };
@@ -45,8 +46,22 @@ struct UpstreamView {
     quarantined: usize,
     /// The transport and its trust in words.
     policy: String,
+    /// What was negotiated in the last probe.
+    tls: Value,
+    /// What the last probe found.
+    findings: Value,
+    certificates: Vec<CertificateView>,
+    /// When it was checked last, and why that failed.
+    checked: Option<Checked>,
     generation: Option<u64>,
     calls: Calls,
+}
+
+#[derive(Serialize)]
+struct Checked {
+    at: String,
+    /// Null: it passed.
+    failure: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -57,21 +72,24 @@ struct Calls {
 }
 
 impl UpstreamView {
-    fn of(upstream: &Upstream) -> Self {
+    fn of(upstream: &Upstream, parts: &Parts) -> Self {
+        let now = parts.clock.now();
+        let checkup = parts.board.checkup(upstream.name().as_str());
+        let report = checkup.as_ref().and_then(|checkup| checkup.report.as_ref());
+        let certificates = parts.board.certificates_of(upstream.name().as_str());
         let status = upstream.status().borrow().clone();
         let generation = upstream.generation().ok();
         let offer = upstream.offer();
         let why = status.state.explanation();
         let traffic = upstream.traffic();
-        let (transport, address) = match &upstream.config().endpoint {
-            // The query and the fragment are nobody's business, and may hold a key.
-            EndpointConfig::Http(http) => ("http", http.url[..url::Position::AfterPath].to_owned()),
-            EndpointConfig::Stdio(stdio) => ("stdio", stdio.cmd.first().cloned().unwrap_or_default()),
+        let transport = match &upstream.config().endpoint {
+            EndpointConfig::Http(_) => "http",
+            EndpointConfig::Stdio(_) => "stdio",
         };
         Self {
             name: upstream.name().to_string(),
             transport,
-            address,
+            address: address(upstream),
             era: generation.as_ref().map(|generation| match generation.era() {
                 Era::Legacy => "legacy",
                 Era::Modern => "modern",
@@ -88,6 +106,12 @@ impl UpstreamView {
             resources: offer.as_ref().map_or(0, |offer| offer.resources.len() + offer.templates.len()),
             quarantined: offer.as_ref().map_or(0, |offer| offer.quarantined.len()),
             policy: status.policy,
+            tls: report.and_then(|report| serde_json::to_value(report.tls_view()).ok()).unwrap_or_default(),
+            findings: report.and_then(|report| serde_json::to_value(report.findings_view()).ok()).unwrap_or_else(|| json!([])),
+            certificates: certificates.into_iter().map(|watched| CertificateView::of(watched, now)).collect(),
+            checked: checkup
+                .as_ref()
+                .map(|checkup| Checked { at: date(checkup.at), failure: checkup.failure.as_ref().map(|why| why.reason.code()) }),
             generation: generation.map(|generation| generation.number()),
             calls: Calls { ok: traffic.ok.read(), failed: traffic.failed.read(), limited: traffic.limited.read() },
         }
@@ -95,13 +119,13 @@ impl UpstreamView {
 }
 
 pub(super) async fn all(State(state): State<Arc<Inner>>) -> Response<Body> {
-    let upstreams = state.parts.gateway.upstreams().iter().map(|upstream| UpstreamView::of(upstream)).collect();
+    let upstreams = state.parts.gateway.upstreams().iter().map(|upstream| UpstreamView::of(upstream, &state.parts)).collect();
     respond::json(StatusCode::OK, &Upstreams { upstreams })
 }
 
 pub(super) async fn one(State(state): State<Arc<Inner>>, name: Path<String>) -> Response<Body> {
     match named(&state, &name) {
-        Ok(upstream) => respond::json(StatusCode::OK, &UpstreamView::of(&upstream)),
+        Ok(upstream) => respond::json(StatusCode::OK, &UpstreamView::of(&upstream, &state.parts)),
         Err(refusal) => refusal,
     }
 }

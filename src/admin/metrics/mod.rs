@@ -3,6 +3,7 @@
 //! Nothing here is on the path of a call, and nothing is kept between two scrapes: what is gone has no series any more.
 
 mod calls;
+mod certificates;
 mod page;
 mod upstreams;
 
@@ -24,7 +25,7 @@ pub(super) const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("applicati
 
 /// Every metric by its name in queries, and what it says.
 pub fn names() -> Vec<(String, &'static str)> {
-    let all = [calls::ALL, upstreams::ALL].concat();
+    let all = [calls::ALL, upstreams::ALL, certificates::ALL].concat();
     all.into_iter().map(|metric| (metric.query_name(), metric.help)).collect()
 }
 
@@ -47,6 +48,7 @@ impl Collector for Everything {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut page = Page::new(encoder);
         calls::write(&mut page, &self.0.gateway)?;
-        upstreams::write(&mut page, &self.0.gateway)
+        upstreams::write(&mut page, &self.0.gateway)?;
+        certificates::write(&mut page, &self.0.gateway, &self.0.board)
     }
 }

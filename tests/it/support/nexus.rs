@@ -11,6 +11,8 @@ use nexus::{
     downstream::{Bound, Server, Stop},
     events::Events,
     gateway::Gateway,
+    health::Board,
+    outbound::probe::Prober,
     sources::{MemorySources, Sources},
 };
 use serde_json::{Value, json};
@@ -170,7 +172,13 @@ impl GatewaySpec {
             let address = bound.address();
             let events = Events::new(Arc::clone(&clock));
             let recorder = tokio::spawn(admin::record(Arc::clone(&gateway), events.clone()));
-            let parts = admin::Parts { gateway: Arc::clone(&gateway), events };
+            let parts = admin::Parts {
+                gateway: Arc::clone(&gateway),
+                events,
+                board: Board::default(),
+                prober: Prober::new(8),
+                clock: Arc::clone(&clock),
+            };
             let serving = tokio::spawn(Admin::new(bound, admin, &config.server, parts).run(stop.clone()));
             operators = Some(Operators { address, serving, recorder });
         }
