@@ -7,3 +7,5 @@ mod events;
 mod guard;
 mod metrics;
 mod ready;
+mod runbook;
+mod status;

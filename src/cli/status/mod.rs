@@ -10,7 +10,8 @@ use clap::Args;
 use serde_json::json;
 
 use self::ask::Trouble;
-use super::{FAILURE, USAGE, World, start, tools::Format};
+pub use super::tools::Format;
+use super::{FAILURE, USAGE, World, start};
 use crate::{admin::AdminConfig, table::nearest};
 
 /// How many of the last events are shown.

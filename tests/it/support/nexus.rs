@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::Path, sync::Arc};
 
 use nexus::{
-    admin::{self, Admin},
+    admin::{self, Admin, AdminConfig},
     clock::{Clock, SystemClock},
     config,
     downstream::{Bound, Server, Stop},
@@ -180,7 +180,8 @@ impl GatewaySpec {
                 clock: Arc::clone(&clock),
             };
             let serving = tokio::spawn(Admin::new(bound, admin, &config.server, parts).run(stop.clone()));
-            operators = Some(Operators { address, serving, recorder });
+            let config = AdminConfig { listen_address: address, ..admin.clone() };
+            operators = Some(Operators { config, serving, recorder });
         }
         let serving = tokio::spawn(Server::new(bound, config.server, Arc::clone(&gateway)).run(stop.clone()));
         Nexus { address, gateway, stop, serving, operators, fakes, notes, _folder: folder }
@@ -210,7 +211,8 @@ pub(crate) struct Nexus {
 
 /// The admin listener beside it.
 struct Operators {
-    address: SocketAddr,
+    /// With the real port.
+    config: AdminConfig,
     serving: tokio::task::JoinHandle<()>,
     recorder: tokio::task::JoinHandle<()>,
 }
@@ -237,7 +239,12 @@ impl Nexus {
 
     /// Somebody who asks the admin listener.
     pub(crate) fn operator(&self) -> Operator {
-        Operator::new(self.operators.as_ref().unwrap().address)
+        Operator::new(self.admin_config().listen_address)
+    }
+
+    /// The admin listener as the file has it, with its real port.
+    pub(crate) fn admin_config(&self) -> AdminConfig {
+        self.operators.as_ref().unwrap().config.clone()
     }
 
     /// A legacy client that can be asked for everything.
