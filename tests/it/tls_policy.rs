@@ -7,6 +7,7 @@ mod identity;
 mod matrix;
 mod probing;
 mod separation;
+mod table;
 mod way;
 
 use std::{sync::Arc, time::Duration};
@@ -75,8 +76,12 @@ impl Upstream {
     }
 
     fn load(&self, host: &str) -> Result<TlsPolicy, Explanation> {
+        self.load_at(host, SystemClock.now())
+    }
+
+    fn load_at(&self, host: &str, now: Duration) -> Result<TlsPolicy, Explanation> {
         let system = || Arc::new(SystemCas::new(self.system.clone(), Vec::new(), "the test's store"));
-        self.settings.load(host, &self.files, &system, SystemClock.now())
+        self.settings.load(host, &self.files, &system, now)
     }
 
     /// A client for `https://{host}:{port of the peer}/mcp`.

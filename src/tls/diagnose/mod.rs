@@ -15,7 +15,10 @@ mod trial;
 
 use std::{sync::Arc, time::Duration};
 
-use rustls::{CertificateError, pki_types::CertificateDer};
+use rustls::{
+    CertificateError,
+    pki_types::{CertificateDer, ServerName},
+};
 
 use self::{
     certificate::{Certificate, Role},
@@ -183,6 +186,11 @@ impl TlsPolicy {
             is_it.then(|| (certificate.facts, der.clone()))
         })
     }
+}
+
+/// What there is to say of a leaf's names; `None` when the wanted one is among them.
+pub(super) fn name_finding(leaf: &CertificateDer<'static>, wanted: &ServerName<'_>) -> Option<Finding> {
+    name::finding(&Certificate::read(leaf)?, wanted)
 }
 
 /// Why a leaf is believed.

@@ -6,7 +6,7 @@ use super::Handshake;
 use crate::{
     reason::{Explanation, Reason},
     tls::{
-        diagnose::top_of,
+        diagnose::{name_finding, top_of},
         inspect::{CertificateFacts, shown, shown_date, shown_span},
     },
 };
@@ -19,7 +19,7 @@ impl Handshake<'_> {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => self.not_yet_valid(refusal, &chain),
             CertificateError::UnknownIssuer => self.unknown_issuer(&chain),
             CertificateError::BadSignature => bad_signature(&chain),
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => self.wrong_name(&chain),
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => self.wrong_name(),
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => Explanation::new(
                 Reason::TlsWrongUsage,
                 format!("{} is not for servers (no serverAuth in its extended key usage)", leaf_words(&chain)),
@@ -140,30 +140,16 @@ impl Handshake<'_> {
         )
     }
 
-    fn wrong_name(&self, chain: &[CertificateFacts]) -> Explanation {
-        let wanted = shown(&self.policy.name().to_str());
-        let Some(leaf) = chain.first() else {
-            return Explanation::new(
+    fn wrong_name(&self) -> Explanation {
+        let chain = self.observed.chain();
+        match chain.first().and_then(|leaf| name_finding(leaf, self.policy.name())) {
+            Some(finding) => finding.explanation(),
+            None => Explanation::new(
                 Reason::TlsHostnameMismatch,
-                format!("the server's certificate is for another name than {wanted}"),
+                format!("the server's certificate is for another name than {}", shown(&self.policy.name().to_str())),
                 "set server_name to a name of the certificate",
-            );
-        };
-        let Some(names) = leaf.shown_names() else {
-            let cn = leaf.common_name.as_ref().map(|cn| format!(" (only the common name {cn}, which is ignored)")).unwrap_or_default();
-            return Explanation::new(
-                Reason::TlsCnOnly,
-                format!("the server's certificate has no subject alternative name{cn}; wanted {wanted}"),
-                format!("reissue the certificate with the subject alternative name {wanted}"),
-            );
-        };
-        let remedy = match self.policy.name() {
-            rustls::pki_types::ServerName::IpAddress(_) => {
-                "use a name of the certificate in url, set server_name to it, or reissue the certificate with that IP address"
-            }
-            _ => "use a name of the certificate in url, or set server_name to it",
-        };
-        Explanation::new(Reason::TlsHostnameMismatch, format!("the server's certificate is for {names}, not for {wanted}"), remedy)
+            ),
+        }
     }
 
     fn now_seconds(&self) -> i64 {
