@@ -382,6 +382,23 @@ async fn row_34_another_protocol_on_the_port() {
 }
 
 #[tokio::test]
+async fn row_36_silent_server() {
+    let silent = Peer::start(|mut stream, _| async move {
+        let mut rest = [0; 1024];
+        while stream.read(&mut rest).await.is_ok_and(|n| n > 0) {}
+    })
+    .await;
+    let policy = Upstream::trusting(&Authority::root("Company CA")).load("localhost").unwrap();
+    let target = target("localhost", &silent);
+    let short = Duration::from_millis(1500);
+    let reports = futures_util::future::join_all((0..TIMES).map(|_| nexus::outbound::probe::probe(&target, &policy, short))).await;
+    assert!(reports.iter().all(|report| report.cause().map(|f| f.reason) == Some(Reason::TlsTimeout)), "{reports:#?}");
+    let url = url::Url::parse(&format!("https://localhost:{}/mcp", silent.address.port())).unwrap();
+    let client = nexus::outbound::HttpClient::new(&url, Some(&policy), Duration::from_millis(300)).unwrap();
+    assert_eq!(get(&client).await.unwrap_err().explanation.reason, Reason::TlsTimeout);
+}
+
+#[tokio::test]
 async fn row_37_closed_port_and_a_name_without_an_address() {
     let peer = Peer::plain().await;
     let policy = Upstream::trusting(&Authority::root("Company CA")).load("localhost").unwrap();
