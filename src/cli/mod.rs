@@ -6,12 +6,15 @@ mod certs;
 pub mod check;
 mod demo;
 pub mod import;
+mod operators;
 mod serve;
 pub mod snippet;
 mod start;
+pub mod status;
 mod stdio;
 mod tls;
 mod tools;
+mod watch;
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -81,6 +84,8 @@ enum Command {
     Stdio,
     /// Find every problem of the configuration file and of the files it names
     Check(check::CheckArgs),
+    /// Ask the running gateway how it is; exit code 1 if anything is down
+    Status(status::StatusArgs),
     /// Connect to the upstreams and list the tools that agents will see
     Tools(tools::ToolsArgs),
     /// Connect to the upstreams and call one tool
@@ -131,6 +136,7 @@ pub fn run(arguments: Arguments) -> u8 {
     match command {
         Command::Serve => start::block_on(serve::run(&world)),
         Command::Stdio => start::block_on(stdio::run(&world)),
+        Command::Status(args) => start::block_on(status::run(&world, &args)),
         Command::Tools(args) => start::block_on(tools::run(&world, &args)),
         Command::Call(args) => start::block_on(call::run(&world, args)),
         Command::Demo(args) => start::block_on(demo::run(&world, &args)),
