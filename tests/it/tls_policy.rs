@@ -2,10 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod archives;
+mod excuse;
 mod failures;
+mod files;
 mod identity;
+mod keys;
 mod matrix;
+mod names;
+mod pins;
 mod probing;
+mod revocation;
 mod separation;
 mod table;
 mod way;
@@ -67,6 +74,11 @@ impl Upstream {
     fn identity(mut self, client: &Chain) -> Self {
         self.settings.client_identity = Some(ClientIdentityFiles { cert_path: "client.pem".into(), key_path: "client.key".into() });
         self.files = self.files.with_file("client.pem", client.pem()).with_file("client.key", client.key_pem());
+        self
+    }
+
+    fn file(mut self, path: &str, bytes: impl Into<Vec<u8>>) -> Self {
+        self.files = self.files.with_file(path, bytes);
         self
     }
 
