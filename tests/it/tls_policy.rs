@@ -14,6 +14,7 @@ mod pins;
 mod probing;
 mod revocation;
 mod separation;
+mod table;
 mod way;
 
 use std::{sync::Arc, time::Duration};
@@ -87,8 +88,12 @@ impl Upstream {
     }
 
     fn load(&self, host: &str) -> Result<TlsPolicy, Explanation> {
+        self.load_at(host, SystemClock.now())
+    }
+
+    fn load_at(&self, host: &str, now: Duration) -> Result<TlsPolicy, Explanation> {
         let system = || Arc::new(SystemCas::new(self.system.clone(), Vec::new(), "the test's store"));
-        self.settings.load(host, &self.files, &system, SystemClock.now())
+        self.settings.load(host, &self.files, &system, now)
     }
 
     /// A client for `https://{host}:{port of the peer}/mcp`.

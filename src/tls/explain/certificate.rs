@@ -20,7 +20,7 @@ impl Handshake<'_> {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => self.not_yet_valid(refusal, &chain),
             CertificateError::UnknownIssuer => self.unknown_issuer(&chain),
             CertificateError::BadSignature => bad_signature(&chain),
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => self.wrong_name(&chain),
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => self.wrong_name(),
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => Explanation::new(
                 Reason::TlsWrongUsage,
                 format!("{} is not for servers (no serverAuth in its extended key usage)", leaf_words(&chain)),
@@ -169,31 +169,15 @@ impl Handshake<'_> {
         )
     }
 
-    fn wrong_name(&self, chain: &[CertificateFacts]) -> Explanation {
-        let wanted = self.policy.wanted_names();
-        let Some(leaf) = chain.first() else {
-            return Explanation::new(
+    fn wrong_name(&self) -> Explanation {
+        match self.observed.chain().first().and_then(|leaf| self.policy.name_finding(leaf)) {
+            Some(finding) => finding.explanation(),
+            None => Explanation::new(
                 Reason::TlsHostnameMismatch,
-                format!("the server's certificate is for another name than {wanted}"),
+                format!("the server's certificate is for another name than {}", self.policy.wanted_names()),
                 "set server_name to a name of the certificate",
-            );
-        };
-        let Some(names) = leaf.shown_names() else {
-            let cn = leaf.common_name.as_ref().map(|cn| format!(" (only the common name {cn}, which is ignored)")).unwrap_or_default();
-            return Explanation::new(
-                Reason::TlsCnOnly,
-                format!("the server's certificate has no subject alternative name{cn}; wanted {wanted}"),
-                format!("reissue the certificate with the subject alternative name {wanted}"),
-            );
-        };
-        let remedy = match self.policy.name() {
-            _ if self.policy.expects_other_names() => "add a name of the certificate to expected_sans, if it is the right server",
-            rustls::pki_types::ServerName::IpAddress(_) => {
-                "use a name of the certificate in url, set server_name to it, or reissue the certificate with that IP address"
-            }
-            _ => "use a name of the certificate in url, or set server_name to it",
-        };
-        Explanation::new(Reason::TlsHostnameMismatch, format!("the server's certificate is for {names}, not for {wanted}"), remedy)
+            ),
+        }
     }
 
     fn now_seconds(&self) -> i64 {

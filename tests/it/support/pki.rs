@@ -84,6 +84,17 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), certificate, above }
     }
 
+    /// An odd one.
+    pub(crate) fn intermediate_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = authority(name);
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
+        let mut above = vec![certificate.clone()];
+        above.extend(self.above.iter().cloned());
+        Self { issuer: Issuer::new(params, key), certificate, above }
+    }
+
     pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
     }
@@ -140,6 +151,11 @@ impl Leaf {
         let mut params = plain(common_name, &[]);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         Self(params)
+    }
+
+    pub(crate) fn set(mut self, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        change(&mut self.0);
+        self
     }
 
     pub(crate) fn expired(mut self) -> Self {
