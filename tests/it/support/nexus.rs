@@ -151,7 +151,7 @@ impl GatewaySpec {
         let gateway = Gateway::start(config.mcp, &clock, &sources);
         let stop = Stop::default();
         let serving = tokio::spawn(Server::new(bound, config.server, Arc::clone(&gateway)).run(stop.clone()));
-        Nexus { address, gateway, stop, serving, fakes, notes, _folder: folder }
+        Nexus { address, gateway, sources, stop, serving, fakes, notes, _folder: folder }
     }
 }
 
@@ -168,6 +168,7 @@ pub(crate) struct Written {
 pub(crate) struct Nexus {
     pub(crate) address: SocketAddr,
     pub(crate) gateway: Arc<Gateway>,
+    pub(crate) sources: Arc<dyn Sources>,
     stop: Stop,
     serving: tokio::task::JoinHandle<()>,
     fakes: BTreeMap<String, Fake>,
