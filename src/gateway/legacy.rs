@@ -97,6 +97,11 @@ impl LegacySession {
         self.end.cancelled().await;
     }
 
+    /// The upstreams that the client has a session with.
+    pub fn reached(&self) -> Vec<UpstreamId> {
+        self.upstream.load().iter().map(|(id, _)| *id).collect()
+    }
+
     pub(super) fn upstream_session(&self, upstream: UpstreamId) -> Option<Arc<Session>> {
         self.upstream.load().iter().find(|(id, _)| *id == upstream).map(|(_, session)| Arc::clone(session))
     }
@@ -222,7 +227,8 @@ impl LegacySession {
         true
     }
 
-    fn is_busy(&self) -> bool {
+    /// Whether the client waits for something.
+    pub fn is_busy(&self) -> bool {
         self.has_stream() || !self.in_flight.lock().is_empty()
     }
 }
@@ -276,12 +282,17 @@ impl Sessions {
         old.iter().filter_map(|id| live.remove(id)).collect()
     }
 
-    pub(super) fn all(&self) -> Vec<Arc<LegacySession>> {
+    pub fn all(&self) -> Vec<Arc<LegacySession>> {
         self.live.read().values().map(Arc::clone).collect()
     }
 
     pub fn count(&self) -> usize {
         self.live.read().len()
+    }
+
+    /// How long the client has not been heard of.
+    pub fn idle(&self, session: &LegacySession) -> std::time::Duration {
+        std::time::Duration::from_millis(self.now().saturating_sub(session.last_used.load(Ordering::Relaxed)))
     }
 
     fn touch(&self, session: &LegacySession) {

@@ -7,6 +7,7 @@ mod follow;
 mod forward;
 mod greet;
 mod handle;
+mod inventory;
 mod legacy;
 mod listen;
 mod lists;
@@ -17,14 +18,18 @@ mod rebuild;
 mod relay;
 mod reply;
 mod route;
+mod tally;
 mod view;
 
 pub use build::Gateway;
 pub use config::{McpConfig, WhenDown};
 pub use error::{GatewayError, ItemKind};
 pub use handle::{Client, ModernClient};
+pub use inventory::{KnownTool, Visibility};
 pub use legacy::LegacySession;
+pub use listen::Change;
 pub use outbox::Outbox;
 pub use reply::{EventReply, JsonReply, Reply};
+pub use tally::{Outcome, Tally};
 
 pub use crate::upstream::{Bounds, UpstreamError};
