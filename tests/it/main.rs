@@ -50,3 +50,5 @@ mod support;
 mod transparency;
 // Handshakes under every policy, with real servers.
 mod tls_policy;
+// Certificates near their end, checks that fail, and who is told.
+mod watch;

@@ -184,7 +184,7 @@ impl GatewaySpec {
             operators = Some(Operators { config, serving, recorder });
         }
         let serving = tokio::spawn(Server::new(bound, config.server, Arc::clone(&gateway)).run(stop.clone()));
-        Nexus { address, gateway, stop, serving, operators, fakes, notes, _folder: folder }
+        Nexus { address, gateway, sources, stop, serving, operators, fakes, notes, _folder: folder }
     }
 }
 
@@ -201,6 +201,7 @@ pub(crate) struct Written {
 pub(crate) struct Nexus {
     pub(crate) address: SocketAddr,
     pub(crate) gateway: Arc<Gateway>,
+    pub(crate) sources: Arc<dyn Sources>,
     stop: Stop,
     serving: tokio::task::JoinHandle<()>,
     operators: Option<Operators>,

@@ -163,6 +163,12 @@ impl Leaf {
         self
     }
 
+    /// Ends so many days from now.
+    pub(crate) fn ends_in(mut self, days: i64) -> Self {
+        self.0.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(days) + time::Duration::hours(1);
+        self
+    }
+
     pub(crate) fn not_yet_valid(mut self) -> Self {
         self.0.not_before = date_time_ymd(2089, 1, 1);
         self
