@@ -12,7 +12,9 @@ pub mod snippet;
 mod start;
 pub mod status;
 mod stdio;
+mod tls;
 mod tools;
+mod watch;
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -92,6 +94,9 @@ enum Command {
     Import(import::ImportArgs),
     /// Print the block to paste into an MCP client
     Snippet(SnippetArgs),
+    /// Look at servers' and files' certificates: why a handshake fails, and when it will
+    #[command(subcommand)]
+    Tls(tls::TlsCommand),
     /// Make certificates for development
     #[command(subcommand)]
     Certs(CertsCommand),
@@ -136,9 +141,11 @@ pub fn run(arguments: Arguments) -> u8 {
         Command::Call(args) => start::block_on(call::run(&world, args)),
         Command::Demo(args) => start::block_on(demo::run(&world, &args)),
         Command::DemoUpstream { name } => start::block_on(demo::upstream(&name)),
+        Command::Check(args) if args.connect => start::block_on(check::run_connected(&world, &args)),
         Command::Check(args) => {
             written(check::run(&args, world.global.config.clone(), &*world.sources, &*world.clock, &mut std::io::stdout()))
         }
+        Command::Tls(command) => start::block_on(tls::run(&world, command)),
         Command::Import(args) => written(import::run(&args, &*world.sources, &mut std::io::stdout(), &mut std::io::stderr())),
         Command::Snippet(args) => print_snippet(&world, args.client),
         Command::Certs(CertsCommand::Dev(args)) => certs::dev(&args, &*world.clock),

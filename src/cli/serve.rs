@@ -7,19 +7,14 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{FAILURE, World, announce::Announcer, fail, operators::Operators, start};
+use super::{FAILURE, World, announce::Announcer, fail, operators::Operators, start, watch};
 use crate::{
     admin::{self, Parts},
     config::Config,
     downstream::{Bound, Server, Stop},
-    events::Events,
     gateway::Gateway,
-    health::Board,
-    outbound::probe::Prober,
 };
 
-/// Handshakes for their own sake that run at a time.
-const PROBES_AT_ONCE: usize = 8;
 /// Time for sessions and child processes to end, after the clients' requests have.
 const LAST_STEPS: Duration = Duration::from_secs(5);
 
@@ -51,13 +46,21 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     let health = bound.health_address();
     let gateway = start::gateway(world, &config);
     announce(announcer, path, &config, address, health, &gateway);
-    let events = Events::new(Arc::clone(&world.clock));
     if let Some(address) = operators.address() {
         announcer.say(&format!("admin on http://{address}"));
     }
-    let (board, prober, clock) = (Board::default(), Prober::new(PROBES_AT_ONCE), Arc::clone(&world.clock));
-    let parts = Parts { gateway: Arc::clone(&gateway), events: events.clone(), board, prober, clock };
-    let attended = operators.attend(&config, parts);
+    let shared = watch::Shared::new(world);
+    let attended = operators.attend(
+        &config,
+        Parts {
+            gateway: Arc::clone(&gateway),
+            events: shared.events.clone(),
+            board: shared.board.clone(),
+            prober: shared.prober.clone(),
+            clock: Arc::clone(&world.clock),
+        },
+    );
+    let watch = watch::start(world, &config, &gateway, &shared, address, Vec::new());
     ready(address);
 
     let stop = Stop::default();
@@ -65,11 +68,13 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     let mut serving = tokio::spawn(server);
     tokio::select! {
         () = announcer.follow(&gateway) => {}
-        () = admin::record(Arc::clone(&gateway), events) => {}
+        () = admin::record(Arc::clone(&gateway), shared.events.clone()) => {}
         () = signals.first() => {}
     }
     drain(announcer, &config, &gateway, &stop, &mut serving).await;
     attended.end().await;
+    // Last, because it tells what the rest did, and writes what was told.
+    watch.end().await;
     announcer.say("stopped");
     0
 }

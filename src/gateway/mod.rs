@@ -11,6 +11,7 @@ mod inventory;
 mod legacy;
 mod listen;
 mod lists;
+mod outbox;
 mod outlive;
 pub mod read;
 mod rebuild;
@@ -25,8 +26,9 @@ pub use config::{McpConfig, WhenDown};
 pub use error::{GatewayError, ItemKind};
 pub use handle::{Client, ModernClient};
 pub use inventory::{KnownTool, Visibility};
-pub use legacy::{LegacySession, Outbox};
+pub use legacy::LegacySession;
 pub use listen::Change;
+pub use outbox::Outbox;
 pub use reply::{EventReply, JsonReply, Reply};
 pub use tally::{Outcome, Tally};
 

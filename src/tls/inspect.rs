@@ -251,7 +251,11 @@ fn pin(public_key_info: &[u8]) -> String {
 
 fn fingerprint(der: &[u8]) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
-    digest.as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
+    hexadecimal(digest.as_ref())
+}
+
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })

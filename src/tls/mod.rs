@@ -25,6 +25,7 @@ mod policy;
 pub mod read;
 mod report;
 mod settings;
+mod survey;
 mod trust;
 mod verifier;
 
@@ -36,4 +37,5 @@ pub use observed::Observed;
 pub use policy::TlsPolicy;
 pub use report::{CertificateView, ChainLink, FindingView, Negotiated, Position, Report, ReportView, TlsView, Verdict};
 pub use settings::{ClientIdentityFiles, KeyPermissions, MinVersion, Pkcs12File, TlsSettings};
+pub use survey::{CertificateItem, Item, KeyItem, survey};
 pub use trust::SystemCas;

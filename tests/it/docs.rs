@@ -166,9 +166,12 @@ fn alert_rules_and_dashboard_name_only_metrics_that_exist() {
         let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
         names.contains(name) || of_histogram.is_some_and(|name| names.contains(name))
     };
-    for (page, at_least) in
-        [("docs/prometheus/alerts.yaml", 9), ("docs/grafana/nexus.json", 12), ("docs/runbook.md", 1), ("docs/kubernetes/prometheusrule.yaml", 9)]
-    {
+    for (page, at_least) in [
+        ("docs/prometheus/alerts.yaml", 9),
+        ("docs/grafana/nexus.json", 12),
+        ("docs/runbook.md", 1),
+        ("docs/kubernetes/prometheusrule.yaml", 9),
+    ] {
         let text = fs::read_to_string(root().join(page)).expect("the page can be read");
         let named = metrics_in(&text);
         assert!(named.len() >= at_least, "{page}: {named:?}");

@@ -76,7 +76,8 @@ async fn a_rejected_client_certificate_is_found() {
     let (ca, theirs) = (Authority::root("Company CA"), Authority::root("Other CA"));
     let server = mtls_config(&ca.sign(Leaf::server(&["localhost"])), &theirs, rustls::ALL_VERSIONS);
     let ours = ca.sign(Leaf::client("nexus"));
-    let lines = "[.tls]\nroot_ca_cert_path = \"/etc/ca.pem\"\nclient_cert_path = \"/etc/nexus.pem\"\nclient_key_path = \"/etc/nexus-key.pem\"";
+    let lines =
+        "[.tls]\nroot_ca_cert_path = \"/etc/ca.pem\"\nclient_cert_path = \"/etc/nexus.pem\"\nclient_key_path = \"/etc/nexus-key.pem\"";
     let spec = gateway()
         .file("/etc/ca.pem", ca.pem())
         .file("/etc/nexus.pem", ours.pem())
