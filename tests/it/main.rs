@@ -30,6 +30,8 @@ mod down_upstreams;
 mod import;
 // What belongs to one reaches nobody else.
 mod isolation;
+// The manifests for Kubernetes.
+mod kubernetes;
 // The program from its start to its end.
 mod life_cycle;
 // Clients and servers of one era.
