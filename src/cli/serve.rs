@@ -7,10 +7,10 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{FAILURE, World, announce::Announcer, fail, start};
+use super::{FAILURE, USAGE, World, announce::Announcer, fail, start};
 use crate::{
     config::Config,
-    downstream::{Bound, Server, Stop},
+    downstream::{BindError, Bound, ListenerTls, Server, Stop},
     gateway::Gateway,
 };
 
@@ -32,15 +32,15 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
         Ok(signals) => signals,
         Err(error) => return fail(FAILURE, &format!("error: signals cannot be awaited: {error}")),
     };
-    let bound = match Bound::bind(&config.server).await {
+    let bound = match Bound::bind(&config.server, &*world.sources, world.clock.now()).await {
         Ok(bound) => bound,
+        Err(BindError::Tls(problem)) => return fail(USAGE, &format!("{problem}\n\n{}: nothing was started", path.display())),
         Err(error) => return fail(FAILURE, &format!("error: {error}\n  fix: stop what uses the address, or set server.listen_address")),
     };
     let announcer = Announcer::new(world.global.log_style);
     let address = bound.address();
-    let health = bound.health_address();
     let gateway = start::gateway(world, &config);
-    announce(announcer, path, &config, address, health, &gateway);
+    announce(announcer, path, &config, &bound, &gateway);
     ready(address);
 
     let stop = Stop::default();
@@ -54,20 +54,32 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     0
 }
 
-fn announce(announcer: Announcer, path: &Path, config: &Config, address: SocketAddr, health: Option<SocketAddr>, gateway: &Gateway) {
+fn announce(announcer: Announcer, path: &Path, config: &Config, bound: &Bound, gateway: &Gateway) {
+    let address = bound.address();
+    for warning in bound.tls().map(|tls| tls.warnings()).unwrap_or_default() {
+        announcer.warn(&warning);
+    }
     announcer.say(&format!("configuration {}", path.display()));
     if config.mcp.enabled {
-        announcer.say(&format!("listening on http://{address}{}", config.mcp.path));
+        announcer.say(&format!("listening on {}", listening(address, &config.mcp.path, bound.tls())));
     } else {
-        announcer.say(&format!("listening on http://{address} · MCP is off (mcp.enabled = false)"));
+        announcer.say(&format!("listening on {} · MCP is off (mcp.enabled = false)", listening(address, "", bound.tls())));
     }
-    if let Some(health) = health {
+    if let Some(health) = bound.health_address() {
         announcer.say(&format!("health on http://{health}{}", config.server.health.path));
     }
     match gateway.upstreams().len() {
         0 => announcer.say("no upstream is configured; add [mcp.servers.NAME], or run `nexus import` on a desktop client's file"),
         1 => announcer.say("bringing up 1 upstream"),
         n => announcer.say(&format!("bringing up {n} upstreams")),
+    }
+}
+
+/// `http://127.0.0.1:8000/mcp`, or `https://0.0.0.0:8443/mcp · TLS 1.2 or newer, client certificates required (ca.pem)`.
+pub(super) fn listening(address: SocketAddr, path: &str, tls: Option<&Arc<ListenerTls>>) -> String {
+    match tls {
+        None => format!("http://{address}{path}"),
+        Some(tls) => format!("https://{address}{path} · {}", tls.current().words()),
     }
 }
 

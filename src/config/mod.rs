@@ -62,6 +62,7 @@ const KEYS: Keys = Keys {
 pub const TABLES: &[&Keys] = &[
     &KEYS,
     &downstream::read::KEYS,
+    &tls::server_read::KEYS,
     &downstream::read::HEALTH_KEYS,
     &gateway::read::KEYS,
     &gateway::read::BOUNDS_KEYS,

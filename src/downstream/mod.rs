@@ -1,9 +1,8 @@
 //! What clients meet: the listener and its checks, streamable HTTP, stdio, and every error in a client's words.
 
 mod config;
-mod door;
-mod listener;
-mod patience;
+pub(crate) mod door;
+pub(crate) mod listener;
 mod pieces;
 pub mod read;
 mod rescue;
@@ -12,6 +11,6 @@ mod stdio;
 mod streamable_http;
 
 pub use config::{HealthConfig, Insecure, ServerConfig};
-pub use listener::Stop;
-pub use server::{Bound, Server};
+pub use listener::{ListenerTls, Stop, Swapped};
+pub use server::{BindError, Bound, Server};
 pub use stdio::{refuse as serve_stdio_refusal, serve as serve_stdio};

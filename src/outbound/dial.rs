@@ -158,11 +158,7 @@ impl Dialer {
         // The connection ends when it hands its socket over.
         let (upgraded, _) = tokio::join!(exchange, connection.with_upgrades());
         let parts = upgraded?.downcast::<TokioIo<TcpStream>>().map_err(|_| odd(&"its connection is of another kind"))?;
-        if parts.read_buf.is_empty() {
-            Ok(parts.io.into_inner())
-        } else {
-            Err(odd(&"it sent bytes of its own"))
-        }
+        if parts.read_buf.is_empty() { Ok(parts.io.into_inner()) } else { Err(odd(&"it sent bytes of its own")) }
     }
 }
 

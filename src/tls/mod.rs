@@ -1,7 +1,12 @@
-//! TLS policy of one upstream: trust, names, identity, verification, and the explanation of failures.
+//! TLS policy of one upstream: trust, names, identity, verification, and the explanation of failures. And the server
+//! side of it, for our own listeners.
 //!
 //! ```text
 //! TlsSettings ─ load(files) ─▶ TlsPolicy ─ client_config() ─▶ rustls::ClientConfig + Observed ─ explain(error) ─▶ Explanation
+//! ```
+//!
+//! ```text
+//! ServerTlsSettings ─ load(files) ─▶ ServerTls ─ config() ─▶ rustls::ServerConfig
 //! ```
 //!
 //! No I/O but through `Sources`, and no HTTP.
@@ -17,6 +22,8 @@ mod load;
 mod observed;
 mod policy;
 pub mod read;
+mod server;
+pub mod server_read;
 mod settings;
 mod trust;
 mod verifier;
@@ -25,5 +32,6 @@ pub use explain::{Handshake, explain, find_in_chain, not_tls};
 pub use inspect::{CertificateFacts, Validity, shown, shown_date, shown_span};
 pub use observed::Observed;
 pub use policy::TlsPolicy;
+pub use server::{ClientCertificates, Demand, ServerIdentityFiles, ServerTls, ServerTlsSettings, handshake_refusal};
 pub use settings::{ClientIdentityFiles, KeyPermissions, MinVersion, TlsSettings};
 pub use trust::SystemCas;

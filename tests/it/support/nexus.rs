@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::Path, s
 use nexus::{
     clock::{Clock, SystemClock},
     config,
-    downstream::{Bound, Server, Stop},
+    downstream::{Bound, ListenerTls, Server, Stop},
     gateway::Gateway,
     sources::{MemorySources, Sources},
 };
@@ -146,12 +146,12 @@ impl GatewaySpec {
         let config = loaded.config.unwrap_or_else(|| panic!("{}\n{toml}", problems.join("\n")));
         let sources: Arc<dyn Sources> = Arc::new(sources);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let bound = Bound::bind(&config.server).await.unwrap();
-        let address = bound.address();
+        let bound = Bound::bind(&config.server, &*sources, clock.now()).await.unwrap();
+        let (address, tls) = (bound.address(), bound.tls().cloned());
         let gateway = Gateway::start(config.mcp, &clock, &sources);
         let stop = Stop::default();
         let serving = tokio::spawn(Server::new(bound, config.server, Arc::clone(&gateway)).run(stop.clone()));
-        Nexus { address, gateway, stop, serving, fakes, notes, _folder: folder }
+        Nexus { address, tls, gateway, stop, serving, fakes, notes, _folder: folder }
     }
 }
 
@@ -167,6 +167,7 @@ pub(crate) struct Written {
 /// A running gateway; ends with its owner.
 pub(crate) struct Nexus {
     pub(crate) address: SocketAddr,
+    tls: Option<Arc<ListenerTls>>,
     pub(crate) gateway: Arc<Gateway>,
     stop: Stop,
     serving: tokio::task::JoinHandle<()>,
@@ -185,6 +186,11 @@ impl Drop for Nexus {
 impl Nexus {
     pub(crate) fn fake(&self, name: &str) -> &Fake {
         &self.fakes[name]
+    }
+
+    /// TLS of the listener, where it has one.
+    pub(crate) fn tls(&self) -> &ListenerTls {
+        self.tls.as_deref().unwrap()
     }
 
     pub(crate) fn notes(&self, name: &str) -> &Notes {
