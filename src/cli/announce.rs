@@ -1,7 +1,8 @@
 //! The lines that an operator sees: listeners, and the state of each upstream whenever it changes.
 
-use std::{io::Write as _, sync::Arc, time::Duration};
+use std::{collections::HashMap, io::Write as _, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, interval};
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
     problem::Problem,
     reason::Explanation,
     telemetry::{Stderr, Style},
-    upstream::{State, Status, Upstream},
+    upstream::{State, Status, Upstream, UpstreamId},
 };
 
 /// How often the live line of a terminal is drawn anew.
@@ -44,27 +45,48 @@ impl Announcer {
 
     /// Follows every upstream until the gateway ends. Cancel-safe.
     pub(super) async fn follow(self, gateway: &Arc<Gateway>) {
-        let watches = gateway.upstreams().iter().map(|upstream| self.follow_one(upstream));
-        let all = futures_util::future::join_all(watches);
         // In this order, so that the sum comes after the last of its parts.
-        tokio::join!(biased; all, self.follow_bring_up(gateway));
+        tokio::join!(biased; self.follow_all(gateway), self.follow_bring_up(gateway));
     }
 
-    async fn follow_one(self, upstream: &Upstream) {
+    /// Those of now; after a reload, those of then. Never ends.
+    async fn follow_all(self, gateway: &Arc<Gateway>) {
+        let mut rebuilds = gateway.rebuilds();
+        let said = Mutex::new(HashMap::<UpstreamId, String>::new());
+        loop {
+            let upstreams = gateway.upstreams();
+            said.lock().retain(|id, _| upstreams.iter().any(|upstream| upstream.id() == *id));
+            let others = async { while Arc::ptr_eq(&gateway.upstreams(), &upstreams) && rebuilds.changed().await.is_ok() {} };
+            let watches = upstreams.iter().map(|upstream| self.follow_one(upstream, &said));
+            let all = async {
+                futures_util::future::join_all(watches).await;
+                // Without upstreams there is nothing to say until there are some.
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                biased;
+                () = all => {}
+                () = others => {}
+            }
+        }
+    }
+
+    /// `lines` remembers what was said last of each.
+    async fn follow_one(self, upstream: &Upstream, lines: &Mutex<HashMap<UpstreamId, String>>) {
         let mut changes = upstream.status();
-        let mut said: Option<String> = None;
         loop {
             let status = changes.borrow_and_update().clone();
             if status.state != State::Starting {
                 let line = line(upstream, &status);
+                let said = lines.lock().insert(upstream.id(), line.clone());
                 if said.as_ref() != Some(&line) {
                     let when = if said.is_some() { stamp(status.since) } else { String::new() };
                     self.report(upstream, &status, &format!("{when}{line}"));
-                    said = Some(line);
                 }
             }
+            // Fails only when the upstream is gone, which it is not while we hold it.
             if changes.changed().await.is_err() {
-                return;
+                return std::future::pending().await;
             }
         }
     }
@@ -111,13 +133,10 @@ impl Announcer {
         frames.tick().await;
         loop {
             frames.tick().await;
-            let waiting: Vec<_> = gateway
-                .upstreams()
-                .iter()
-                .filter(|upstream| !upstream.status().borrow().tried)
-                .map(|upstream| upstream.name().as_str())
-                .collect();
-            let total = gateway.upstreams().len();
+            let upstreams = gateway.upstreams();
+            let waiting: Vec<_> =
+                upstreams.iter().filter(|upstream| !upstream.status().borrow().tried).map(|upstream| upstream.name().as_str()).collect();
+            let total = upstreams.len();
             let tried = total - waiting.len();
             Stderr.draw(&format!(
                 "{tried} of {total} upstreams tried, {} s, waiting for {}",

@@ -50,7 +50,7 @@ pub(super) async fn run(world: &World, args: CallArgs) -> u8 {
             fail(FAILURE, &format!("error: several upstreams offer {name}\n  fix: call {}", candidates.join(" or ")))
         }
         Err(error) => {
-            for upstream in gateway.upstreams() {
+            for upstream in gateway.upstreams().iter() {
                 if let State::Down(why) = &upstream.status().borrow().state {
                     fail(FAILURE, &format!("upstream {}: down · {}", upstream.name(), trouble(why)));
                 }

@@ -1,12 +1,12 @@
 //! `nexus tools`: what agents will see.
 
-use std::io::Write as _;
+use std::{io::Write as _, sync::Arc};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::{FAILURE, World, announce::Announcer, fail, start, written};
-use crate::{catalog::Catalog, gateway::Gateway, upstream::State};
+use crate::{catalog::Catalog, upstream::State};
 
 #[derive(Debug, Args)]
 pub(super) struct ToolsArgs {
@@ -57,9 +57,8 @@ pub(super) async fn run(world: &World, args: &ToolsArgs) -> u8 {
     };
     let gateway = start::gateway(world, &config);
     Announcer::new(world.global.log_style).tried(&gateway).await;
-    let catalog = gateway.catalog();
-    let output =
-        Output { tools: tools(&gateway, &catalog), upstreams: gateway.upstreams().iter().map(|upstream| condition(upstream)).collect() };
+    let (catalog, upstreams) = (gateway.catalog(), gateway.upstreams());
+    let output = Output { tools: tools(&upstreams, &catalog), upstreams: upstreams.iter().map(|upstream| condition(upstream)).collect() };
     let all_up = output.upstreams.iter().all(|upstream| upstream.reason.is_none() || upstream.state == "degraded");
     let code = if all_up { 0 } else { FAILURE };
     let printed = match args.format {
@@ -71,8 +70,8 @@ pub(super) async fn run(world: &World, args: &ToolsArgs) -> u8 {
     printed
 }
 
-fn tools<'a>(gateway: &'a Gateway, catalog: &'a Catalog) -> Vec<Tool<'a>> {
-    let upstream = |index: usize| gateway.upstreams().get(index).map_or("", |upstream| upstream.name().as_str());
+fn tools<'a>(upstreams: &'a [Arc<crate::upstream::Upstream>], catalog: &'a Catalog) -> Vec<Tool<'a>> {
+    let upstream = |index: usize| upstreams.get(index).map_or("", |upstream| upstream.name().as_str());
     catalog.listed_tools().map(|(name, found)| Tool { name, upstream: upstream(found.upstream), own_name: &found.name }).collect()
 }
 

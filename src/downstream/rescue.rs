@@ -77,6 +77,7 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
             let condition = match error {
                 UpstreamError::Down(_) => "is unavailable",
                 UpstreamError::Failed { .. }
+                | UpstreamError::NoInitialize(_)
                 | UpstreamError::SessionLost
                 | UpstreamError::WrongEra
                 | UpstreamError::Redirected { .. }

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use globset::{Glob, GlobSet, GlobSetBuilder};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -12,17 +11,18 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    McpConfig, WhenDown,
+    McpConfig,
     legacy::{LegacySession, Sessions},
     listen::Change,
+    rebuild::Making,
+    view::{Lineup, View},
 };
 use crate::{
-    catalog::{self, Catalog},
+    catalog::Catalog,
     clock::Clock,
-    mcp::{Era, build, list::ListKind, offer::Offer},
-    reason::{Explanation, Reason},
+    mcp::Era,
     sources::Sources,
-    upstream::{Concern, Notice, Surroundings, Upstream, supervise},
+    upstream::{Notice, Surroundings, Upstream, UpstreamId, supervise},
 };
 
 const EXPIRY_CHECK: Duration = Duration::from_secs(30);
@@ -31,17 +31,14 @@ const NOTICES: usize = 1024;
 /// One gateway. Cheap to share; ends with [`Gateway::shut_down`].
 #[derive(Debug)]
 pub struct Gateway {
-    pub(super) config: McpConfig,
-    pub(super) upstreams: Box<[Arc<Upstream>]>,
-    pub(super) globs: Box<[(GlobSet, GlobSet)]>,
-    catalog: ArcSwap<Catalog>,
+    pub(super) view: ArcSwap<View>,
     pub(super) sessions: Sessions,
     /// Counts the changes of each list; `subscriptions/listen` streams follow it.
     pub(super) changes: watch::Sender<Change>,
-    /// What the catalog was made of: one making at a time, and none without a change.
-    made_of: Mutex<Option<Vec<Part>>>,
+    /// One making of the catalog at a time, and none without a change.
+    pub(super) making: Mutex<Making>,
     /// Counts the makings of the catalog.
-    rebuilt: watch::Sender<u64>,
+    pub(super) rebuilt: watch::Sender<u64>,
     started: Instant,
     pub(super) tasks: TaskTracker,
     /// Streams without an end of their own end now.
@@ -61,40 +58,40 @@ impl Gateway {
             changed: Arc::clone(&changed),
             notices,
         };
-        let upstreams: Box<[_]> = config
-            .upstreams
-            .iter()
-            .enumerate()
-            .map(|(index, upstream)| Arc::new(Upstream::new(index, upstream.clone(), surroundings.clone())))
-            .collect();
-        let globs = config.upstreams.iter().map(|upstream| (glob_set(&upstream.expose), glob_set(&upstream.hide))).collect();
+        let upstreams: Arc<[_]> =
+            config.upstreams.iter().map(|upstream| Arc::new(Upstream::new(upstream.clone(), surroundings.clone()))).collect();
+        let lineup = Arc::new(Lineup::new(Arc::new(config), upstreams));
         let gateway = Arc::new(Self {
-            sessions: Sessions::new(config.max_sessions),
-            config,
-            upstreams,
-            globs,
-            catalog: ArcSwap::from_pointee(Catalog::default()),
+            sessions: Sessions::default(),
+            view: ArcSwap::from_pointee(View { lineup: Arc::clone(&lineup), catalog: Arc::default() }),
             changes: watch::Sender::new(Change::default()),
-            made_of: Mutex::default(),
+            making: Mutex::new(Making::new(lineup)),
             rebuilt: watch::Sender::new(0),
             started: Instant::now(),
             tasks: TaskTracker::new(),
             drain: CancellationToken::new(),
             shutdown: CancellationToken::new(),
         });
-        for upstream in &gateway.upstreams {
+        for upstream in gateway.upstreams().iter() {
             gateway.tasks.spawn(supervise(Arc::clone(upstream), gateway.shutdown.clone()));
         }
         gateway.tasks.spawn(Arc::clone(&gateway).keep(changed, inbox));
         gateway
     }
 
-    pub fn config(&self) -> &McpConfig {
-        &self.config
+    /// What the gateway runs with now; a reload replaces it.
+    pub fn config(&self) -> Arc<McpConfig> {
+        Arc::clone(&self.view.load().lineup.config)
     }
 
-    pub fn upstreams(&self) -> &[Arc<Upstream>] {
-        &self.upstreams
+    /// Those of now, in file order; a reload replaces the whole list.
+    pub fn upstreams(&self) -> Arc<[Arc<Upstream>]> {
+        Arc::clone(&self.view.load().lineup.upstreams)
+    }
+
+    /// The upstreams and the catalog of this moment.
+    pub(super) fn view(&self) -> Arc<View> {
+        self.view.load_full()
     }
 
     pub fn sessions(&self) -> &Sessions {
@@ -102,7 +99,7 @@ impl Gateway {
     }
 
     pub fn catalog(&self) -> Arc<Catalog> {
-        self.catalog.load_full()
+        Arc::clone(&self.view.load().catalog)
     }
 
     /// Cancelled when the gateway begins to drain: streams without an end of their own end then.
@@ -110,30 +107,26 @@ impl Gateway {
         &self.drain
     }
 
-    /// With a single upstream that passes its names through, everything it says is relayed as it is.
-    pub(super) fn is_transparent(&self) -> bool {
-        matches!(&self.config.upstreams[..], [only] if only.prefix.is_empty())
-    }
-
     /// A transparent gateway's client listens to its upstream itself, if that is a modern one.
     pub(super) fn relays_listen(&self) -> bool {
         let is_modern = |upstream: &Arc<Upstream>| upstream.generation().is_ok_and(|generation| generation.era() == Era::Modern);
-        self.is_transparent() && self.upstreams.first().is_some_and(is_modern)
+        let view = self.view.load();
+        view.lineup.is_transparent() && view.upstreams().first().is_some_and(is_modern)
     }
 
     /// Whether every upstream was tried to the end once.
     pub fn all_tried(&self) -> bool {
-        self.upstreams.iter().all(|upstream| upstream.status().borrow().tried)
+        self.view.load().all_tried()
     }
 
     /// Follows the catalog: changes each time it was made anew.
-    pub(super) fn rebuilds(&self) -> watch::Receiver<u64> {
+    pub fn rebuilds(&self) -> watch::Receiver<u64> {
         self.rebuilt.subscribe()
     }
 
     /// Until when, after the start, an answer may wait for upstreams that were not tried yet.
     pub(super) fn patience_ends(&self) -> Instant {
-        self.started + self.config.list_wait
+        self.started + self.view.load().lineup.config.list_wait
     }
 
     /// Waits until every upstream was tried, at most until `list_wait` after the start.
@@ -146,7 +139,7 @@ impl Gateway {
 
     /// Waits until every upstream was tried to the end once.
     pub async fn tried(&self) {
-        for upstream in &self.upstreams {
+        for upstream in self.upstreams().iter() {
             // Fails only when the upstream is gone, which it is not while we hold it.
             let _ = upstream.status().wait_for(|status| status.tried).await;
         }
@@ -167,7 +160,7 @@ impl Gateway {
         self.tasks.wait().await;
     }
 
-    async fn keep(self: Arc<Self>, changed: Arc<Notify>, mut inbox: mpsc::Receiver<(usize, Notice)>) {
+    async fn keep(self: Arc<Self>, changed: Arc<Notify>, mut inbox: mpsc::Receiver<(UpstreamId, Notice)>) {
         let mut expiry = interval(EXPIRY_CHECK);
         expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -175,7 +168,7 @@ impl Gateway {
                 () = changed.notified() => self.rebuild(),
                 Some((upstream, notice)) = inbox.recv() => self.pass_on(upstream, &notice),
                 _ = expiry.tick() => {
-                    for session in self.sessions.expire(self.config.session_idle_timeout) {
+                    for session in self.sessions.expire(self.config().session_idle_timeout) {
                         self.end_session(&session);
                     }
                 }
@@ -188,7 +181,7 @@ impl Gateway {
     }
 
     /// A child's unasked message goes to the sessions of the principal that use this very process.
-    fn pass_on(&self, upstream: usize, notice: &Notice) {
+    fn pass_on(&self, upstream: UpstreamId, notice: &Notice) {
         for session in self.sessions.all() {
             let uses_it = || session.upstream_session(upstream).is_some_and(|up| up.is_of_process(notice.process));
             if session.record.principal == notice.principal && uses_it() {
@@ -200,96 +193,8 @@ impl Gateway {
     pub(super) fn end_session(&self, session: &LegacySession) {
         self.sessions.remove(session.id());
         session.end.cancel();
-        for upstream in &self.upstreams {
+        for upstream in self.upstreams().iter() {
             upstream.close_owned(session.id());
         }
     }
-
-    /// Makes the catalog anew, and tells clients about each list that is different now.
-    pub(super) fn rebuild(&self) {
-        let mut made_of = self.made_of.lock();
-        let sources: Vec<_> = self
-            .upstreams
-            .iter()
-            .zip(&self.globs)
-            .map(|(upstream, (expose, hide))| catalog::Source {
-                name: upstream.name(),
-                prefix: &upstream.config().prefix,
-                expose,
-                hide,
-                offer: upstream.offer(),
-                listed: self.config.when_down == WhenDown::Keep || upstream.status().borrow().state.serves(),
-            })
-            .collect();
-        let parts: Vec<_> = sources.iter().map(|source| (source.offer.clone(), source.listed)).collect();
-        if made_of.as_ref().is_some_and(|before| same_parts(before, &parts)) {
-            return;
-        }
-        let fresh = catalog::merge(&sources, self.config.max_tool_name);
-        let before = self.catalog.load_full();
-        let differs = |kind| before.list(kind) != fresh.list(kind);
-        let change = Change {
-            tools: u64::from(differs(ListKind::Tools)),
-            prompts: u64::from(differs(ListKind::Prompts)),
-            resources: u64::from(differs(ListKind::Resources) || differs(ListKind::ResourceTemplates)),
-        };
-        for (upstream, name) in fresh.collisions().iter().filter(|collision| !before.collisions().contains(collision)) {
-            let upstream = self.upstreams.get(*upstream).map(|upstream| upstream.name().as_str()).unwrap_or_default();
-            tracing::warn!(
-                upstream,
-                name,
-                reason = "name_collision",
-                "another upstream has this name already; the first in the file keeps it"
-            );
-        }
-        for upstream in &self.upstreams {
-            upstream.concern(Concern::Collision, collision_of(upstream.index(), &fresh).as_ref());
-        }
-        self.catalog.store(Arc::new(fresh));
-        *made_of = Some(parts);
-        drop(made_of);
-        self.rebuilt.send_modify(|count| *count += 1);
-        if change == Change::default() {
-            return;
-        }
-        self.changes.send_modify(|counts| *counts = counts.plus(change));
-        let methods = change.methods();
-        for session in self.sessions.all() {
-            for method in &methods {
-                session.tell(build::notification(*method, None));
-            }
-        }
-    }
-}
-
-/// One upstream's offer, and whether it is listed.
-type Part = (Option<Arc<Offer>>, bool);
-
-fn same_parts(before: &[Part], now: &[Part]) -> bool {
-    let same = |(a, b): (&Part, &Part)| {
-        a.1 == b.1
-            && match (&a.0, &b.0) {
-                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-                (a, b) => a.is_none() && b.is_none(),
-            }
-    };
-    before.len() == now.len() && before.iter().zip(now).all(same)
-}
-
-fn collision_of(upstream: usize, catalog: &Catalog) -> Option<Explanation> {
-    let names: Vec<_> = catalog.collisions().iter().filter(|(index, _)| *index == upstream).map(|(_, name)| name.as_str()).collect();
-    let first = names.first()?;
-    let detail = format!("{} of its names are another upstream's already, the first is {first:?}", names.len());
-    Some(Explanation::new(Reason::NameCollision, detail, "give one of the two another `prefix`, or hide the item in one of them"))
-}
-
-fn glob_set(patterns: &[String]) -> GlobSet {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        // The configuration was checked; a pattern that fails all the same matches nothing.
-        if let Ok(glob) = Glob::new(pattern) {
-            set.add(glob);
-        }
-    }
-    set.build().unwrap_or_else(|_| GlobSet::empty())
 }

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::{
     Gateway, LegacySession,
+    handle::Reached,
     legacy::{Asked, Outbox},
 };
 use crate::{
@@ -25,10 +26,8 @@ impl Gateway {
     /// Opens the client's stream of messages that answer no request, and those of the upstreams it has sessions with.
     pub fn open_stream(self: &Arc<Self>, session: &Arc<LegacySession>) -> Outbox {
         let outbox = session.open_outbox();
-        for (index, generation) in self.reached(session) {
-            if let (Some(upstream), Some(up)) = (self.upstreams.get(index), session.upstream_session(index)) {
-                self.follow(session, upstream, &generation, &up);
-            }
+        for Reached { upstream, generation, up } in self.reached(session) {
+            self.follow(session, &upstream, &generation, &up);
         }
         outbox
     }
@@ -41,7 +40,7 @@ impl Gateway {
         generation: &Arc<Generation>,
         up: &Arc<Session>,
     ) {
-        if up.is_process() || !session.begin_following(upstream.index(), up) {
+        if up.is_process() || !session.begin_following(upstream.id(), up) {
             return;
         }
         let mut follower = Follower {
@@ -83,7 +82,7 @@ impl Follower {
                 () = self.run() => break,
                 () = end.cancelled() => break,
                 () = session.stream_closed() => {
-                    if session.end_following_unheard(self.upstream.index(), &self.up) {
+                    if session.end_following_unheard(self.upstream.id(), &self.up) {
                         self.follows = false;
                         break;
                     }
@@ -118,7 +117,7 @@ impl Follower {
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
             let is_current = |up: &Arc<Session>| Arc::ptr_eq(up, &self.up);
-            if !self.session.upstream_session(self.upstream.index()).as_ref().is_some_and(is_current) {
+            if !self.session.upstream_session(self.upstream.id()).as_ref().is_some_and(is_current) {
                 return;
             }
         }
@@ -126,7 +125,7 @@ impl Follower {
 
     fn end(&mut self) {
         if std::mem::take(&mut self.follows) {
-            self.session.end_following(self.upstream.index(), &self.up);
+            self.session.end_following(self.upstream.id(), &self.up);
         }
     }
 

@@ -37,10 +37,9 @@ pub(super) struct Forward<'a> {
 
 impl Gateway {
     pub(super) async fn forward(self: &Arc<Self>, request: Forward<'_>) -> Result<Reply, GatewayError> {
-        let index = request.route.upstream;
-        let upstream = self.upstreams.get(index).ok_or(GatewayError::InvalidParams("no such upstream"))?;
-        self.check_params(&request)?;
-        if self.is_transparent() {
+        let upstream = &request.route.upstream;
+        check_params(&request)?;
+        if request.route.view.lineup.is_transparent() {
             self.first_try(upstream).await;
         }
         let failed = |error: UpstreamError| {
@@ -52,18 +51,6 @@ impl Gateway {
             Err(UpstreamError::SessionLost | UpstreamError::WrongEra) => self.attempt(upstream, &request).await.map_err(failed),
             other => other.map_err(failed),
         }
-    }
-
-    /// A modern client repeats the arguments that the tool names as headers (MCP 2026-07-28, basic/transports). Whoever
-    /// routes by them and whoever executes the body must see one request.
-    fn check_params(&self, request: &Forward<'_>) -> Result<(), GatewayError> {
-        let Client::Modern(client) = request.client else { return Ok(()) };
-        let (Some(params), Method::ToolsCall) = (&client.params, request.method) else { return Ok(()) };
-        let catalog = self.catalog();
-        let Some(mirrored) = catalog.mirrored(request.route.upstream, &request.route.name) else { return Ok(()) };
-        let arguments = request.message.raw(Field::Arguments);
-        let values = |name: &str| -> Vec<&[u8]> { params.get_all(name).iter().map(HeaderValue::as_bytes).collect() };
-        Ok(mirrored.check(arguments.as_deref(), values)?)
     }
 
     pub(super) fn upstream_error(upstream: &Upstream, error: UpstreamError) -> GatewayError {
@@ -89,7 +76,7 @@ impl Gateway {
             return Err(UpstreamError::NotBridged("the upstream speaks a revision without this method"));
         }
         let session = if generation.needs_session(era) { Some(self.session_for(upstream, &generation, era, request).await?) } else { None };
-        let prepared = prepare(&generation, &self.catalog(), era, session.as_ref().map(|held| &*held.session), request);
+        let prepared = prepare(&generation, &request.route.view.catalog, era, session.as_ref().map(|held| &*held.session), request);
         let mut relay = self.relay(upstream, &generation, era, session.as_ref(), request, &prepared);
         let stop = relay.stop().cloned();
         let answered = async {
@@ -125,7 +112,7 @@ impl Gateway {
         let principal = request.caller.principal();
         let down = request.client.session();
         if let Some(down) = down
-            && let Some(session) = down.upstream_session(upstream.index())
+            && let Some(session) = down.upstream_session(upstream.id())
             && !session.has_ended()
         {
             let key = upstream.session_key(principal, Some(down.id()), down.flags, era);
@@ -156,7 +143,7 @@ impl Gateway {
         };
         let session = upstream.session(generation, &key, spec).await?;
         if let Some(down) = down {
-            down.keep_upstream_session(upstream.index(), Some(Arc::clone(&session)));
+            down.keep_upstream_session(upstream.id(), Some(&session));
             if down.has_stream() {
                 self.follow(down, upstream, generation, &session);
             }
@@ -167,7 +154,7 @@ impl Gateway {
     fn forget(upstream: &Upstream, held: &Held, client: &Client) {
         upstream.forget(&held.key, &held.session);
         if let Client::Legacy(down) = client {
-            down.keep_upstream_session(upstream.index(), None);
+            down.keep_upstream_session(upstream.id(), None);
         }
     }
 
@@ -211,6 +198,18 @@ impl Gateway {
             stop,
         })
     }
+}
+
+/// A modern client repeats the arguments that the tool names as headers (MCP 2026-07-28, basic/transports). Whoever
+/// routes by them and whoever executes the body must see one request.
+fn check_params(request: &Forward<'_>) -> Result<(), GatewayError> {
+    let Client::Modern(client) = request.client else { return Ok(()) };
+    let (Some(params), Method::ToolsCall) = (&client.params, request.method) else { return Ok(()) };
+    let Route { view, index, name, .. } = &request.route;
+    let Some(mirrored) = view.catalog.mirrored(*index, name) else { return Ok(()) };
+    let arguments = request.message.raw(Field::Arguments);
+    let values = |name: &str| -> Vec<&[u8]> { params.get_all(name).iter().map(HeaderValue::as_bytes).collect() };
+    Ok(mirrored.check(arguments.as_deref(), values)?)
 }
 
 /// An upstream session in use.
@@ -279,7 +278,7 @@ fn mirrored_headers(request: &Forward<'_>, catalog: &Catalog) -> HeaderMap {
     if request.method != Method::ToolsCall {
         return headers;
     }
-    let Some(mirrored) = catalog.mirrored(request.route.upstream, &request.route.name) else { return headers };
+    let Some(mirrored) = catalog.mirrored(request.route.index, &request.route.name) else { return headers };
     let arguments = request.message.raw(Field::Arguments);
     for (name, value) in mirrored.values(arguments.as_deref()) {
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {

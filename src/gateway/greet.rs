@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Client, Gateway, GatewayError, LegacySession, Reply};
+use super::{Client, Gateway, GatewayError, LegacySession, Reply, route::Route};
 use crate::{
     auth::Caller,
     mcp::{Era, Field, Id, Message, Method, Splices, Version, build, list::CacheScope, offer::Declares},
@@ -37,12 +37,12 @@ impl Gateway {
             capabilities: Bytes::copy_from_slice(&capabilities),
             client_info: Bytes::copy_from_slice(&client_info),
         };
-        let session = Arc::new(LegacySession::new(record, self.upstreams.len()));
-        let reply = match self.is_transparent() {
-            true => self.relay_greeting(&session, id).await?,
-            false => Reply::result(id, &self.own_greeting(session.record.version)),
+        let session = Arc::new(LegacySession::new(record));
+        let reply = match Route::only(self.view()) {
+            Some(only) => self.relay_greeting(&only.upstream, &session, id).await?,
+            None => Reply::result(id, &self.own_greeting(session.record.version)),
         };
-        if !self.sessions.add(Arc::clone(&session)) {
+        if !self.sessions.add(Arc::clone(&session), self.config().max_sessions) {
             self.end_session(&session);
             return Err(GatewayError::TooManySessions);
         }
@@ -50,8 +50,7 @@ impl Gateway {
     }
 
     /// The only upstream's own greeting, as it wrote it where the eras agree.
-    async fn relay_greeting(&self, session: &LegacySession, id: &Id) -> Result<Reply, GatewayError> {
-        let Some(upstream) = self.upstreams.first() else { return Err(GatewayError::InvalidParams("no upstream is configured")) };
+    async fn relay_greeting(&self, upstream: &Upstream, session: &LegacySession, id: &Id) -> Result<Reply, GatewayError> {
         self.first_try(upstream).await;
         let failed = |error: UpstreamError| {
             upstream.report(&error);
@@ -94,7 +93,7 @@ impl Gateway {
             log_level: None,
         };
         let opened = upstream.session(generation, &key, spec).await?;
-        session.keep_upstream_session(upstream.index(), Some(Arc::clone(&opened)));
+        session.keep_upstream_session(upstream.id(), Some(&opened));
         Ok(opened)
     }
 
@@ -113,13 +112,12 @@ impl Gateway {
         message: Message,
         id: &Id,
     ) -> Result<Reply, GatewayError> {
-        if self.is_transparent()
-            && let Some(upstream) = self.upstreams.first()
-        {
+        if let Some(only) = Route::only(self.view()) {
+            let upstream = &*Arc::clone(&only.upstream);
             self.first_try(upstream).await;
             let generation = upstream.generation().map_err(|error| Self::upstream_error(upstream, error))?;
             if generation.era() == Era::Modern {
-                return self.to_only_upstream(caller, client, message, Method::Discover).await;
+                return self.to_only_upstream(caller, client, message, Method::Discover, only).await;
             }
             let offer = upstream.offer().ok_or_else(|| Self::upstream_error(upstream, UpstreamError::protocol("no greeting is known")))?;
             let facts = &offer.greeting.facts;
@@ -140,7 +138,7 @@ impl Gateway {
     /// The union of what the upstreams can do; everything, until all were tried, because a client asks only once.
     fn own_capabilities(&self) -> String {
         let mut declares = Declares::default();
-        for offer in self.upstreams.iter().filter_map(|upstream| upstream.offer()) {
+        for offer in self.upstreams().iter().filter_map(|upstream| upstream.offer()) {
             let found = offer.greeting.declares;
             declares.tools |= found.tools;
             declares.prompts |= found.prompts;
@@ -170,7 +168,7 @@ impl Gateway {
     /// The upstreams' instructions under their names, as a JSON string.
     fn own_instructions(&self) -> Option<String> {
         let mut text = String::new();
-        for upstream in &self.upstreams {
+        for upstream in self.upstreams().iter() {
             let offer = upstream.offer();
             let Some(instructions) = offer.as_ref().and_then(|offer| offer.greeting.facts.instructions.as_deref()) else { continue };
             if !text.is_empty() {

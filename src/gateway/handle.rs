@@ -9,7 +9,7 @@ use crate::{
     auth::Caller,
     limits,
     mcp::{Era, Field, Id, Message, Method, build, list::ListKind},
-    upstream::Generation,
+    upstream::{Generation, Session, Upstream},
 };
 
 /// Who a message came from, beyond the caller's identity.
@@ -24,6 +24,13 @@ pub enum Client {
 pub struct ModernClient {
     /// `Mcp-Param-*`, which pass on to the upstream. `None`: the client does not speak HTTP, so the gateway makes them.
     pub params: Option<HeaderMap>,
+}
+
+/// An upstream in which a client's session has one of its own.
+pub(super) struct Reached {
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) generation: Arc<Generation>,
+    pub(super) up: Arc<Session>,
 }
 
 impl Client {
@@ -63,7 +70,7 @@ impl Gateway {
             _ => {}
         }
         let route = self.route(method, &message).await?;
-        let admission = limits::admit(caller, route.upstream, &route.name);
+        let admission = limits::admit(caller, route.index, &route.name);
         self.forward(Forward { caller, client, message, method, route, admission }).await
     }
 
@@ -73,10 +80,8 @@ impl Gateway {
         match Method::parse(message.method()) {
             Some(Method::Cancelled) => self.cancel(session, message).await,
             Some(Method::RootsChanged) => {
-                for (upstream, generation) in self.reached(session) {
-                    if let Some(up) = session.upstream_session(upstream)
-                        && let Err(error) = generation.notify(&up, message.bytes().clone()).await
-                    {
+                for Reached { generation, up, .. } in self.reached(session) {
+                    if let Err(error) = generation.notify(&up, message.bytes().clone()).await {
                         tracing::debug!(%error, "a notification could not be passed on");
                     }
                 }
@@ -110,8 +115,7 @@ impl Gateway {
         let level =
             message.raw(Field::Level).filter(|level| is_level(level)).ok_or(GatewayError::InvalidParams("`level` is not a log level"))?;
         session.set_log_level(&level);
-        for (index, generation) in self.reached(session) {
-            let Some(up) = session.upstream_session(index).filter(|up| up.era() == Era::Legacy) else { continue };
+        for Reached { generation, up, .. } in self.reached(session).into_iter().filter(|reached| reached.up.era() == Era::Legacy) {
             if let Err(error) = generation.set_log_level(&up, &level).await {
                 tracing::debug!(%error, "an upstream did not take the log level");
             }
@@ -120,10 +124,12 @@ impl Gateway {
     }
 
     /// The upstreams in which the session has one of its own.
-    pub(super) fn reached(&self, session: &LegacySession) -> Vec<(usize, Arc<Generation>)> {
-        let has = |index: &usize| session.upstream_session(*index).is_some();
-        let indices = (0..self.upstreams.len()).filter(has);
-        indices.filter_map(|index| Some((index, self.upstreams.get(index)?.generation().ok()?))).collect()
+    pub(super) fn reached(&self, session: &LegacySession) -> Vec<Reached> {
+        let reached = |upstream: &Arc<Upstream>| {
+            let up = session.upstream_session(upstream.id())?;
+            Some(Reached { upstream: Arc::clone(upstream), generation: upstream.generation().ok()?, up })
+        };
+        self.upstreams().iter().filter_map(reached).collect()
     }
 
     async fn cancel(&self, session: &LegacySession, message: &Message) {

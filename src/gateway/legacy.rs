@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::{sync::mpsc, time::Instant};
@@ -18,7 +18,7 @@ use crate::{
     auth::Caller,
     mcp::Id,
     session::{SessionId, SessionRecord},
-    upstream::{ClientCapabilities, Generation, Session},
+    upstream::{ClientCapabilities, Generation, Session, UpstreamId},
 };
 
 /// Requests of servers that may wait for one client at a time.
@@ -33,14 +33,14 @@ const OUTBOX: usize = 64;
 pub struct LegacySession {
     pub record: SessionRecord,
     pub(super) flags: ClientCapabilities,
-    /// By upstream index; filled lazily.
-    upstream: Box<[ArcSwapOption<Session>]>,
+    /// Filled lazily. Read by every call, written when a session is opened or lost.
+    upstream: ArcSwap<Vec<(UpstreamId, Arc<Session>)>>,
     log_level: Mutex<Option<Bytes>>,
     asked: Mutex<HashMap<Id, Asked>>,
     in_flight: Mutex<HashMap<Id, InFlight>>,
     outbox: Mutex<Option<Inlet>>,
     /// Upstream sessions whose own streams are brought to the client's.
-    followed: Mutex<HashMap<usize, Arc<Session>>>,
+    followed: Mutex<HashMap<UpstreamId, Arc<Session>>>,
     /// Milliseconds since the process began to keep sessions.
     last_used: AtomicU64,
     /// Cancelled when the session ends.
@@ -89,12 +89,12 @@ pub(super) enum InFlight {
 }
 
 impl LegacySession {
-    pub(super) fn new(record: SessionRecord, upstreams: usize) -> Self {
+    pub(super) fn new(record: SessionRecord) -> Self {
         let flags = ClientCapabilities::read(&record.capabilities);
         Self {
             record,
             flags,
-            upstream: (0..upstreams).map(|_| ArcSwapOption::empty()).collect(),
+            upstream: ArcSwap::default(),
             log_level: Mutex::default(),
             asked: Mutex::default(),
             in_flight: Mutex::default(),
@@ -119,14 +119,16 @@ impl LegacySession {
         self.end.cancelled().await;
     }
 
-    pub(super) fn upstream_session(&self, upstream: usize) -> Option<Arc<Session>> {
-        self.upstream.get(upstream)?.load_full()
+    pub(super) fn upstream_session(&self, upstream: UpstreamId) -> Option<Arc<Session>> {
+        self.upstream.load().iter().find(|(id, _)| *id == upstream).map(|(_, session)| Arc::clone(session))
     }
 
-    pub(super) fn keep_upstream_session(&self, upstream: usize, session: Option<Arc<Session>>) {
-        if let Some(place) = self.upstream.get(upstream) {
-            place.store(session);
-        }
+    /// `None` forgets it.
+    pub(super) fn keep_upstream_session(&self, upstream: UpstreamId, session: Option<&Arc<Session>>) {
+        self.upstream.rcu(|held| {
+            let others = held.iter().filter(|(id, _)| *id != upstream).cloned();
+            others.chain(session.map(|session| (upstream, Arc::clone(session)))).collect::<Vec<_>>()
+        });
     }
 
     pub(super) fn log_level(&self) -> Option<Bytes> {
@@ -213,7 +215,7 @@ impl LegacySession {
     }
 
     /// `false` when the upstream session is followed already.
-    pub(super) fn begin_following(&self, upstream: usize, session: &Arc<Session>) -> bool {
+    pub(super) fn begin_following(&self, upstream: UpstreamId, session: &Arc<Session>) -> bool {
         let mut followed = self.followed.lock();
         if followed.get(&upstream).is_some_and(|held| Arc::ptr_eq(held, session)) {
             return false;
@@ -222,7 +224,7 @@ impl LegacySession {
         true
     }
 
-    pub(super) fn end_following(&self, upstream: usize, session: &Arc<Session>) {
+    pub(super) fn end_following(&self, upstream: UpstreamId, session: &Arc<Session>) {
         let mut followed = self.followed.lock();
         if followed.get(&upstream).is_some_and(|held| Arc::ptr_eq(held, session)) {
             followed.remove(&upstream);
@@ -230,7 +232,7 @@ impl LegacySession {
     }
 
     /// Ends the following because the client has no stream; `false` when it has one again, and the following goes on.
-    pub(super) fn end_following_unheard(&self, upstream: usize, session: &Arc<Session>) -> bool {
+    pub(super) fn end_following_unheard(&self, upstream: UpstreamId, session: &Arc<Session>) -> bool {
         // A client's new stream is there before its `begin_following` takes this lock.
         let mut followed = self.followed.lock();
         let is_this = followed.get(&upstream).is_some_and(|held| Arc::ptr_eq(held, session));
@@ -253,19 +255,20 @@ impl LegacySession {
 pub struct Sessions {
     live: RwLock<HashMap<SessionId, Arc<LegacySession>>>,
     began: Instant,
-    max: usize,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { live: RwLock::default(), began: Instant::now() }
+    }
 }
 
 impl Sessions {
-    pub(super) fn new(max: usize) -> Self {
-        Self { live: RwLock::default(), began: Instant::now(), max }
-    }
-
-    /// `false` when there are too many.
-    pub(super) fn add(&self, session: Arc<LegacySession>) -> bool {
+    /// `false` when there are `max` already.
+    pub(super) fn add(&self, session: Arc<LegacySession>, max: usize) -> bool {
         self.touch(&session);
         let mut live = self.live.write();
-        if live.len() >= self.max {
+        if live.len() >= max {
             return false;
         }
         live.insert(session.id(), session);

@@ -20,8 +20,8 @@ impl Gateway {
         id: &Id,
         kind: ListKind,
     ) -> Result<Reply, GatewayError> {
-        if self.is_transparent() {
-            return self.to_only_upstream(caller, client, message, kind.method()).await;
+        if let Some(route) = Route::only(self.view()) {
+            return self.to_only_upstream(caller, client, message, kind.method(), route).await;
         }
         // The one page has no cursor, so none that a client sends can be ours.
         if message.span(crate::mcp::Field::Cursor).is_some() {
@@ -46,8 +46,8 @@ impl Gateway {
         client: &Client,
         message: Message,
         method: Method,
+        route: Route,
     ) -> Result<Reply, GatewayError> {
-        let route = Route { upstream: 0, name: "".into(), rename: None };
         let admission = limits::admit(caller, 0, "");
         self.forward(Forward { caller, client, message, method, route, admission }).await
     }

@@ -12,9 +12,11 @@ mod listen;
 mod lists;
 mod outlive;
 pub mod read;
+mod rebuild;
 mod relay;
 mod reply;
 mod route;
+mod view;
 
 pub use build::Gateway;
 pub use config::{McpConfig, WhenDown};

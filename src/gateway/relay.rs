@@ -99,7 +99,7 @@ impl Relay {
     }
 
     pub(super) fn call_timeout_max(&self) -> Duration {
-        self.parties.gateway.config.call_timeout_max
+        self.parties.gateway.view.load().lineup.config.call_timeout_max
     }
 
     pub(super) fn gateway(&self) -> &Arc<Gateway> {
@@ -187,7 +187,7 @@ impl Relay {
             self.settle();
             return Ok(Reply::Json(Box::new(JsonReply { status: json.status, length, body: JsonBody::scanned(json.body, scanner, self) })));
         }
-        let whole = tokio::time::timeout(self.call_timeout(), json.collect(self.parties.gateway.config.bounds.max_event)).await;
+        let whole = tokio::time::timeout(self.call_timeout(), json.collect(self.parties.gateway.config().bounds.max_event)).await;
         let whole = whole.unwrap_or_else(|_| Err(UpstreamError::TimedOut(self.call_timeout())));
         if !matches!(whole, Err(UpstreamError::TimedOut(_))) {
             self.settle();

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use tokio::time::timeout_at;
 
-use super::{Gateway, GatewayError, ItemKind};
+use super::{
+    Gateway, GatewayError, ItemKind,
+    view::{Shown, View},
+};
 use crate::{
     catalog::{Found, Lookup},
     mcp::{Field, Message, Method, Span},
@@ -15,18 +18,35 @@ use crate::{
 /// Where a request goes, and what to rename on the way.
 #[derive(Debug)]
 pub(super) struct Route {
-    pub(super) upstream: usize,
+    /// What it was looked up in.
+    pub(super) view: Arc<View>,
+    /// The upstream, and its place in the view.
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) index: usize,
     /// What the request is about, as the upstream calls it; empty where it is about nothing.
     pub(super) name: Arc<str>,
     /// The string in the message that holds the name, if it differs from the upstream's.
     pub(super) rename: Option<Span>,
 }
 
+impl Route {
+    fn new(view: &Arc<View>, index: usize, name: Arc<str>, rename: Option<Span>) -> Option<Self> {
+        let upstream = Arc::clone(view.upstreams().get(index)?);
+        Some(Self { view: Arc::clone(view), upstream, index, name, rename })
+    }
+
+    /// To the only upstream of a transparent gateway, about nothing in particular.
+    pub(super) fn only(view: Arc<View>) -> Option<Self> {
+        let upstream = view.upstreams().first().filter(|_| view.lineup.is_transparent()).map(Arc::clone)?;
+        Some(Self { view, upstream, index: 0, name: "".into(), rename: None })
+    }
+}
+
 impl Gateway {
     pub(super) async fn route(&self, method: Method, message: &Message) -> Result<Route, GatewayError> {
-        if self.is_transparent() {
+        if let Some(only) = Route::only(self.view()) {
             let name = method.name_field().and_then(|field| message.text(field)).unwrap_or_default();
-            return Ok(Route { upstream: 0, name: name.into(), rename: None });
+            return Ok(Route { name: name.into(), ..only });
         }
         let mut rebuilds = self.rebuilds();
         let mut route = self.look_up(method, message);
@@ -59,39 +79,40 @@ impl Gateway {
         };
         let name = message.text(field)?;
         let (prefix, own) = name.split_once(SEPARATOR)?;
-        let is_silent_owner = |upstream: &&Arc<Upstream>| {
-            upstream.offer().is_none() && (upstream.name().as_str() == prefix || upstream.config().prefix == prefix)
+        let view = self.view();
+        let is_silent_owner = |shown: &Shown<'_>| {
+            shown.upstream.offer().is_none() && (shown.upstream.name().as_str() == prefix || shown.config.prefix == prefix)
         };
-        let upstream = self.upstreams.iter().find(is_silent_owner)?;
+        let (index, owner) = view.lineup.shown().enumerate().find(|(_, shown)| is_silent_owner(shown))?;
         // It may come up between this look and the call, and what is hidden must not be reached then either.
-        let (expose, hide) = self.globs.get(upstream.index())?;
-        if !expose.is_match(own) || hide.is_match(own) {
+        if !owner.expose.is_match(own) || owner.hide.is_match(own) {
             return None;
         }
-        Some(Route { upstream: upstream.index(), name: own.into(), rename: message.span(field) })
+        Route::new(&view, index, own.into(), message.span(field))
     }
 
     fn look_up(&self, method: Method, message: &Message) -> Result<Route, GatewayError> {
-        let catalog = self.catalog();
+        let view = self.view();
+        let catalog = &view.catalog;
         let text = |field| message.text(field).ok_or(GatewayError::InvalidParams("the request does not say what it is about"));
         match method {
             Method::ToolsCall => {
                 let name = text(Field::Name)?;
-                by_name(ItemKind::Tool, &name, catalog.tool(&name), message.name_span())
+                by_name(&view, ItemKind::Tool, &name, catalog.tool(&name), message.name_span())
             }
             Method::PromptsGet => {
                 let name = text(Field::Name)?;
-                by_name(ItemKind::Prompt, &name, catalog.prompt(&name), message.name_span())
+                by_name(&view, ItemKind::Prompt, &name, catalog.prompt(&name), message.name_span())
             }
             Method::ResourcesRead | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
                 let uri = text(Field::Uri)?;
-                by_uri(&uri, catalog.resource(&uri))
+                by_uri(&view, &uri, catalog.resource(&uri))
             }
             Method::Complete => match message.text(Field::RefName) {
-                Some(name) => by_name(ItemKind::Prompt, &name, catalog.prompt(&name), message.span(Field::RefName)),
+                Some(name) => by_name(&view, ItemKind::Prompt, &name, catalog.prompt(&name), message.span(Field::RefName)),
                 None => {
                     let uri = text(Field::RefUri)?;
-                    by_uri(&uri, catalog.resource(&uri))
+                    by_uri(&view, &uri, catalog.resource(&uri))
                 }
             },
             other => Err(GatewayError::MethodNotFound(other.as_str().to_owned())),
@@ -99,18 +120,18 @@ impl Gateway {
     }
 }
 
-fn by_name(kind: ItemKind, name: &str, lookup: Lookup, span: Option<Span>) -> Result<Route, GatewayError> {
+fn by_name(view: &Arc<View>, kind: ItemKind, name: &str, lookup: Lookup, span: Option<Span>) -> Result<Route, GatewayError> {
     match lookup {
         Lookup::Found(Found { upstream, name: own }) => {
             let rename = span.filter(|_| *own != *name);
-            Ok(Route { upstream, name: own, rename })
+            Route::new(view, upstream, own, rename).ok_or_else(|| GatewayError::Unknown { kind, name: name.to_owned() })
         }
         Lookup::Unknown => Err(GatewayError::Unknown { kind, name: name.to_owned() }),
         Lookup::Ambiguous(candidates) => Err(GatewayError::Ambiguous { name: name.to_string(), candidates }),
     }
 }
 
-fn by_uri(uri: &str, owner: Option<usize>) -> Result<Route, GatewayError> {
-    let upstream = owner.ok_or_else(|| GatewayError::Unknown { kind: ItemKind::Resource, name: uri.to_owned() })?;
-    Ok(Route { upstream, name: uri.into(), rename: None })
+fn by_uri(view: &Arc<View>, uri: &str, owner: Option<usize>) -> Result<Route, GatewayError> {
+    let route = owner.and_then(|owner| Route::new(view, owner, uri.into(), None));
+    route.ok_or_else(|| GatewayError::Unknown { kind: ItemKind::Resource, name: uri.to_owned() })
 }

@@ -5,6 +5,8 @@ mod dial;
 mod failure;
 mod http_client;
 mod look;
+pub mod probe;
+pub mod read;
 mod resolve;
 mod system_cas;
 

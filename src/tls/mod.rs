@@ -13,6 +13,7 @@
 
 mod danger;
 pub mod dev;
+mod diagnose;
 mod explain;
 mod files;
 mod identity;
@@ -22,16 +23,19 @@ mod load;
 mod observed;
 mod policy;
 pub mod read;
+mod report;
 mod server;
 pub mod server_read;
 mod settings;
 mod trust;
 mod verifier;
 
+pub use diagnose::{Seen, Shows};
 pub use explain::{Handshake, explain, find_in_chain, not_tls};
 pub use inspect::{CertificateFacts, Validity, shown, shown_date, shown_span};
 pub use observed::Observed;
 pub use policy::TlsPolicy;
+pub use report::{CertificateView, ChainLink, FindingView, Negotiated, Position, Report, ReportView, TlsView, Verdict};
 pub use server::{ClientCertificates, Demand, ServerIdentityFiles, ServerTls, ServerTlsSettings, handshake_refusal};
 pub use settings::{ClientIdentityFiles, KeyPermissions, MinVersion, TlsSettings};
 pub use trust::SystemCas;

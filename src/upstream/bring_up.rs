@@ -12,8 +12,9 @@ use bytes::Bytes;
 use url::Url;
 
 use super::{
-    EndpointConfig, Generation, HttpConfig, SessionSpec, StdioConfig, Upstream, UpstreamError,
-    generation::{Notices, Transport, initialize_process},
+    EndpointConfig, Generation, HttpConfig, SessionSpec, StdioConfig, Upstream, UpstreamConfig, UpstreamError,
+    generation::{Notices, Transport},
+    opening::initialize_process,
     own::{own_info, own_meta},
     session::{ClientCapabilities, Session, SessionLink},
     stdio_host::StdioHost,
@@ -51,8 +52,9 @@ pub(crate) struct BroughtUp {
 pub(crate) async fn bring_up(upstream: &Upstream, notices: Notices) -> Result<BroughtUp, Explanation> {
     let bounds =
         WalkBounds { max_list: upstream.bounds.max_list, max_items: upstream.bounds.max_items, max_pages: upstream.bounds.max_pages };
-    let connected = match &upstream.config.endpoint {
-        EndpointConfig::Http(http) => connect_http(upstream, http).await?,
+    let config = upstream.config();
+    let connected = match &config.endpoint {
+        EndpointConfig::Http(http) => connect_http(upstream, &config, http).await?,
         EndpointConfig::Stdio(stdio) => connect_stdio(upstream, stdio, notices).await?,
     };
     let Connected { generation, greeting, policy, warnings } = connected;
@@ -67,7 +69,7 @@ struct Connected {
     warnings: Vec<String>,
 }
 
-async fn connect_http(upstream: &Upstream, config: &HttpConfig) -> Result<Connected, Explanation> {
+async fn connect_http(upstream: &Upstream, all: &UpstreamConfig, config: &HttpConfig) -> Result<Connected, Explanation> {
     let tls = match &config.tls {
         None => None,
         Some(settings) => {
@@ -75,18 +77,21 @@ async fn connect_http(upstream: &Upstream, config: &HttpConfig) -> Result<Connec
             Some(settings.load(host, &*upstream.sources, &system_cas, upstream.clock.now())?)
         }
     };
-    let policy = tls.as_ref().map_or_else(|| "plain HTTP".to_owned(), |tls| format!("HTTPS, {}", tls.words()));
+    let mut policy = tls.as_ref().map_or_else(|| "plain HTTP".to_owned(), |tls| format!("HTTPS, {}", tls.words()));
+    if let Some(words) = config.way.words() {
+        policy = format!("{policy}, {words}");
+    }
     let warnings = tls.as_ref().map(|tls| tls.warnings().to_vec()).unwrap_or_default();
     let mut url = config.url.clone();
     let mut redirected = false;
     loop {
-        let client = HttpClient::new(&url, tls.as_ref(), upstream.config.connect_timeout)?;
+        let client = HttpClient::by(config.way.clone(), &url, tls.as_ref(), all.connect_timeout)?;
         let transport = HttpTransport::new(config, client, upstream.bounds.max_event)?;
-        match discover(candidate(upstream, Transport::Http(transport), None)).await {
+        match discover(candidate(upstream, Transport::Http(Box::new(transport)), None)).await {
             Ok((generation, greeting)) => return Ok(Connected { generation, greeting, policy, warnings }),
             Err(UpstreamError::Redirected { location, permanent_method: true }) if !redirected => {
                 let target = same_origin(&url, &location).ok_or_else(|| UpstreamError::redirected(location).explanation())?;
-                tracing::info!(upstream = %upstream.config.name, path = target.path(), "the server redirects to another path; using it");
+                tracing::info!(upstream = %upstream.name(), path = target.path(), "the server redirects to another path; using it");
                 url = target;
                 redirected = true;
             }
@@ -147,14 +152,15 @@ async fn discover_child(upstream: &Upstream, host: StdioHost) -> Result<(Generat
             }
         }
         Ok(Err(error)) if error.reason() == Reason::Exited => return Err(error),
-        Ok(Err(error)) => tracing::debug!(upstream = %upstream.config.name, %error, "no answer to server/discover; initializing"),
-        Err(_) => tracing::debug!(upstream = %upstream.config.name, "no answer to server/discover yet; initializing"),
+        Ok(Err(error)) => tracing::debug!(upstream = %upstream.name(), %error, "no answer to server/discover; initializing"),
+        Err(_) => tracing::debug!(upstream = %upstream.name(), "no answer to server/discover yet; initializing"),
     }
     let session = Arc::new(initialize_process(process, &own_spec()).await?);
     legacy(generation, session)
 }
 
 fn candidate(upstream: &Upstream, transport: Transport, own_session: Option<Arc<Session>>) -> Generation {
+    let config = upstream.config();
     Generation {
         number: GENERATIONS.fetch_add(1, Ordering::Relaxed),
         era: Era::Modern,
@@ -163,8 +169,8 @@ fn candidate(upstream: &Upstream, transport: Transport, own_session: Option<Arc<
         transport,
         own_session,
         own_ids: AtomicU64::new(1),
-        call_timeout: upstream.config.call_timeout,
-        list_timeout: upstream.config.list_timeout,
+        call_timeout: config.call_timeout,
+        list_timeout: config.list_timeout,
     }
 }
 

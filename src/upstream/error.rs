@@ -27,6 +27,9 @@ pub enum UpstreamError {
     /// A modern server that does not know `initialize`: not executed.
     #[error("the server speaks the modern era only")]
     WrongEra,
+    /// The answer to `initialize` says that the server does not know it: not executed.
+    #[error("{0}")]
+    NoInitialize(Explanation),
     /// A redirect, which is never followed on a call. At bring-up one to the same origin is learned.
     #[error("redirected")]
     Redirected {
@@ -57,9 +60,14 @@ impl UpstreamError {
         matches!(self.reason(), Reason::HttpStatus | Reason::NotMcp | Reason::Protocol)
     }
 
+    /// The server does not know `initialize`, so it speaks the modern era only.
+    pub(crate) fn is_no_initialize(&self) -> bool {
+        matches!(self, Self::NoInitialize(_))
+    }
+
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Down(e) | Self::Failed { explanation: e, .. } => e.reason,
+            Self::Down(e) | Self::NoInitialize(e) | Self::Failed { explanation: e, .. } => e.reason,
             Self::SessionLost | Self::WrongEra | Self::NotBridged(_) => Reason::Protocol,
             Self::Redirected { .. } => Reason::HttpRedirect,
             Self::TimedOut(_) => Reason::CallTimeout,
@@ -78,7 +86,7 @@ impl UpstreamError {
     pub fn is_safe_to_repeat(&self) -> bool {
         match self {
             Self::Failed { never_sent, .. } => *never_sent,
-            Self::SessionLost | Self::WrongEra => true,
+            Self::SessionLost | Self::WrongEra | Self::NoInitialize(_) => true,
             Self::Down(_) | Self::TimedOut(_) | Self::Redirected { .. } | Self::NotBridged(_) => false,
         }
     }
@@ -86,7 +94,7 @@ impl UpstreamError {
     /// What an operator reads.
     pub fn explanation(&self) -> Explanation {
         match self {
-            Self::Down(e) | Self::Failed { explanation: e, .. } => e.clone(),
+            Self::Down(e) | Self::NoInitialize(e) | Self::Failed { explanation: e, .. } => e.clone(),
             Self::SessionLost | Self::WrongEra => {
                 Explanation::new(Reason::Protocol, "the upstream forgot its session twice", "look at the upstream's own log")
             }

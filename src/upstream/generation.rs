@@ -13,21 +13,16 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
-    Answer, Isolation, Session, SessionSpec, UpstreamError,
-    bring_up::own_spec,
+    Answer, Isolation, Session, UpstreamError,
     session::SessionLink,
     stdio_host::StdioHost,
-    transport::{
-        process::Process,
-        streamable_http::{HttpTransport, RequestHeaders},
-    },
+    transport::streamable_http::{HttpTransport, RequestHeaders},
 };
 use crate::{
     auth::PrincipalKey,
     mcp::{
-        Era, Field, Id, Kind, Message, Method, Version, build,
+        Era, Id, Kind, Message, Method, Version,
         errors::{code, error_response},
-        handshake::ServerFacts,
         headers,
     },
     reason::{Explanation, Reason},
@@ -35,7 +30,7 @@ use crate::{
 };
 
 /// Longest answer to initialize and server/discover, in bytes: it is kept as long as the session.
-const MAX_GREETING: usize = 1 << 20;
+pub(super) const MAX_GREETING: usize = 1 << 20;
 /// Most bytes of all pages of a walk together.
 pub(crate) const MAX_OWN_ANSWER: usize = 32 << 20;
 
@@ -58,7 +53,7 @@ pub struct Generation {
 
 #[derive(Debug)]
 pub(crate) enum Transport {
-    Http(HttpTransport),
+    Http(Box<HttpTransport>),
     Stdio(StdioHost),
 }
 
@@ -207,73 +202,6 @@ impl Generation {
         })
     }
 
-    /// Opens a legacy session, or the process that a modern child is reached through.
-    ///
-    /// # Errors
-    /// [`UpstreamError`]
-    pub(crate) async fn open(&self, spec: &SessionSpec) -> Result<Arc<Session>, UpstreamError> {
-        let limit = match &self.transport {
-            Transport::Http(_) => self.list_timeout,
-            Transport::Stdio(host) => host.startup_timeout(),
-        };
-        let opened = timeout(limit, self.open_without_limit(spec)).await.unwrap_or(Err(UpstreamError::TimedOut(limit)));
-        match opened {
-            Err(error) if self.era == Era::Modern && spec.version.era() == Era::Legacy && error.is_about_content() => {
-                // One client's words, or one bad moment, are no reason to speak differently for all others.
-                match timeout(limit, Box::pin(self.open_without_limit(&own_spec()))).await {
-                    Ok(Err(confirmed)) if confirmed.is_about_content() => {}
-                    Ok(Ok(session)) => {
-                        self.close(&session).await;
-                        return Err(error);
-                    }
-                    Ok(Err(_)) | Err(_) => return Err(error),
-                }
-                tracing::debug!(%error, "the server speaks the modern era only");
-                self.refuses_legacy.store(true, Ordering::Relaxed);
-                Err(UpstreamError::WrongEra)
-            }
-            other => other,
-        }
-    }
-
-    /// The legacy handshake with a server whose era is being found out.
-    ///
-    /// # Errors
-    /// [`UpstreamError`]
-    pub(crate) async fn initialize(&self, spec: &SessionSpec) -> Result<Arc<Session>, UpstreamError> {
-        timeout(self.list_timeout, self.open_without_limit(spec)).await.unwrap_or(Err(UpstreamError::TimedOut(self.list_timeout)))
-    }
-
-    async fn open_without_limit(&self, spec: &SessionSpec) -> Result<Arc<Session>, UpstreamError> {
-        let session = match &self.transport {
-            Transport::Http(http) => initialize_http(http, spec).await?,
-            Transport::Stdio(host) => {
-                let principal = spec.principal.clone();
-                let process = host.start(principal).await.map_err(|explanation| UpstreamError::Failed { explanation, never_sent: true })?;
-                match spec.version.era() {
-                    Era::Modern => Session::new(spec.version, SessionLink::Process(process), b""),
-                    Era::Legacy => initialize_process(process, spec).await?,
-                }
-            }
-        };
-        let session = Arc::new(session);
-        if let Some(level) = spec.log_level.as_ref().filter(|_| session.era() == Era::Legacy) {
-            self.set_log_level(&session, level).await?;
-        }
-        Ok(session)
-    }
-
-    /// Tells a legacy session which log messages are wanted; `level` is a raw JSON string.
-    ///
-    /// # Errors
-    /// [`UpstreamError`]; a server that refuses the level is none.
-    pub async fn set_log_level(&self, session: &Arc<Session>, level: &[u8]) -> Result<(), UpstreamError> {
-        let id = session.next_id();
-        let params = [&b"{\"level\":"[..], level, b"}"].concat();
-        let body = build::request(&Id::from_u64(id), Method::SetLevel, Some(&params));
-        self.ask(Some(session), Method::SetLevel, id, body).await.map(drop)
-    }
-
     /// The stream of messages that answer no request; `None` where the upstream offers none.
     pub(crate) async fn listen(&self, session: &Session) -> Result<Option<super::answer::Messages>, UpstreamError> {
         match (&session.link, &self.transport) {
@@ -298,7 +226,12 @@ impl Generation {
 }
 
 /// The response among everything that the answer holds. Requests of the server's are declined: nobody is there.
-async fn whole(answer: Answer, id: u64, limit: usize, within: Option<(&Generation, &Arc<Session>)>) -> Result<Message, UpstreamError> {
+pub(super) async fn whole(
+    answer: Answer,
+    id: u64,
+    limit: usize,
+    within: Option<(&Generation, &Arc<Session>)>,
+) -> Result<Message, UpstreamError> {
     let expected = Id::from_u64(id);
     let malformed = |error: crate::mcp::ParseError| UpstreamError::protocol(format!("the answer is not JSON-RPC: {error}"));
     match answer {
@@ -331,7 +264,7 @@ async fn whole(answer: Answer, id: u64, limit: usize, within: Option<(&Generatio
     }
 }
 
-fn within_limit(message: Message, limit: usize) -> Result<Message, UpstreamError> {
+pub(super) fn within_limit(message: Message, limit: usize) -> Result<Message, UpstreamError> {
     if message.bytes().len() > limit {
         return Err(UpstreamError::protocol(format!("the answer is longer than {limit} bytes")));
     }
@@ -351,58 +284,6 @@ pub struct Notice {
     pub message: Bytes,
 }
 
-/// Opens a legacy session over HTTP (MCP 2025-11-25, basic/lifecycle).
-async fn initialize_http(http: &HttpTransport, spec: &SessionSpec) -> Result<Session, UpstreamError> {
-    let (answer, id) = http.initialize(initialize_body(spec)).await?;
-    let message = whole(answer, INITIALIZE_ID, MAX_GREETING, None).await?;
-    let version = agreed_version(&message)?;
-    let headers = RequestHeaders { version: Some(version_header(version)), session: id.clone(), ..Default::default() };
-    http.post(headers, build::notification(Method::Initialized, None)).await?;
-    Ok(Session::new(version, SessionLink::Http { id, version: version_header(version) }, message.bytes()))
-}
-
-/// The same over a child's stdin and stdout.
-pub(crate) async fn initialize_process(process: Arc<Process>, spec: &SessionSpec) -> Result<Session, UpstreamError> {
-    let mut messages = process.request(INITIALIZE_ID, None, initialize_body(spec)).await?;
-    let message = loop {
-        match messages.next().await {
-            None => return Err(UpstreamError::Failed { explanation: process.ended().await, never_sent: true }),
-            Some(next) => {
-                let message = Message::parse(next?).map_err(|error| UpstreamError::protocol(error.to_string()))?;
-                if matches!(message.kind(), Kind::Response | Kind::ErrorResponse) {
-                    break message;
-                }
-            }
-        }
-    };
-    drop(messages);
-    let message = within_limit(message, MAX_GREETING)?;
-    let version = agreed_version(&message)?;
-    process.send(build::notification(Method::Initialized, None)).await?;
-    Ok(Session::new(version, SessionLink::Process(process), message.bytes()))
-}
-
-/// Id of the initialize request; the counters of a session start above it.
-const INITIALIZE_ID: u64 = 0;
-
-fn initialize_body(spec: &SessionSpec) -> Bytes {
-    build::initialize(&Id::from_u64(INITIALIZE_ID), spec.version, &spec.capabilities, &spec.client_info)
-}
-
-fn agreed_version(message: &Message) -> Result<Version, UpstreamError> {
-    if message.kind() == Kind::ErrorResponse {
-        return Err(UpstreamError::protocol("the server refused to initialize"));
-    }
-    let facts = ServerFacts::from_initialize(&message.raw(Field::Result).unwrap_or_default());
-    let facts = facts.map_err(|error| UpstreamError::protocol(error.to_string()))?;
-    facts
-        .versions
-        .iter()
-        .filter_map(|version| Version::parse(version))
-        .find(|version| version.era() == Era::Legacy)
-        .ok_or_else(|| UpstreamError::protocol("the server answered initialize with a protocol version that is not known here"))
-}
-
-fn version_header(version: Version) -> HeaderValue {
+pub(super) fn version_header(version: Version) -> HeaderValue {
     HeaderValue::from_static(version.as_str())
 }

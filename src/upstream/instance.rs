@@ -1,14 +1,22 @@
 //! A running upstream: its condition, what it offers, and the sessions opened with it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, Semaphore, mpsc, watch},
     time::{sleep, timeout},
 };
+use tokio_util::task::TaskTracker;
 
 use super::{
     Bounds, Concern, EndpointConfig, Generation, Isolation, Notice, Session, SessionKey, SessionSpec, State, Status, UpstreamConfig,
@@ -36,6 +44,12 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 /// Longest wait for a process to be gone; asking, SIGTERM and SIGKILL take about half of it.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
+static UPSTREAMS: AtomicU64 = AtomicU64::new(1);
+
+/// Tells one upstream from every other in this process's life, also from one that had its name before a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UpstreamId(u64);
+
 /// What all upstreams are given.
 #[derive(Clone, Debug)]
 pub struct Surroundings {
@@ -44,20 +58,22 @@ pub struct Surroundings {
     pub sources: Arc<dyn Sources>,
     /// Told after every change of a state or an offer.
     pub changed: Arc<Notify>,
-    /// Takes what upstreams say without being asked: upstream's index and message.
-    pub notices: mpsc::Sender<(usize, Notice)>,
+    /// Takes what upstreams say without being asked.
+    pub notices: mpsc::Sender<(UpstreamId, Notice)>,
 }
 
 /// One upstream of the running gateway.
 #[derive(Debug)]
 pub struct Upstream {
-    pub(crate) index: usize,
-    pub(crate) config: UpstreamConfig,
+    id: UpstreamId,
+    name: UpstreamName,
+    /// As last configured; what runs may lag behind it.
+    config: ArcSwap<UpstreamConfig>,
     pub(crate) bounds: Bounds,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sources: Arc<dyn Sources>,
     pub(crate) changed: Arc<Notify>,
-    pub(crate) notices: mpsc::Sender<(usize, Notice)>,
+    pub(crate) notices: mpsc::Sender<(UpstreamId, Notice)>,
     pub(crate) recheck: Notify,
     running: ArcSwapOption<Generation>,
     offer: ArcSwapOption<Offer>,
@@ -66,10 +82,12 @@ pub struct Upstream {
     sessions: Pool,
     /// One permit a process besides the gateway's own, kept until the process is gone; across all generations.
     pub(crate) processes: Arc<Semaphore>,
+    /// Every process from before its start until it is gone, of whatever session and generation.
+    pub(crate) alive: TaskTracker,
 }
 
 impl Upstream {
-    pub fn new(index: usize, config: UpstreamConfig, surroundings: Surroundings) -> Self {
+    pub fn new(config: UpstreamConfig, surroundings: Surroundings) -> Self {
         let since = surroundings.clock.now();
         let (status, _) = watch::channel(Status { state: State::Starting, since, tried: false, policy: String::new() });
         let processes = match &config.endpoint {
@@ -77,8 +95,9 @@ impl Upstream {
             EndpointConfig::Stdio(stdio) => stdio.max_processes.saturating_sub(1),
         };
         Self {
-            index,
-            config,
+            id: UpstreamId(UPSTREAMS.fetch_add(1, Ordering::Relaxed)),
+            name: config.name.clone(),
+            config: ArcSwap::from_pointee(config),
             bounds: surroundings.bounds,
             clock: surroundings.clock,
             sources: surroundings.sources,
@@ -91,20 +110,21 @@ impl Upstream {
             concerns: Mutex::default(),
             sessions: Pool::new(),
             processes: Arc::new(Semaphore::new(processes)),
+            alive: TaskTracker::new(),
         }
     }
 
-    /// Its place in file order.
-    pub fn index(&self) -> usize {
-        self.index
+    pub fn id(&self) -> UpstreamId {
+        self.id
     }
 
     pub fn name(&self) -> &UpstreamName {
-        &self.config.name
+        &self.name
     }
 
-    pub fn config(&self) -> &UpstreamConfig {
-        &self.config
+    /// As last configured.
+    pub fn config(&self) -> Arc<UpstreamConfig> {
+        self.config.load_full()
     }
 
     pub fn status(&self) -> watch::Receiver<Status> {
@@ -151,7 +171,7 @@ impl Upstream {
         capabilities: ClientCapabilities,
         era: Era,
     ) -> SessionKey {
-        match &self.config.endpoint {
+        match &self.config.load().endpoint {
             EndpointConfig::Http(_) => owner.map_or_else(|| SessionKey::Pooled(principal.clone(), capabilities, era), SessionKey::Owned),
             EndpointConfig::Stdio(stdio) => match (stdio.isolation, owner) {
                 (Isolation::Shared, _) => SessionKey::Pooled(PrincipalKey::Local, ClientCapabilities::default(), era),
@@ -211,7 +231,7 @@ impl Upstream {
 
     /// Ends pooled sessions that have had no work for a while.
     pub(crate) fn sweep(self: &Arc<Self>) {
-        let limit = match &self.config.endpoint {
+        let limit = match &self.config.load().endpoint {
             EndpointConfig::Http(_) => POOL_IDLE,
             EndpointConfig::Stdio(stdio) => stdio.idle_timeout,
         };
@@ -233,10 +253,13 @@ impl Upstream {
                     Some(generation) => drop(timeout(CLOSE_LIMIT, generation.close(&session)).await),
                     None => session.stop(),
                 }
-                let _ = timeout(END_LIMIT, session.ended()).await;
+                session.stop();
             }
         };
         join_all(sessions.into_iter().map(close)).await;
+        // Those that were only starting have no session yet; they end because nobody waits for them any more.
+        self.alive.close();
+        let _ = timeout(END_LIMIT, self.alive.wait()).await;
     }
 
     /// Ends the own session of a generation that was replaced; a process when the calls in it are answered.

@@ -140,13 +140,6 @@ impl Session {
         }
     }
 
-    /// Waits for the end of the process, if it is one.
-    pub(crate) async fn ended(&self) {
-        if let SessionLink::Process(process) = &self.link {
-            process.ended().await;
-        }
-    }
-
     /// Why the process behind this session does not answer any more.
     pub(crate) async fn end_error(&self) -> UpstreamError {
         match &self.link {

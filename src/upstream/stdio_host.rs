@@ -12,6 +12,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
+use tokio_util::task::TaskTracker;
 
 use super::{
     StdioConfig, Upstream,
@@ -37,18 +38,20 @@ pub(crate) struct StdioHost {
     sources: Arc<dyn Sources>,
     notices: Notices,
     permits: Arc<Semaphore>,
+    alive: TaskTracker,
     started: AtomicUsize,
 }
 
 impl StdioHost {
     pub(crate) fn new(upstream: &Upstream, config: StdioConfig, notices: Notices) -> Self {
         Self {
-            name: upstream.config.name.clone(),
+            name: upstream.name().clone(),
             config,
             max_line: upstream.bounds.max_line,
             sources: Arc::clone(&upstream.sources),
             notices,
             permits: Arc::clone(&upstream.processes),
+            alive: upstream.alive.clone(),
             started: AtomicUsize::new(0),
         }
     }
@@ -81,7 +84,7 @@ impl StdioHost {
 
     async fn start_with(&self, principal: PrincipalKey, permit: Option<OwnedSemaphorePermit>) -> Result<Arc<Process>, Explanation> {
         let spec = ChildSpec { name: &self.name, config: &self.config, max_line: self.max_line, sources: &*self.sources };
-        let process = Process::start(spec, principal, self.notices.clone(), permit).await?;
+        let process = Process::start(spec, principal, self.notices.clone(), permit, &self.alive).await?;
         let count = self.started.fetch_add(1, Ordering::Relaxed) + 1;
         tracing::debug!(upstream = %self.name, count, "process started");
         Ok(process)

@@ -123,7 +123,8 @@ fn left_out(offer: &Offer) -> Option<Explanation> {
 
 /// A static credential is allowed over an unverified connection, and never passed over in silence.
 fn insecure_credential(upstream: &Upstream) -> Option<Explanation> {
-    let EndpointConfig::Http(http) = &upstream.config.endpoint else { return None };
+    let config = upstream.config();
+    let EndpointConfig::Http(http) = &config.endpoint else { return None };
     let is_sent = !matches!(http.credential, CredentialConfig::None);
     let is_local = matches!(http.url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     let (what, remedy) = match &http.tls {
@@ -182,7 +183,7 @@ async fn attend(upstream: &Arc<Upstream>, generation: &Arc<Generation>, inbox: &
             Some(notice) = inbox.recv() => {
                 if is_list_change(&notice.message) {
                     refresh_at.get_or_insert_with(|| due(refreshed));
-                } else if upstream.notices.try_send((upstream.index, notice)).is_err() {
+                } else if upstream.notices.try_send((upstream.id(), notice)).is_err() {
                     tracing::debug!(upstream = %upstream.name(), "too many notifications at once; one dropped");
                 }
             }

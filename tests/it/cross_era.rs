@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     client::{Client, names, text},
-    fake::{Answer, FakeSpec, dual, legacy, modern},
+    fake::{Answer, Call, FakeSpec, dual, legacy, modern},
     nexus::{Nexus, gateway},
 };
 
@@ -271,5 +271,34 @@ async fn headers_that_contradict_the_arguments_are_refused_before_the_upstream()
         assert_eq!(nexus.fake("up").seen_of("tools/call").len(), 0, "the upstream saw nothing of it");
         let good = client.ask("tools/call", json!({"name": "up__find", "arguments": {"region": "eu"}})).await;
         assert_eq!(text(&good), "up:find");
+    }
+}
+
+#[tokio::test]
+async fn only_an_answer_that_knows_no_initialize_makes_a_server_modern_only() {
+    let busy = |status: u16, body: &'static str| {
+        let kind = if body.is_empty() { "" } else { "application/json" };
+        move |_: &Call| Answer::new(status, kind, body)
+    };
+    let error = |code: i64| move |call: &Call| Answer::json(call.error(code));
+    type Answers = Box<dyn Fn(&Call) -> Answer + Send + Sync>;
+    let trouble = r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32000,"message":"busy"}}"#;
+    let cases: Vec<(&str, Answers, bool)> = vec![
+        ("500", Box::new(busy(500, "")), false),
+        ("500 in JSON", Box::new(busy(500, trouble)), false),
+        ("429 in JSON", Box::new(busy(429, trouble)), false),
+        ("an internal error", Box::new(error(-32603)), false),
+        ("400", Box::new(busy(400, "")), true),
+        ("404 in JSON", Box::new(busy(404, trouble)), true),
+        ("405", Box::new(busy(405, "")), true),
+        ("an unknown method", Box::new(error(-32601)), true),
+        ("an unknown version", Box::new(error(-32022)), true),
+    ];
+    for (what, answer, is_bridged) in cases {
+        let nexus = gateway().upstream("both", dual().tool("work").on("initialize", answer)).start().await;
+        let called = nexus.legacy().await.call("both__work").await;
+        assert_eq!(called["result"].is_object(), is_bridged, "{what}: {called}");
+        let again = nexus.legacy().await.call("both__work").await;
+        assert_eq!(again["result"].is_object(), is_bridged, "{what}, again: {again}");
     }
 }

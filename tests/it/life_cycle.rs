@@ -247,3 +247,18 @@ async fn no_secret_is_logged_however_much_is_logged() {
 fn around<'a>(text: &'a str, what: &str) -> &'a str {
     text.lines().find(|line| line.contains(what)).unwrap_or_default()
 }
+
+#[tokio::test]
+async fn a_process_that_is_still_starting_is_gone_when_the_gateway_is() {
+    // It starts a process of its own, answers nothing, and does not end when its input does.
+    let folder = tempfile::tempdir().unwrap();
+    let pids = folder.path().join("pids");
+    let script = format!("trap '' TERM; sleep 1000 & echo $$ $! > {}; while :; do sleep 1000; done", pids.display());
+    let nexus = gateway().upstream("slow", format!("cmd = [\"sh\", \"-c\", {script:?}]\n")).start_at_once().await;
+    let started = || std::fs::read_to_string(&pids).is_ok_and(|text| text.ends_with('\n'));
+    until("its start", started).await;
+    let pids: Vec<u64> = std::fs::read_to_string(&pids).unwrap().split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    assert!(pids.len() == 2 && !pids.iter().any(|pid| is_dead(*pid)), "{pids:?}");
+    soon("the end", nexus.gateway.shut_down()).await;
+    assert!(pids.iter().all(|pid| is_dead(*pid)), "{pids:?}");
+}

@@ -85,24 +85,27 @@ impl HttpTransport {
     /// Sends `initialize` and gives its answer with the session id that came with it.
     ///
     /// # Errors
-    /// [`UpstreamError`]
-    pub(crate) async fn initialize(&self, body: Bytes) -> Result<(Answer, Option<HeaderValue>), UpstreamError> {
+    /// [`UpstreamError`], with the HTTP status where there was an answer.
+    pub(crate) async fn initialize(&self, body: Bytes) -> Result<(Answer, Option<HeaderValue>), (Option<StatusCode>, UpstreamError)> {
         let mut request = self.request(Method::POST, RequestHeaders::default());
         *request.body_mut() = body;
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        let mut response = self.client.send(request).await?;
+        let mut response = self.client.send(request).await.map_err(|error| (None, error.into()))?;
+        let status = response.status();
+        let answered = |error| (Some(status), error);
         let session = match response.headers_mut().remove(SESSION_ID) {
             Some(id) if id.as_bytes().iter().all(|b| (0x21..=0x7e).contains(b)) => {
                 // A copy: a header is a slice of the read buffer, which would live as long as the session.
-                let mut id = HeaderValue::from_bytes(id.as_bytes()).map_err(|error| UpstreamError::protocol(error.to_string()))?;
+                let copy = HeaderValue::from_bytes(id.as_bytes());
+                let mut id = copy.map_err(|error| answered(UpstreamError::protocol(error.to_string())))?;
                 id.set_sensitive(true);
                 Some(id)
             }
-            Some(_) => return Err(UpstreamError::protocol("the session id holds a character outside 0x21 to 0x7E")),
+            Some(_) => return Err(answered(UpstreamError::protocol("the session id holds a character outside 0x21 to 0x7E"))),
             None => None,
         };
-        Ok((self.sort(response, false).await?, session))
+        Ok((self.sort(response, false).await.map_err(answered)?, session))
     }
 
     /// Opens the stream for messages that answer no request. `None` when the server offers none (405).

@@ -69,7 +69,7 @@ async fn an_answer_that_never_ends_loses_its_connection_when_the_drain_is_over()
             assert!(stream.event(call.progress(1)).await);
             stream
         });
-        let (_answer, _stream) = (answer.unwrap(), stream);
+        let (answer, _stream) = (answer.unwrap(), stream);
         nexus.tls().reload(&pki.files(&pki.server()), NOW).unwrap();
         // A new connection was accepted and answered after the swap, so the old one knows of it.
         pki.client().get(nexus.address, "/health").await.unwrap();
@@ -77,7 +77,7 @@ async fn an_answer_that_never_ends_loses_its_connection_when_the_drain_is_over()
         advance(Duration::from_secs(601)).await;
         drop(still);
         tokio::time::resume();
-        old.ends().await;
+        assert!(soon("the end", answer.into_body().collect()).await.is_err(), "{protocols:?}");
     }
 }
 

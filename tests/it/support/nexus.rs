@@ -212,7 +212,8 @@ impl Nexus {
 
     /// Waits until an upstream's state has this word.
     pub(crate) async fn state(&self, upstream: &str, word: &str) {
-        let upstream = self.gateway.upstreams().iter().find(|found| found.name().as_str() == upstream).unwrap();
+        let upstreams = self.gateway.upstreams();
+        let upstream = upstreams.iter().find(|found| found.name().as_str() == upstream).unwrap();
         until(word, || upstream.status().borrow().state.word() == word).await;
     }
 

@@ -1,0 +1,77 @@
+//! What the gateway serves at one moment: the upstreams and the catalog made of what they offer.
+
+use std::sync::Arc;
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+
+use super::McpConfig;
+use crate::{
+    catalog::Catalog,
+    upstream::{Upstream, UpstreamConfig},
+};
+
+/// Who takes part, by one reading of the configuration. Replaced as a whole by a reload.
+#[derive(Debug)]
+pub(super) struct Lineup {
+    pub(super) config: Arc<McpConfig>,
+    /// In file order, as the configuration names them.
+    pub(super) upstreams: Arc<[Arc<Upstream>]>,
+    /// What each of them shows, and what it hides.
+    globs: Box<[(GlobSet, GlobSet)]>,
+}
+
+/// Taken once per request and kept to its end, so that an index into it always means the same upstream.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) lineup: Arc<Lineup>,
+    pub(super) catalog: Arc<Catalog>,
+}
+
+impl Lineup {
+    /// `upstreams` are those of `config`, in its order.
+    pub(super) fn new(config: Arc<McpConfig>, upstreams: Arc<[Arc<Upstream>]>) -> Self {
+        let globs = config.upstreams.iter().map(|upstream| (glob_set(&upstream.expose), glob_set(&upstream.hide))).collect();
+        Self { config, upstreams, globs }
+    }
+
+    /// With a single upstream that passes its names through, everything it says is relayed as it is.
+    pub(super) fn is_transparent(&self) -> bool {
+        matches!(&self.config.upstreams[..], [only] if only.prefix.is_empty())
+    }
+
+    /// Each upstream with how it is shown.
+    pub(super) fn shown(&self) -> impl Iterator<Item = Shown<'_>> {
+        let both = self.upstreams.iter().zip(&self.config.upstreams).zip(&self.globs);
+        both.map(|((upstream, config), (expose, hide))| Shown { upstream, config, expose, hide })
+    }
+}
+
+/// One upstream, and how it is shown.
+pub(super) struct Shown<'a> {
+    pub(super) upstream: &'a Arc<Upstream>,
+    pub(super) config: &'a UpstreamConfig,
+    pub(super) expose: &'a GlobSet,
+    pub(super) hide: &'a GlobSet,
+}
+
+impl View {
+    pub(super) fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.lineup.upstreams
+    }
+
+    /// Whether every upstream was tried to the end once.
+    pub(super) fn all_tried(&self) -> bool {
+        self.upstreams().iter().all(|upstream| upstream.status().borrow().tried)
+    }
+}
+
+fn glob_set(patterns: &[String]) -> GlobSet {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        // The configuration was checked; a pattern that fails all the same matches nothing.
+        if let Ok(glob) = Glob::new(pattern) {
+            set.add(glob);
+        }
+    }
+    set.build().unwrap_or_else(|_| GlobSet::empty())
+}
