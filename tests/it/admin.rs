@@ -6,6 +6,7 @@ mod api;
 mod events;
 mod guard;
 mod metrics;
+mod program;
 mod ready;
 mod runbook;
 mod status;

@@ -26,6 +26,8 @@ mod demo;
 mod docs;
 // Why an upstream does not work, as callers are told.
 mod down_upstreams;
+// The gateway's own HTTPS.
+mod https;
 // A desktop client's servers as TOML.
 mod import;
 // What belongs to one reaches nobody else.

@@ -8,7 +8,7 @@ use nexus::{
     admin::{self, Admin, AdminConfig},
     clock::{Clock, SystemClock},
     config,
-    downstream::{Bound, Server, Stop},
+    downstream::{Bound, ListenerTls, Server, Stop},
     events::Events,
     gateway::Gateway,
     health::Board,
@@ -162,13 +162,13 @@ impl GatewaySpec {
         let config = loaded.config.unwrap_or_else(|| panic!("{}\n{toml}", problems.join("\n")));
         let sources: Arc<dyn Sources> = Arc::new(sources);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let bound = Bound::bind(&config.server).await.unwrap();
-        let address = bound.address();
+        let bound = Bound::bind(&config.server, &*sources, clock.now()).await.unwrap();
+        let (address, tls) = (bound.address(), bound.tls().cloned());
         let gateway = Gateway::start(config.mcp, &clock, &sources);
         let stop = Stop::default();
         let mut operators = None;
         if let Some(admin) = &config.admin {
-            let bound = admin::Bound::bind(admin).await.unwrap();
+            let bound = admin::Bound::bind(admin, &*sources, clock.now()).await.unwrap();
             let address = bound.address();
             let events = Events::new(Arc::clone(&clock));
             let recorder = tokio::spawn(admin::record(Arc::clone(&gateway), events.clone()));
@@ -184,7 +184,7 @@ impl GatewaySpec {
             operators = Some(Operators { config, serving, recorder });
         }
         let serving = tokio::spawn(Server::new(bound, config.server, Arc::clone(&gateway)).run(stop.clone()));
-        Nexus { address, gateway, stop, serving, operators, fakes, notes, _folder: folder }
+        Nexus { address, tls, gateway, stop, serving, operators, sources, fakes, notes, _folder: folder }
     }
 }
 
@@ -200,10 +200,12 @@ pub(crate) struct Written {
 /// A running gateway; ends with its owner.
 pub(crate) struct Nexus {
     pub(crate) address: SocketAddr,
+    tls: Option<Arc<ListenerTls>>,
     pub(crate) gateway: Arc<Gateway>,
     stop: Stop,
     serving: tokio::task::JoinHandle<()>,
     operators: Option<Operators>,
+    pub(crate) sources: Arc<dyn Sources>,
     fakes: BTreeMap<String, Fake>,
     notes: BTreeMap<String, Notes>,
     _folder: TempDir,
@@ -231,6 +233,11 @@ impl Drop for Nexus {
 impl Nexus {
     pub(crate) fn fake(&self, name: &str) -> &Fake {
         &self.fakes[name]
+    }
+
+    /// TLS of the listener, where it has one.
+    pub(crate) fn tls(&self) -> &ListenerTls {
+        self.tls.as_deref().unwrap()
     }
 
     pub(crate) fn notes(&self, name: &str) -> &Notes {
