@@ -7,7 +7,7 @@ use http::{Request, Response, StatusCode};
 use tokio::net::TcpListener;
 
 use super::{
-    AdminConfig, api,
+    AdminConfig, Reload, api,
     guard::{Guard, Purpose},
     metrics,
     ready::{Readiness, Ready},
@@ -74,6 +74,8 @@ pub struct Parts {
     /// The watch's own, so that no server is knocked at twice at a time.
     pub prober: Prober,
     pub clock: Arc<dyn Clock>,
+    /// Absent: this gateway cannot reload.
+    pub reload: Option<Arc<dyn Reload>>,
 }
 
 /// Serves operators, orchestrators and Prometheus.

@@ -64,6 +64,7 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
             board: shared.board.clone(),
             prober: shared.prober.clone(),
             clock: Arc::clone(&world.clock),
+            reload: None,
         },
     );
     let watch = watch::start(world, &config, &gateway, &shared, address, listeners);

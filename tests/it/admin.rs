@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
 mod api;
+mod certificates;
 mod events;
 mod guard;
 mod metrics;
