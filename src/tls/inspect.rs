@@ -182,7 +182,7 @@ fn sequence_content(der: &[u8]) -> Option<&[u8]> {
     der.get(header..)
 }
 
-fn shown_name(name: &X509Name<'_>) -> String {
+pub(super) fn shown_name(name: &X509Name<'_>) -> String {
     let text = name.to_string();
     if text.is_empty() { "(no name)".to_owned() } else { shown(&text) }
 }

@@ -11,16 +11,21 @@
 //!
 //! No I/O but through `Sources`, and no HTTP.
 
+mod crl;
 mod danger;
 pub mod dev;
 mod diagnose;
+mod encrypted_key;
 mod explain;
 mod files;
 mod identity;
 mod inspect;
 mod key_file;
+mod key_pair;
 mod load;
 mod observed;
+mod pem;
+mod pkcs12;
 mod policy;
 pub mod read;
 mod report;
@@ -30,6 +35,7 @@ mod settings;
 mod trust;
 mod verifier;
 
+pub use crl::CrlFacts;
 pub use diagnose::{Seen, Shows};
 pub use explain::{Handshake, explain, find_in_chain, not_tls};
 pub use inspect::{CertificateFacts, Validity, shown, shown_date, shown_span};
@@ -37,5 +43,5 @@ pub use observed::Observed;
 pub use policy::TlsPolicy;
 pub use report::{CertificateView, ChainLink, FindingView, Negotiated, Position, Report, ReportView, TlsView, Verdict};
 pub use server::{ClientCertificates, Demand, ServerIdentityFiles, ServerTls, ServerTlsSettings, handshake_refusal};
-pub use settings::{ClientIdentityFiles, KeyPermissions, MinVersion, TlsSettings};
+pub use settings::{ClientIdentityFiles, KeyPermissions, MinVersion, Pkcs12File, TlsSettings};
 pub use trust::SystemCas;

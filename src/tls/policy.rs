@@ -133,6 +133,16 @@ impl TlsPolicy {
         self.identity.is_some()
     }
 
+    /// Our client certificate and what is sent with it, leaf first; empty without one.
+    pub fn identity_facts(&self) -> Vec<CertificateFacts> {
+        self.identity.iter().flat_map(|identity| &identity.key.cert).filter_map(CertificateFacts::read).collect()
+    }
+
+    /// The certificates of `root_ca_cert_path`; empty where the system's CAs vouch alone.
+    pub fn anchor_facts(&self) -> Vec<CertificateFacts> {
+        self.trust.exact.iter().filter_map(CertificateFacts::read).collect()
+    }
+
     pub(super) fn identity_subject(&self) -> Option<&str> {
         self.identity.as_ref().map(|i| i.leaf.subject.as_str())
     }

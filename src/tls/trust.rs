@@ -92,11 +92,7 @@ impl Trust {
         for (index, certificate) in bundle.certificates.iter().enumerate() {
             anchors.add(certificate.clone()).map_err(|_| {
                 let what = format!("certificate {} cannot be a trust anchor", index + 1);
-                unusable(
-                    path,
-                    "root_ca_cert_path",
-                    files::Unusable { what, remedy: "remove it, or replace it by the CA's certificate".to_owned() },
-                )
+                unusable(path, "root_ca_cert_path", files::Unusable::new(what, "remove it, or replace it by the CA's certificate"))
             })?;
             if let Some(facts) = CertificateFacts::read(certificate) {
                 warn_about(path, &facts, reading.now, &mut reading.warnings);

@@ -14,6 +14,7 @@ use url::Url;
 use super::{
     EndpointConfig, Generation, HttpConfig, SessionSpec, StdioConfig, Upstream, UpstreamConfig, UpstreamError,
     generation::{Notices, Transport},
+    load_policy::load_policy,
     opening::initialize_process,
     own::{own_info, own_meta},
     session::{ClientCapabilities, Session, SessionLink},
@@ -29,7 +30,7 @@ use crate::{
         handshake::ServerFacts,
         offer::{Greeting, Offer},
     },
-    outbound::{HttpClient, system_cas},
+    outbound::HttpClient,
     reason::{Explanation, Reason},
 };
 
@@ -74,7 +75,7 @@ async fn connect_http(upstream: &Upstream, all: &UpstreamConfig, config: &HttpCo
         None => None,
         Some(settings) => {
             let host = config.url.host_str().unwrap_or_default();
-            Some(settings.load(host, &*upstream.sources, &system_cas, upstream.clock.now())?)
+            Some(load_policy(upstream, settings, host).await?)
         }
     };
     let mut policy = tls.as_ref().map_or_else(|| "plain HTTP".to_owned(), |tls| format!("HTTPS, {}", tls.words()));

@@ -75,10 +75,14 @@ pub struct Upstream {
     pub(crate) changed: Arc<Notify>,
     pub(crate) notices: mpsc::Sender<(UpstreamId, Notice)>,
     pub(crate) recheck: Notify,
+    /// Held while its files are read.
+    pub(crate) reading: Arc<tokio::sync::Mutex<()>>,
     running: ArcSwapOption<Generation>,
     offer: ArcSwapOption<Offer>,
     status: watch::Sender<Status>,
     concerns: Mutex<BTreeMap<Concern, Explanation>>,
+    /// Why the last checks failed, while that is not enough to call it down.
+    suspicion: Mutex<Option<Explanation>>,
     sessions: Pool,
     /// One permit a process besides the gateway's own, kept until the process is gone; across all generations.
     pub(crate) processes: Arc<Semaphore>,
@@ -104,10 +108,12 @@ impl Upstream {
             changed: surroundings.changed,
             notices: surroundings.notices,
             recheck: Notify::new(),
+            reading: Arc::default(),
             running: ArcSwapOption::empty(),
             offer: ArcSwapOption::empty(),
             status,
             concerns: Mutex::default(),
+            suspicion: Mutex::default(),
             sessions: Pool::new(),
             processes: Arc::new(Semaphore::new(processes)),
             alive: TaskTracker::new(),
@@ -317,10 +323,26 @@ impl Upstream {
         }
     }
 
-    /// It serves; with something to look at, it is degraded.
+    /// Notes why the last checks failed, or that they passed; a serving upstream is then suspect, or not any more.
+    pub(crate) fn suspect(&self, explanation: Option<&Explanation>) {
+        {
+            let mut suspicion = self.suspicion.lock();
+            if suspicion.as_ref() == explanation {
+                return;
+            }
+            *suspicion = explanation.cloned();
+        }
+        let serves = self.status.borrow().state.serves();
+        if serves {
+            self.now_up(None);
+        }
+    }
+
+    /// It serves; when the last checks failed, it is suspect; with something to look at, it is degraded.
     pub(crate) fn now_up(&self, policy: Option<String>) {
         let first = self.concerns.lock().first_key_value().map(|(_, explanation)| explanation.clone());
-        self.now_in(first.map_or(State::Up, State::Degraded), policy);
+        let suspicion = self.suspicion.lock().clone();
+        self.now_in(suspicion.map(State::Suspect).or_else(|| first.map(State::Degraded)).unwrap_or(State::Up), policy);
     }
 
     pub(crate) fn now_in(&self, state: State, policy: Option<String>) {

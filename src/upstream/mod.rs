@@ -7,10 +7,12 @@
 
 mod answer;
 mod bring_up;
+mod checkup;
 mod config;
 mod error;
 mod generation;
 mod instance;
+mod load_policy;
 mod opening;
 mod own;
 mod pool;

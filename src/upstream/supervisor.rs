@@ -59,6 +59,7 @@ async fn keep_up(upstream: &Arc<Upstream>) {
                 upstream.concern(Concern::Insecure, insecure_credential(upstream).as_ref());
                 upstream.concern(Concern::Quarantine, left_out(&up.offer).as_ref());
                 upstream.now_offering(Arc::new(up.offer));
+                upstream.suspect(None);
                 upstream.now_up(Some(up.policy));
                 if let Some(old) = previous.replace(Arc::clone(&generation)) {
                     Upstream::retire(old);
@@ -79,6 +80,7 @@ async fn keep_up(upstream: &Arc<Upstream>) {
                 upstream.now_in(State::Down(explanation), None);
                 tokio::select! {
                     () = sleep(jittered(delay)) => {}
+                    () = upstream.recheck.notified() => {}
                     () = discard(&mut inbox) => {}
                 }
                 delay = (delay * 2).min(LONGEST_RETRY);

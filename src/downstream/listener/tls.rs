@@ -93,11 +93,22 @@ impl ListenerTls {
     /// # Errors
     /// The first file that cannot be used; everything stays as it was.
     pub fn replace(&self, settings: &ServerTlsSettings, sources: &dyn Sources, now: Duration) -> Result<Swapped, Box<Problem>> {
-        let tls = settings.load(sources, now)?;
+        let tls = self.prepare(settings, sources, now)?;
         Ok(self.swap(settings, tls))
     }
 
-    /// Serves with what was loaded from `settings`, for a reload of several parts that all have to be good first.
+    /// Reads the files of new settings without serving with them yet, for a reload of several parts that all have to be
+    /// good first. Blocks on files.
+    ///
+    /// # Errors
+    /// The first file that cannot be used.
+    pub fn prepare(&self, settings: &ServerTlsSettings, sources: &dyn Sources, now: Duration) -> Result<ServerTls, Box<Problem>> {
+        let tls = settings.load(sources, now)?;
+        tls.may_follow(&self.current())?;
+        Ok(tls)
+    }
+
+    /// Serves with what was prepared from `settings`.
     pub fn swap(&self, settings: &ServerTlsSettings, tls: ServerTls) -> Swapped {
         let old = self.served.load();
         if old.tls.is_same_as(&tls) && old.settings == *settings {

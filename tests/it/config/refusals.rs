@@ -75,6 +75,13 @@ fn combinations_of_tls_settings_that_contradict_are_refused() {
         ("server_name = \"https://a\"", "neither a DNS name nor an IP address"),
         ("server_name = \"*.example.com\"", "neither a DNS name nor an IP address"),
         ("root_ca_cert_path = \"\"", "the path is empty"),
+        ("client_key_password = \"p\"", "client_key_password without client_key_path"),
+        ("client_pkcs12_password = \"p\"", "client_pkcs12_password without client_pkcs12_path"),
+        ("client_pkcs12_alias = \"a\"", "client_pkcs12_alias without client_pkcs12_path"),
+        (
+            "client_pkcs12_path = \"a\"\nclient_cert_path = \"c\"\nclient_key_path = \"k\"",
+            "client_pkcs12_path together with client_cert_path",
+        ),
     ] {
         refused(&https(&format!("[mcp.servers.crm.tls]\n{tls}")), &[part]);
     }

@@ -101,3 +101,41 @@ async fn without_client_certificates_sessions_are_resumed_until_the_certificate_
         assert_eq!(kind().await, HandshakeKind::Full, "{version:?}: nothing is kept from before the change");
     }
 }
+
+#[tokio::test]
+async fn a_client_on_a_new_revocation_list_is_refused_whatever_sessions_it_remembers() {
+    for version in [&TLS12, &TLS13] {
+        let pki = Pki::new();
+        let keys = ", client_ca = \"/tls/clients.pem\", client_crl_paths = [\"/tls/clients.crl\"]";
+        let (honest, revoked) = (pki.clients.sign(Leaf::client("honest")), pki.clients.sign(Leaf::client("revoked")));
+        let spec = gateway().file("/tls/clients.crl", pki.clients.revoke(&[], 1));
+        let nexus = pki.serve(spec, keys).start_at_once().await;
+        let (honest, known) = (pki.client().showing(&honest, version), pki.client().showing(&revoked, version));
+        let mut open = known.connect(nexus.address).await.unwrap();
+        assert!(open.get("/health").await.unwrap().status.is_success());
+        assert!(is_served(&known, &nexus).await && is_served(&honest, &nexus).await);
+
+        let files = |number| pki.files(&pki.server()).with_file("/tls/clients.crl", pki.clients.revoke(&[&revoked], number));
+        assert!(matches!(nexus.tls().reload(&files(2), NOW), Ok(Swapped::Changed(_))));
+        assert!(!is_served(&known, &nexus).await, "{version:?}");
+        assert!(is_served(&honest, &nexus).await, "{version:?}");
+        // What it had open before ends too.
+        open.ends().await;
+
+        let older = pki.files(&pki.server()).with_file("/tls/clients.crl", pki.clients.revoke(&[], 1));
+        let problem = nexus.tls().reload(&older, NOW).unwrap_err();
+        assert!(problem.key == "server.tls.client_crl_paths" && problem.what.contains("older than the one in use"), "{problem}");
+        assert!(!is_served(&known, &nexus).await, "an old list brings nobody back, {version:?}");
+    }
+}
+
+#[tokio::test]
+async fn with_revocation_lists_a_client_of_a_ca_without_one_is_refused() {
+    let pki = Pki::new();
+    let other = Authority::root("Other CA");
+    let keys = ", client_ca = \"/tls/both.pem\", client_crl_paths = [\"/tls/clients.crl\"]";
+    let spec = gateway().file("/tls/clients.crl", pki.clients.revoke(&[], 1)).file("/tls/both.pem", pki.clients.pem() + &other.pem());
+    let nexus = pki.serve(spec, keys).start_at_once().await;
+    assert!(is_served(&pki.client().showing(&pki.clients.sign(Leaf::client("agent")), &TLS13), &nexus).await);
+    assert!(!is_served(&pki.client().showing(&other.sign(Leaf::client("agent")), &TLS13), &nexus).await);
+}

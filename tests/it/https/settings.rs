@@ -1,6 +1,6 @@
 //! What `[server.tls]` accepts, what it refuses, and how the files behind it are told of.
 
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::{os::unix::fs::OpenOptionsExt as _, path::Path};
 
 use nexus::{
     config::{self, Loaded},
@@ -9,7 +9,11 @@ use nexus::{
 };
 
 use super::*;
-use crate::support::{nexus::Nexus, pki::Leaf, program::Program};
+use crate::support::{
+    nexus::Nexus,
+    pki::{Chain, Leaf},
+    program::Program,
+};
 
 fn load(lines: &str) -> Loaded {
     config::load_text(&format!("[server]\n{lines}"), "/etc/nexus.toml".as_ref(), None, &MemorySources::default())
@@ -32,6 +36,10 @@ fn half_a_table_is_refused_with_its_line() {
         (format!("{pair}\nhsts = \"soon\""), "this is no duration"),
         (format!("{pair}\nhsts = \"20000d\""), "out of range"),
         (format!("{pair}\ncert = \"a\""), "unknown key"),
+        (format!("{pair}\npkcs12 = \"c\""), "pkcs12 together with certificate and key"),
+        (format!("{pair}\npkcs12_password = \"c\""), "pkcs12_password without pkcs12"),
+        (format!("{pair}\nclient_crl_paths = [\"c\"]"), "client_crl_paths without client_ca"),
+        ("pkcs12 = \"a\"\nkey_password = \"b\"".to_owned(), "key_password without key"),
     ] {
         let errors = errors(&load(&format!("[server.tls]\n{tls}")));
         assert!(matches!(errors.as_slice(), [only] if only.contains(part) && only.contains("nexus.toml:")), "{tls}\n{errors:?}");
@@ -77,6 +85,45 @@ async fn a_key_that_is_open_to_others_is_refused_unless_told_otherwise() {
     assert!(lax.tls().warnings().iter().any(|problem| problem.what.contains("everybody can use it")));
 }
 
+/// An archive as `openssl pkcs12 -export` makes it.
+fn archive(chain: &Chain, password: &str) -> Vec<u8> {
+    let certificates = chain.certificates.iter().map(|der| p12_keystore::Certificate::from_der(der).unwrap());
+    let key = p12_keystore::PrivateKey::from_der(chain.key.secret_der()).unwrap();
+    let mut store = p12_keystore::KeyStore::new();
+    let entry = p12_keystore::PrivateKeyChain::new("id", key, certificates);
+    store.add_entry("server", p12_keystore::KeyStoreEntry::PrivateKeyChain(entry));
+    store.writer(password).write().unwrap()
+}
+
+#[tokio::test]
+async fn an_archive_serves_as_well_as_two_files() {
+    let pki = Pki::new();
+    let chain = pki.server();
+    let keys = "tls = { pkcs12 = \"/tls/server.pfx\", pkcs12_password = \"{{ env.PFX }}\" }";
+    let nexus = gateway().file("/tls/server.pfx", archive(&chain, "right")).env("PFX", "right").server(keys).start_at_once().await;
+    let served = pki.client().connect(nexus.address).await.unwrap().served.clone();
+    assert_eq!(served.as_ref(), chain.certificates.first());
+    let renewed = pki.server();
+    let with = |bytes: Vec<u8>| MemorySources::default().with_file("/tls/server.pfx", bytes);
+    nexus.tls().reload(&with(archive(&renewed, "right")), NOW).unwrap();
+    for (bytes, words) in
+        [(archive(&renewed, "other"), "the password is wrong"), (chain.pem().into_bytes(), "PEM text"), (vec![0x30, 3, 2, 1, 3], "pkcs12")]
+    {
+        let problem = nexus.tls().reload(&with(bytes), NOW).unwrap_err();
+        assert_eq!(problem.key, "server.tls.pkcs12");
+        assert!(problem.what.contains(words), "{problem}");
+        assert!(!problem.remedy.contains("client_"), "{problem}");
+    }
+    let served = pki.client().connect(nexus.address).await.unwrap().served.clone();
+    assert_eq!(served.as_ref(), renewed.certificates.first());
+}
+
+/// For its owner only, as a key has to be.
+fn write_key(chain: &Chain, path: &Path) {
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).unwrap();
+    std::io::Write::write_all(&mut file, chain.key_pem().as_bytes()).unwrap();
+}
+
 #[tokio::test]
 async fn a_file_that_cannot_be_used_ends_the_start_with_64_and_its_line() {
     let pki = Pki::new();
@@ -85,6 +132,7 @@ async fn a_file_that_cannot_be_used_ends_the_start_with_64_and_its_line() {
     for (file, words) in [(None, "server.tls.certificate"), (Some(chain.pem()), "expired")] {
         if let Some(pem) = file {
             std::fs::write(written.folder.path().join("server.pem"), pem).unwrap();
+            write_key(&chain, &written.folder.path().join("key.pem"));
         }
         for command in ["serve", "check"] {
             let mut program = Program::start(&written, command, "warn", &[]);
@@ -107,8 +155,7 @@ async fn the_start_says_https_and_the_policy_in_words() {
     let folder = written.folder.path();
     std::fs::write(folder.join("server.pem"), chain.pem()).unwrap();
     std::fs::write(folder.join("clients.pem"), pki.clients.pem()).unwrap();
-    let key = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.join("key.pem"));
-    std::io::Write::write_all(&mut key.unwrap(), chain.key_pem().as_bytes()).unwrap();
+    write_key(&chain, &folder.join("key.pem"));
     let program = Program::start(&written, "serve", "warn", &[]);
     program.says("listening on https://127.0.0.1:").await;
     program.says("/mcp · TLS 1.3 only, client certificates required (clients.pem)").await;

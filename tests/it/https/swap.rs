@@ -61,8 +61,8 @@ async fn a_new_certificate_is_served_at_once_and_an_open_answer_goes_on() {
 async fn an_answer_that_never_ends_loses_its_connection_when_the_drain_is_over() {
     for protocols in [&["h2"][..], &["http/1.1"]] {
         let pki = Pki::new();
-        let (spec, mut streams) = modern().tool("work").streamed("tools/call");
-        let nexus = pki.serve(gateway().upstream("up", spec), "").start().await;
+        let (spec, mut streams) = modern().tool("work").toml("call_timeout = \"1h\"").streamed("tools/call");
+        let nexus = pki.serve(gateway().server("request_timeout = \"1h\"").upstream("up", spec), "").start().await;
         let mut old = pki.client().alpn(protocols).connect(nexus.address).await.unwrap();
         let (answer, stream) = tokio::join!(old.send(call()), async {
             let (call, stream) = streams.recv().await.unwrap();

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot mint its certificates has failed")]
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -84,6 +84,28 @@ impl Authority {
 
     pub(crate) fn pem(&self) -> String {
         pem("CERTIFICATE", &self.certificate)
+    }
+
+    /// A revocation list with these leaves on it, the `number`th; PEM.
+    pub(crate) fn revoke(&self, leaves: &[&Chain], number: u64) -> String {
+        let revoked = leaves.iter().map(|leaf| {
+            let (_, certificate) = x509_parser::parse_x509_certificate(&leaf.certificates[0]).unwrap();
+            RevokedCertParams {
+                serial_number: SerialNumber::from_slice(certificate.raw_serial()),
+                revocation_time: date_time_ymd(2026, 1, 1),
+                reason_code: None,
+                invalidity_date: None,
+            }
+        });
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 1, 1),
+            next_update: date_time_ymd(2090, 1, 1),
+            crl_number: SerialNumber::from(number),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        pem("X509 CRL", params.signed_by(&self.issuer).unwrap().der())
     }
 
     pub(crate) fn sign(&self, leaf: Leaf) -> Chain {
