@@ -7,8 +7,9 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{FAILURE, USAGE, World, announce::Announcer, fail, start};
+use super::{FAILURE, USAGE, World, announce::Announcer, fail, operators::Operators, start, watch};
 use crate::{
+    admin::{self, Parts},
     config::Config,
     downstream::{BindError, Bound, ListenerTls, Server, Stop},
     gateway::Gateway,
@@ -37,10 +38,36 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
         Err(BindError::Tls(problem)) => return fail(USAGE, &format!("{problem}\n\n{}: nothing was started", path.display())),
         Err(error) => return fail(FAILURE, &format!("error: {error}\n  fix: stop what uses the address, or set server.listen_address")),
     };
+    let operators = match Operators::bind(world, &config).await {
+        Ok(operators) => operators,
+        Err(BindError::Tls(problem)) => return fail(USAGE, &format!("{problem}\n\n{}: nothing was started", path.display())),
+        Err(error) => return fail(FAILURE, &format!("error: {error}\n  fix: stop what uses the address, or set admin.listen_address")),
+    };
     let announcer = Announcer::new(world.global.log_style);
     let address = bound.address();
     let gateway = start::gateway(world, &config);
     announce(announcer, path, &config, &bound, &gateway);
+    for warning in operators.tls().map(|tls| tls.warnings()).unwrap_or_default() {
+        announcer.warn(&warning);
+    }
+    let listeners = [("server", bound.tls()), ("admin", operators.tls())];
+    let listeners = listeners.into_iter().filter_map(|(name, tls)| Some(watch::own(name, tls?))).collect();
+    if let Some(url) = operators.url() {
+        announcer.say(&format!("admin on {url}"));
+    }
+    let shared = watch::Shared::new(world);
+    let attended = operators.attend(
+        &config,
+        Parts {
+            gateway: Arc::clone(&gateway),
+            events: shared.events.clone(),
+            board: shared.board.clone(),
+            prober: shared.prober.clone(),
+            clock: Arc::clone(&world.clock),
+            reload: None,
+        },
+    );
+    let watch = watch::start(world, &config, &gateway, &shared, address, listeners);
     ready(address);
 
     let stop = Stop::default();
@@ -48,9 +75,14 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     let mut serving = tokio::spawn(server);
     tokio::select! {
         () = announcer.follow(&gateway) => {}
+        () = admin::record(Arc::clone(&gateway), shared.events.clone()) => {}
         () = signals.first() => {}
     }
     drain(announcer, &config, &gateway, &stop, &mut serving).await;
+    attended.end().await;
+    // Last, because it tells what the rest did, and writes what was told.
+    watch.end().await;
+    announcer.say("stopped");
     0
 }
 
@@ -102,7 +134,6 @@ async fn drain(announcer: Announcer, config: &Config, gateway: &Gateway, stop: &
     if timeout(LAST_STEPS, last_steps).await.is_err() {
         announcer.say("some upstream sessions or processes did not end in time");
     }
-    announcer.say("stopped");
 }
 
 struct Signals {

@@ -13,6 +13,9 @@ use crate::{
 
 pub const KEYS: Keys = Keys { table: "server.tls", doc: "HTTPS for clients. Absent: plain HTTP.", keys: LISTENER_KEYS };
 
+/// The same table for the admin listener.
+pub const ADMIN_KEYS: Keys = Keys { table: "admin.tls", doc: "HTTPS for operators. Absent: plain HTTP.", keys: LISTENER_KEYS };
+
 const LISTENER_KEYS: &[Key] = &[
     built("certificate", "PEM chain of the certificate, leaf first."),
     built("key", "The certificate's private key."),

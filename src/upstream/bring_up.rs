@@ -88,7 +88,7 @@ async fn connect_http(upstream: &Upstream, all: &UpstreamConfig, config: &HttpCo
     loop {
         let client = HttpClient::by(config.way.clone(), &url, tls.as_ref(), all.connect_timeout)?;
         let transport = HttpTransport::new(config, client, upstream.bounds.max_event)?;
-        match discover(candidate(upstream, Transport::Http(Box::new(transport)), None)).await {
+        match discover(candidate(upstream, Transport::Http(transport), None)).await {
             Ok((generation, greeting)) => return Ok(Connected { generation, greeting, policy, warnings }),
             Err(UpstreamError::Redirected { location, permanent_method: true }) if !redirected => {
                 let target = same_origin(&url, &location).ok_or_else(|| UpstreamError::redirected(location).explanation())?;

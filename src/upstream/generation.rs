@@ -53,7 +53,7 @@ pub struct Generation {
 
 #[derive(Debug)]
 pub(crate) enum Transport {
-    Http(Box<HttpTransport>),
+    Http(HttpTransport),
     Stdio(StdioHost),
 }
 

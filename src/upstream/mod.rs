@@ -21,6 +21,7 @@ mod session;
 mod status;
 mod stdio_host;
 mod supervisor;
+mod traffic;
 pub mod transport;
 mod walk;
 
@@ -33,3 +34,4 @@ pub(crate) use own::{own_info, own_meta};
 pub use session::{ClientCapabilities, Session, SessionKey, SessionSpec};
 pub use status::{Concern, State, Status};
 pub(crate) use supervisor::supervise;
+pub use traffic::{Took, Traffic};

@@ -2,6 +2,8 @@
 
 #![allow(clippy::panic, reason = "a helper that finds something else fails its test")]
 
+// What operators and orchestrators are told.
+mod admin;
 // Which part of the source may name which.
 mod architecture;
 // Clients that are wrong, hostile or gone.
@@ -30,6 +32,8 @@ mod https;
 mod import;
 // What belongs to one reaches nobody else.
 mod isolation;
+// The manifests for Kubernetes.
+mod kubernetes;
 // The program from its start to its end.
 mod life_cycle;
 // Clients and servers of one era.

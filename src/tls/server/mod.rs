@@ -140,6 +140,11 @@ impl ServerTls {
         &self.chain
     }
 
+    /// The certificate itself, for who is to trust it and no other.
+    pub fn leaf_der(&self) -> &[u8] {
+        &self.leaf
+    }
+
     /// The CAs of client certificates.
     pub fn client_cas(&self) -> &[CertificateFacts] {
         &self.client_cas

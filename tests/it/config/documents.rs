@@ -17,7 +17,9 @@ fn everything() -> String {
 
 /// What is needed to load it.
 fn variables() -> MemorySources {
-    ["GITHUB_TOKEN", "CRM_KEY", "SERVER_KEY_PASSWORD"].iter().fold(MemorySources::default(), |sources, name| sources.with_env(name, "t"))
+    ["GITHUB_TOKEN", "CRM_KEY", "SERVER_KEY_PASSWORD", "NEXUS_ADMIN_TOKEN"]
+        .iter()
+        .fold(MemorySources::default(), |sources, name| sources.with_env(name, "t"))
 }
 
 /// A path with the operator's own names and positions left out: `mcp.servers.NAME.headers.name`.
@@ -45,6 +47,8 @@ fn the_examples_defaults_are_the_defaults() {
     let (before, after) = head.split_once("[server.tls]").expect("it is there");
     let (_, after) = after.split_once("[server.health]").expect("it comes next");
     let head = format!("{before}[server.health]{after}");
+    let head = head.split("[admin]").next().expect("what comes before").to_owned()
+        + head.split("# ---- The MCP").nth(1).map(|rest| rest.split_once('\n').expect("a line").1).expect("what comes after");
     let typed = load(&head.replace("public_url =", "#").replace("listen = \"127.0.0.1:8002\"", "")).config.expect("good");
     let silent = load("").config.expect("good");
     assert_eq!(format!("{typed:?}"), format!("{silent:?}"));

@@ -5,10 +5,14 @@
 use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::Path, sync::Arc};
 
 use nexus::{
+    admin::{self, Admin, AdminConfig},
     clock::{Clock, SystemClock},
     config,
     downstream::{Bound, ListenerTls, Server, Stop},
+    events::Events,
     gateway::Gateway,
+    health::{Board, Watch, WatchParts},
+    outbound::probe::Prober,
     sources::{MemorySources, Sources},
 };
 use serde_json::{Value, json};
@@ -18,6 +22,7 @@ use super::{
     child::{ChildSpec, Notes},
     client::Client,
     fake::{Fake, FakeSpec},
+    operator::Operator,
     soon, until,
 };
 
@@ -59,13 +64,26 @@ pub(crate) struct GatewaySpec {
     server: String,
     mcp: String,
     bounds: String,
+    /// The lines of `[admin]`, if there is one.
+    admin: Option<String>,
+    reload: Option<Arc<dyn admin::Reload>>,
+    watched: bool,
     sources: MemorySources,
 }
 
 pub(crate) fn gateway() -> GatewaySpec {
     let path = std::env::var("PATH").unwrap_or_default();
     let sources = MemorySources::default().with_env("PATH", &path);
-    GatewaySpec { upstreams: Vec::new(), server: String::new(), mcp: String::new(), bounds: String::new(), sources }
+    GatewaySpec {
+        upstreams: Vec::new(),
+        server: String::new(),
+        mcp: String::new(),
+        bounds: String::new(),
+        admin: None,
+        reload: None,
+        watched: false,
+        sources,
+    }
 }
 
 impl GatewaySpec {
@@ -92,6 +110,24 @@ impl GatewaySpec {
         self
     }
 
+    /// An admin listener on loopback, with these lines.
+    pub(crate) fn admin(mut self, lines: &str) -> Self {
+        self.admin = Some(lines.to_owned());
+        self
+    }
+
+    /// What `POST /api/v1/reload` does.
+    pub(crate) fn reload(mut self, reload: Arc<dyn admin::Reload>) -> Self {
+        self.reload = Some(reload);
+        self
+    }
+
+    /// The watch runs beside the gateway.
+    pub(crate) fn watched(mut self) -> Self {
+        self.watched = true;
+        self
+    }
+
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.sources = self.sources.with_env(name, value);
         self
@@ -108,6 +144,9 @@ impl GatewaySpec {
         let folder = tempfile::tempdir().unwrap();
         let mut toml = format!("[server]\nlisten_address = \"127.0.0.1:0\"\n{}[mcp]\n{}", self.server, self.mcp);
         write!(toml, "[mcp.bounds]\n{}", self.bounds).unwrap();
+        if let Some(lines) = &self.admin {
+            write!(toml, "[admin]\nlisten_address = \"127.0.0.1:0\"\n{lines}\n").unwrap();
+        }
         let (mut fakes, mut notes) = (BTreeMap::new(), BTreeMap::new());
         for (name, upstream) in self.upstreams {
             let lines = match upstream {
@@ -139,7 +178,8 @@ impl GatewaySpec {
         nexus
     }
 
-    pub(crate) async fn start_at_once(self) -> Nexus {
+    pub(crate) async fn start_at_once(mut self) -> Nexus {
+        let (watched, self_reload) = (self.watched, self.reload.take());
         let Written { toml, folder, fakes, notes, sources } = self.write().await;
         let loaded = config::load_text(&toml, Path::new("/etc/nexus.toml"), None, &sources);
         let problems: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
@@ -150,8 +190,41 @@ impl GatewaySpec {
         let (address, tls) = (bound.address(), bound.tls().cloned());
         let gateway = Gateway::start(config.mcp, &clock, &sources);
         let stop = Stop::default();
+        let mut operators = None;
+        if let Some(admin) = &config.admin {
+            let bound = admin::Bound::bind(admin, &*sources, clock.now()).await.unwrap();
+            let address = bound.address();
+            let (events, board, prober) = (Events::new(Arc::clone(&clock)), Board::default(), Prober::new(8));
+            let watch = watched.then(|| {
+                Watch::start(WatchParts {
+                    gateway: Arc::clone(&gateway),
+                    certificates: config.certificates.clone(),
+                    state: config.state.clone(),
+                    events: events.clone(),
+                    board: board.clone(),
+                    prober: prober.clone(),
+                    clock: Arc::clone(&clock),
+                    sources: Arc::clone(&sources),
+                    name: "test".to_owned(),
+                    public_url: None,
+                    listeners: Vec::new(),
+                })
+            });
+            let recorder = tokio::spawn(admin::record(Arc::clone(&gateway), events.clone()));
+            let parts = admin::Parts {
+                gateway: Arc::clone(&gateway),
+                events,
+                board: board.clone(),
+                prober: prober.clone(),
+                clock: Arc::clone(&clock),
+                reload: self_reload,
+            };
+            let serving = tokio::spawn(Admin::new(bound, admin, &config.server, parts).run(stop.clone()));
+            let config = AdminConfig { listen_address: address, ..admin.clone() };
+            operators = Some(Operators { config, board, serving, recorder, _watch: watch });
+        }
         let serving = tokio::spawn(Server::new(bound, config.server, Arc::clone(&gateway)).run(stop.clone()));
-        Nexus { address, tls, gateway, stop, serving, fakes, notes, _folder: folder }
+        Nexus { address, tls, gateway, stop, serving, operators, sources, fakes, notes, _folder: folder }
     }
 }
 
@@ -171,15 +244,31 @@ pub(crate) struct Nexus {
     pub(crate) gateway: Arc<Gateway>,
     stop: Stop,
     serving: tokio::task::JoinHandle<()>,
+    operators: Option<Operators>,
+    pub(crate) sources: Arc<dyn Sources>,
     fakes: BTreeMap<String, Fake>,
     notes: BTreeMap<String, Notes>,
     _folder: TempDir,
+}
+
+/// The admin listener beside it.
+struct Operators {
+    /// With the real port.
+    config: AdminConfig,
+    board: Board,
+    serving: tokio::task::JoinHandle<()>,
+    recorder: tokio::task::JoinHandle<()>,
+    _watch: Option<Watch>,
 }
 
 impl Drop for Nexus {
     fn drop(&mut self) {
         self.stop.drain.cancel();
         self.serving.abort();
+        if let Some(operators) = &self.operators {
+            operators.serving.abort();
+            operators.recorder.abort();
+        }
     }
 }
 
@@ -195,6 +284,22 @@ impl Nexus {
 
     pub(crate) fn notes(&self, name: &str) -> &Notes {
         &self.notes[name]
+    }
+
+    /// Somebody who asks the admin listener.
+    pub(crate) fn operator(&self) -> Operator {
+        Operator::new(self.admin_config().listen_address)
+    }
+
+    /// Waits until the watch has looked at an upstream.
+    pub(crate) async fn checked(&self, upstream: &str) {
+        let board = &self.operators.as_ref().unwrap().board;
+        until("the first check", || board.checkup(upstream).is_some()).await;
+    }
+
+    /// The admin listener as the file has it, with its real port.
+    pub(crate) fn admin_config(&self) -> AdminConfig {
+        self.operators.as_ref().unwrap().config.clone()
     }
 
     /// A legacy client that can be asked for everything.

@@ -1,0 +1,77 @@
+//! The watch beside the gateway.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use super::{World, start};
+use crate::{
+    config::Config,
+    downstream::ListenerTls,
+    events::Events,
+    gateway::Gateway,
+    health::{Board, OwnListener, OwnTls, Watch, WatchParts, WatchedList},
+    outbound::probe::Prober,
+    tls::ServerIdentityFiles,
+};
+
+/// Most handshakes of the prober at a time.
+pub(super) const PROBES_AT_ONCE: usize = 8;
+
+/// What the watch shares with whoever shows it.
+pub(super) struct Shared {
+    pub(super) events: Events,
+    pub(super) board: Board,
+    pub(super) prober: Prober,
+}
+
+impl Shared {
+    pub(super) fn new(world: &World) -> Self {
+        Self { events: Events::new(Arc::clone(&world.clock)), board: Board::default(), prober: Prober::new(PROBES_AT_ONCE) }
+    }
+}
+
+/// Starts it. `listeners` are those of ours that speak TLS.
+pub(super) fn start(
+    world: &World,
+    config: &Config,
+    gateway: &Arc<Gateway>,
+    shared: &Shared,
+    bound: SocketAddr,
+    listeners: Vec<OwnListener>,
+) -> Watch {
+    let public_url = config.server.public_url.clone();
+    Watch::start(WatchParts {
+        gateway: Arc::clone(gateway),
+        certificates: config.certificates.clone(),
+        state: config.state.clone(),
+        events: shared.events.clone(),
+        board: shared.board.clone(),
+        prober: shared.prober.clone(),
+        clock: Arc::clone(&world.clock),
+        sources: Arc::clone(&world.sources),
+        name: public_url.as_ref().map_or_else(|| start::endpoint(config, bound).origin().ascii_serialization(), ToString::to_string),
+        public_url,
+        listeners,
+    })
+}
+
+/// One of our listeners as the watch looks at it: what it shows at the moment, since its files are swapped while it serves.
+pub(super) fn own(name: &'static str, tls: &Arc<ListenerTls>) -> OwnListener {
+    let tls = Arc::clone(tls);
+    let look = move || {
+        let (current, settings) = (tls.current(), tls.settings());
+        let crls = settings.clients.map(|clients| clients.crls).unwrap_or_default();
+        let lists = crls.into_iter().zip(current.client_lists()).map(|(file, facts)| WatchedList {
+            upstream: None,
+            file,
+            issuer: facts.issuer.clone(),
+            this_update: facts.this_update,
+            next_update: facts.next_update,
+        });
+        let file = match settings.identity {
+            ServerIdentityFiles::Two { certificate, .. } => certificate,
+            ServerIdentityFiles::Archive { path, .. } => path,
+        };
+        OwnTls { chain: current.chain().to_vec(), client_cas: current.client_cas().to_vec(), lists: lists.collect(), file: Some(file) }
+    };
+    OwnListener { name, tls: Arc::new(look) }
+}
