@@ -129,7 +129,9 @@ impl Keeper {
             self.own_due = now + jittered(self.parts.certificates.probe_interval);
             self.look_at_own();
         }
-        if self.changed.swap(false, Ordering::Relaxed) {
+        // Both are asked: neither is to be written twice.
+        let (judged, sent) = (self.judge.take_dirty(), self.changed.swap(false, Ordering::Relaxed));
+        if judged || sent {
             self.save().await;
         }
     }
@@ -162,7 +164,6 @@ impl Keeper {
             Some(Ok(Look::Upstream(upstream, seen))) => self.take(&upstream, *seen),
             Some(Ok(Look::Tools(name, definitions))) => {
                 let told = self.judge.offered(&name, &definitions, self.parts.clock.now());
-                self.changed.store(true, Ordering::Relaxed);
                 self.tell(told);
             }
             Some(Ok(Look::Public(report))) => self.take_public(&report),
@@ -292,7 +293,6 @@ impl Keeper {
             self.desk.tell(&alert);
         }
         if any {
-            self.changed.store(true, Ordering::Relaxed);
             self.parts.board.now_told(self.judge.open());
         }
     }
@@ -305,9 +305,11 @@ impl Keeper {
         let upstream = |name: &str| names.contains(name);
         // `server:NAME` and the like; what is ours stays.
         let scope = |scope: &str| match scope.split_once(':') {
-            Some(("listener" | "lists", _)) | None => true,
+            Some(("listener" | "lists", listener)) => self.parts.listeners.iter().any(|own| own.name == listener),
             Some(("rejected", "")) => true,
             Some((_, name)) => names.contains(name),
+            // What is served at `public_url`.
+            None => self.parts.public_url.is_some(),
         };
         let told = self.judge.keep(upstream, scope, self.parts.clock.now());
         self.parts.board.keep(upstream, scope);
