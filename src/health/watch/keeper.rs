@@ -21,7 +21,7 @@ use crate::{
     finding::Severity,
     health::{
         alert::{Alert, Stage, Topic},
-        board::{Checkup, Role, WatchedCertificate},
+        board::{Checkup, Role, WatchedCertificate, WatchedList},
         definitions::Definitions,
         deliver::Desk,
         jitter::{jittered, part_of},
@@ -63,6 +63,7 @@ pub(super) struct Keeper {
     /// What each upstream's server showed last, and what we have for it.
     server: BTreeMap<String, Vec<WatchedCertificate>>,
     own: BTreeMap<String, Vec<WatchedCertificate>>,
+    lists: BTreeMap<String, Vec<WatchedList>>,
     /// The offers whose tools were looked at.
     offers: BTreeMap<String, Arc<Offer>>,
     own_due: Instant,
@@ -91,6 +92,7 @@ impl Keeper {
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
             server: BTreeMap::new(),
             own: BTreeMap::new(),
+            lists: BTreeMap::new(),
             offers: BTreeMap::new(),
             own_due: Instant::now(),
             heard: 0,
@@ -187,7 +189,11 @@ impl Keeper {
         if let Some(own) = seen.own {
             self.parts.board.now_showing(&scope, own.clone());
             self.own.insert(name.to_owned(), own);
+            self.parts.board.now_revoking(&scope, seen.lists.clone());
+            self.lists.insert(name.to_owned(), seen.lists);
         }
+        let lists = self.lists.get(name).map(Vec::as_slice).unwrap_or_default();
+        told.extend(self.judge.lists(&format!("crl:{name}"), lists, now));
         // Time goes on for what is in use, even while its files cannot be read.
         let own = self.own.get(name).map(Vec::as_slice).unwrap_or_default();
         told.extend(self.judge.held(&scope, own, now));
@@ -321,6 +327,7 @@ impl Keeper {
         self.due.retain(|name, _| upstream(name));
         self.server.retain(|name, _| upstream(name));
         self.own.retain(|name, _| upstream(name));
+        self.lists.retain(|name, _| upstream(name));
         self.offers.retain(|name, _| upstream(name));
         self.tell(told);
     }
