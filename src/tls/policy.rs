@@ -1,6 +1,6 @@
 //! The checked TLS policy of one upstream, and the client configurations made from it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use rustls::{
     ClientConfig, KeyLog, NoKeyLog, RootCertStore, SupportedProtocolVersion,
@@ -163,6 +163,11 @@ impl TlsPolicy {
     /// The revocation lists in use, for whoever watches their ends.
     pub fn revocation_lists(&self) -> impl Iterator<Item = &CrlFacts> {
         self.revocation.facts()
+    }
+
+    /// The same, each with the file it was read from.
+    pub fn revocation_files(&self) -> impl Iterator<Item = (&Path, &CrlFacts)> {
+        self.revocation.files()
     }
 
     /// The name that the certificate must carry; as a DNS name it is also the SNI.

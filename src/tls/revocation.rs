@@ -1,6 +1,9 @@
 //! The revocation lists of one policy.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{
     client::ServerCertVerifierBuilder,
@@ -18,8 +21,8 @@ use crate::reason::Explanation;
 /// Lists and what is made of them; without a list, nothing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Revocation {
-    /// Newest first, because the first that fits a certificate is asked.
-    lists: Arc<[Crl]>,
+    /// With the files they come from; newest first, because the first that fits a certificate is asked.
+    lists: Arc<[(PathBuf, Crl)]>,
     scope: CrlScope,
     missing: CrlMissing,
     expired: CrlExpired,
@@ -50,9 +53,9 @@ impl Revocation {
                     )));
                 }
             }
-            lists.extend(read);
+            lists.extend(read.into_iter().map(|list| (path.clone(), list)));
         }
-        lists.sort_by_key(|list| std::cmp::Reverse(list.facts.this_update));
+        lists.sort_by_key(|(_, list)| std::cmp::Reverse(list.facts.this_update));
         let &RevocationSettings { scope, missing, expired, .. } = settings;
         Ok(Self { lists: lists.into(), scope, missing, expired })
     }
@@ -62,7 +65,11 @@ impl Revocation {
     }
 
     pub(super) fn facts(&self) -> impl Iterator<Item = &CrlFacts> {
-        self.lists.iter().map(|list| &list.facts)
+        self.lists.iter().map(|(_, list)| &list.facts)
+    }
+
+    pub(super) fn files(&self) -> impl Iterator<Item = (&Path, &CrlFacts)> {
+        self.lists.iter().map(|(path, list)| (path.as_path(), &list.facts))
     }
 
     pub(super) fn denies_expired(&self) -> bool {
@@ -74,7 +81,7 @@ impl Revocation {
         if self.is_empty() {
             return builder;
         }
-        let lists = self.lists.iter().map(|list| CertificateRevocationListDer::from(list.der.as_ref().to_vec()));
+        let lists = self.lists.iter().map(|(_, list)| CertificateRevocationListDer::from(list.der.as_ref().to_vec()));
         let mut builder = builder.with_crls(lists);
         if self.scope == CrlScope::Leaf {
             builder = builder.only_check_end_entity_revocation();
@@ -92,7 +99,7 @@ impl Revocation {
     /// the list is the operator's own file, and only ever refuses.
     pub(super) fn names(&self, leaf: &CertificateDer<'_>) -> bool {
         let Ok((_, certificate)) = x509_parser::parse_x509_certificate(leaf) else { return false };
-        self.lists.iter().filter(|list| list.facts.raw_issuer() == certificate.issuer().as_raw()).any(|list| {
+        self.lists.iter().filter(|(_, list)| list.facts.raw_issuer() == certificate.issuer().as_raw()).any(|(_, list)| {
             let parsed = webpki::BorrowedCertRevocationList::from_der(list.der.as_ref()).map(webpki::CertRevocationList::from);
             parsed.is_ok_and(|list| list.find_serial(certificate.raw_serial()).is_ok_and(|found| found.is_some()))
         })

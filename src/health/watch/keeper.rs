@@ -21,7 +21,7 @@ use crate::{
     finding::Severity,
     health::{
         alert::{Alert, Stage, Topic},
-        board::{Checkup, Role, WatchedCertificate},
+        board::{Checkup, Role, WatchedCertificate, WatchedList},
         definitions::Definitions,
         deliver::Desk,
         jitter::{jittered, part_of},
@@ -63,6 +63,8 @@ pub(super) struct Keeper {
     /// What each upstream's server showed last, and what we have for it.
     server: BTreeMap<String, Vec<WatchedCertificate>>,
     own: BTreeMap<String, Vec<WatchedCertificate>>,
+    /// The revocation lists that each is checked with.
+    lists: BTreeMap<String, Vec<WatchedList>>,
     /// The offers whose tools were looked at.
     offers: BTreeMap<String, Arc<Offer>>,
     own_due: Instant,
@@ -91,6 +93,7 @@ impl Keeper {
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
             server: BTreeMap::new(),
             own: BTreeMap::new(),
+            lists: BTreeMap::new(),
             offers: BTreeMap::new(),
             own_due: Instant::now(),
             heard: 0,
@@ -187,6 +190,12 @@ impl Keeper {
             self.parts.board.now_showing(&scope, own.clone());
             self.own.insert(name.to_owned(), own);
         }
+        if let Some(lists) = seen.lists {
+            self.parts.board.now_revoking(&scope, lists.clone());
+            self.lists.insert(name.to_owned(), lists);
+        }
+        let lists = self.lists.get(name).map(Vec::as_slice).unwrap_or_default();
+        told.extend(self.judge.lists(&format!("crl:{name}"), lists, now));
         // Time goes on for what is in use, even while its files cannot be read.
         let own = self.own.get(name).map(Vec::as_slice).unwrap_or_default();
         told.extend(self.judge.held(&scope, own, now));
@@ -319,6 +328,7 @@ impl Keeper {
         self.due.retain(|name, _| upstream(name));
         self.server.retain(|name, _| upstream(name));
         self.own.retain(|name, _| upstream(name));
+        self.lists.retain(|name, _| upstream(name));
         self.offers.retain(|name, _| upstream(name));
         self.tell(told);
     }
