@@ -35,6 +35,8 @@ pub mod bridge;
 
 pub mod gateway;
 
+pub mod health;
+
 pub mod downstream;
 
 pub mod config;

@@ -55,6 +55,7 @@ reasons! {
     TlsChainOrder "tls_chain_order" "its certificates are in the wrong order",
     TlsAnchorExpired "tls_anchor_expired" "a trusted CA certificate has expired",
     TlsCrlExpired "tls_crl_expired" "a revocation list has expired",
+    TlsExpiring "tls_expiring" "a certificate ends soon",
     LocalMissing "local_missing" "a local certificate or key file is missing",
     LocalUnreadable "local_unreadable" "a local certificate or key file cannot be read",
     LocalInvalid "local_invalid" "a local certificate or key file is not usable",

@@ -82,7 +82,7 @@ fn condition(upstream: &crate::upstream::Upstream) -> Upstream {
         offer.quarantined.iter().map(named).collect()
     });
     let why = match &status.state {
-        State::Down(why) | State::Degraded(why) => Some(why.clone()),
+        State::Down(why) | State::Degraded(why) | State::Suspect(why) => Some(why.clone()),
         State::Starting | State::Up => None,
     };
     Upstream {

@@ -11,6 +11,7 @@ pub use find::{NOT_FOUND_REMEDY, NotFound, PATH_VARIABLE, find};
 use crate::{
     downstream::{self, ServerConfig},
     gateway::{self, McpConfig},
+    health::{self, CertificatesConfig, StateConfig},
     problem::{Problem, Problems},
     sources::{FileFacts, Sources},
     table::{Keys, Origin, built, planned},
@@ -23,6 +24,8 @@ use template::Fill;
 pub struct Config {
     pub server: ServerConfig,
     pub mcp: McpConfig,
+    pub certificates: CertificatesConfig,
+    pub state: StateConfig,
 }
 
 /// The outcome of one reading of the file.
@@ -52,8 +55,8 @@ const KEYS: Keys = Keys {
         built("server", "Where clients connect, and who may."),
         built("mcp", "The MCP endpoint and the upstreams behind it."),
         planned("admin", "The operator's page, JSON API and metrics."),
-        planned("state", "Where sessions live."),
-        planned("certificates", "Expiry warnings and alerts."),
+        built("state", "What survives a restart, and where."),
+        built("certificates", "How upstreams and certificates are watched, and who is told."),
         planned("telemetry", "Logs, traces, metrics and the audit trail."),
     ],
 };
@@ -70,6 +73,9 @@ pub const TABLES: &[&Keys] = &[
     &tls::read::KEYS,
     &upstream::read::AUTH_KEYS,
     &upstream::read::HEADER_KEYS,
+    &health::read::KEYS,
+    &health::read::ALERT_KEYS,
+    &health::read::STATE_KEYS,
 ];
 
 /// Reads and checks the file at `path`.
@@ -128,13 +134,16 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     let mut root = document::parse(text, origin, fill, sources, &mut problems);
     let lines = root.lines();
     let server = downstream::read::read(root.table("server", &mut problems), overrides.listen_address, &mut problems);
-    let mcp = gateway::read::read(root.table("mcp", &mut problems), &mut problems);
+    let mut mcp = gateway::read::read(root.table("mcp", &mut problems), &mut problems);
+    let certificates = health::read::read(root.table("certificates", &mut problems), &mut problems);
+    mcp.probe_before_swap = certificates.probe_before_swap;
+    let state = health::read::read_state(root.table("state", &mut problems), &mut problems);
     root.finish(&KEYS, &mut problems);
     check_health(&server, &mcp, &lines, &mut problems);
     if server.insecure == downstream::Insecure::Forbid {
         problems.forbid_insecure();
     }
-    let read = Some(Config { server, mcp });
+    let read = Some(Config { server, mcp, certificates, state });
     let (config, draft) = if problems.has_errors() { (None, read) } else { (read, None) };
     Loaded { config, draft, problems: problems.into_sorted(), lines }
 }

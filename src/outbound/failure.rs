@@ -56,10 +56,15 @@ impl Circumstances {
         let never_sent =
             connecting.is_some() || error.is_connect() || find_in_chain::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled);
         let explanation = match connecting {
-            Some(connecting) => self.refine(self.explain_connect(connecting)).await,
+            Some(connecting) => self.explain_connection(connecting).await,
             None => self.refine(self.explain_exchange(error)).await,
         };
         SendError { explanation, never_sent }
+    }
+
+    /// Explains why a connection was not made. May look at the port once more, for at most a second.
+    pub(super) async fn explain_connection(&self, error: &ConnectError) -> Explanation {
+        self.refine(self.explain_connect(error)).await
     }
 
     /// Explains why the body of an answer broke off.

@@ -54,17 +54,33 @@ pub struct Way {
     pub proxy: Option<Proxy>,
 }
 
+impl Way {
+    /// What is not the default, in words: `HTTP/2, through the proxy proxy.test:3128`.
+    pub fn words(&self) -> Option<String> {
+        let version = match self.version {
+            HttpVersion::Http1 => None,
+            HttpVersion::Http2 => Some("HTTP/2".to_owned()),
+            HttpVersion::Auto => Some("HTTP/2 or 1.1".to_owned()),
+        };
+        let proxy = self.proxy.as_ref().map(|proxy| format!("through the proxy {proxy}"));
+        let words: Vec<_> = version.into_iter().chain(proxy).collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+}
+
 /// An HTTP client for one URL: its own pool, TLS configuration and session store, shared with nobody.
 ///
 /// No redirects, no proxy but the one that was given (never one of the environment), no cookies. Only a request that did not
 /// begin to be sent, because its pooled connection was closed meanwhile, is sent once more by itself.
 #[derive(Clone)]
-pub struct HttpClient {
+pub struct HttpClient(Arc<Inner>);
+
+struct Inner {
     client: Client<Connector, Full<Bytes>>,
     uri: Uri,
     /// The authority of the URL, for HTTP/1.1; HTTP/2 takes it from the URI.
     host: Option<HeaderValue>,
-    circumstances: Arc<Circumstances>,
+    circumstances: Circumstances,
 }
 
 impl HttpClient {
@@ -115,7 +131,7 @@ impl HttpClient {
             .build(connector);
         let circumstances = Circumstances { dialer, connect_timeout, tls: observed, answered: AtomicBool::new(false) };
         let host = (way.version == HttpVersion::Http1).then_some(host);
-        Ok(Self { client, uri, host, circumstances: Arc::new(circumstances) })
+        Ok(Self(Arc::new(Inner { client, uri, host, circumstances })))
     }
 
     /// Sends a request to the client's URL; the request's own URI is not looked at.
@@ -127,41 +143,42 @@ impl HttpClient {
     /// # Errors
     /// [`SendError`], which says whether the request can have reached the server. Explaining may take a second more.
     pub async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<UpstreamBody>, SendError> {
+        let inner = &self.0;
         let mut request = request.map(Full::new);
-        *request.uri_mut() = self.uri.clone();
-        match &self.host {
+        *request.uri_mut() = inner.uri.clone();
+        match &inner.host {
             Some(host) => request.headers_mut().insert(HOST, host.clone()),
             None => request.headers_mut().remove(HOST),
         };
-        match self.client.request(request).await {
+        match inner.client.request(request).await {
             Ok(response) => {
-                if !self.circumstances.answered.load(Ordering::Relaxed) {
-                    self.circumstances.answered.store(true, Ordering::Relaxed);
+                if !inner.circumstances.answered.load(Ordering::Relaxed) {
+                    inner.circumstances.answered.store(true, Ordering::Relaxed);
                 }
-                Ok(response.map(|body| UpstreamBody { body, circumstances: Arc::clone(&self.circumstances) }))
+                Ok(response.map(|body| UpstreamBody { body, client: Arc::clone(inner) }))
             }
-            Err(error) => Err(self.circumstances.explain(&error).await),
+            Err(error) => Err(inner.circumstances.explain(&error).await),
         }
     }
 
     /// What to say when an HTTP answer refuses for want of a client certificate, as nginx does with status 400; `None` if
     /// the server has never asked for one.
     pub fn client_certificate_wanted(&self) -> Option<Explanation> {
-        self.circumstances.client_certificate_wanted()
+        self.0.circumstances.client_certificate_wanted()
     }
 }
 
 /// Shows no header and no query.
 impl fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpClient").field("host", &self.uri.authority()).finish_non_exhaustive()
+        f.debug_struct("HttpClient").field("host", &self.0.uri.authority()).finish_non_exhaustive()
     }
 }
 
 /// The body of an answer, as it comes.
 pub struct UpstreamBody {
     body: Incoming,
-    circumstances: Arc<Circumstances>,
+    client: Arc<Inner>,
 }
 
 impl Body for UpstreamBody {
@@ -170,7 +187,7 @@ impl Body for UpstreamBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SendError>>> {
         let this = &mut *self;
-        Pin::new(&mut this.body).poll_frame(cx).map_err(|e| this.circumstances.explain_body(&e))
+        Pin::new(&mut this.body).poll_frame(cx).map_err(|e| this.client.circumstances.explain_body(&e))
     }
 
     fn is_end_stream(&self) -> bool {

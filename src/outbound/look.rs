@@ -54,13 +54,24 @@ async fn look_at(dialer: &Dialer, reached: &mut bool) -> Sight {
 }
 
 async fn first_bytes(stream: &mut TcpStream) -> Option<Vec<u8>> {
-    let mut buffer = [0; 16];
+    let mut buffer = [0; 128];
     let count = stream.read(&mut buffer).await.ok()?;
     (count > 0).then(|| buffer.iter().copied().take(count).collect())
 }
 
 fn protocol(first: &[u8]) -> Option<&'static str> {
-    [(&b"HTTP/"[..], "HTTP"), (b"SSH-", "SSH"), (b"220", "SMTP or FTP"), (b"+OK", "POP3"), (b"* OK", "IMAP"), (b"-ERR", "Redis")]
+    // Both greet with 220 (RFC 5321 §4.2, RFC 959 §4.2), and most say who they are.
+    if first.starts_with(b"220") {
+        let says = |word: &[u8]| first.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+        return Some(if says(b"SMTP") {
+            "SMTP"
+        } else if says(b"FTP") {
+            "FTP"
+        } else {
+            "SMTP or FTP"
+        });
+    }
+    [(&b"HTTP/"[..], "HTTP"), (b"SSH-", "SSH"), (b"+OK", "POP3"), (b"* OK", "IMAP"), (b"-ERR", "Redis")]
         .into_iter()
         .find_map(|(start, name)| first.starts_with(start).then_some(name))
 }
@@ -73,6 +84,9 @@ mod tests {
     fn a_protocol_is_known_by_its_first_bytes() {
         assert_eq!(protocol(b"HTTP/1.1 400 Bad"), Some("HTTP"));
         assert_eq!(protocol(b"SSH-2.0-OpenSSH"), Some("SSH"));
+        assert_eq!(protocol(b"220 mail.test ESMTP Postfix"), Some("SMTP"));
+        assert_eq!(protocol(b"220 (vsFTPd 3.0.5)"), Some("FTP"));
+        assert_eq!(protocol(b"220 hello"), Some("SMTP or FTP"));
         assert_eq!(protocol(&[0x15, 0x03, 0x01]), None);
     }
 }

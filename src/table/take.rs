@@ -33,8 +33,13 @@ impl Table {
     ///
     /// `named` is what it belongs to, such as a header's name: the warning about literal secrets depends on it.
     pub fn possible_secret(&mut self, key: &str, named: &str, problems: &mut Problems) -> Option<Secret> {
+        self.secret_if(key, |_| sounds_secret(named), problems)
+    }
+
+    /// As [`Self::possible_secret`], for a value that tells by itself whether it holds a secret.
+    pub fn secret_if(&mut self, key: &str, is_secret: impl FnOnce(&str) -> bool, problems: &mut Problems) -> Option<Secret> {
         let value = self.private(key, problems)?;
-        if sounds_secret(named) {
+        if is_secret(value.expose()) {
             self.warn_of_literal(key, problems);
         }
         Some(value)

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use rustls::{InconsistentKeys, crypto::CryptoProvider, sign::CertifiedKey};
+use rustls::{crypto::CryptoProvider, sign::CertifiedKey};
 
 use super::{
-    ClientIdentityFiles, KeyPermissions, files,
+    TlsSettings,
     inspect::{CertificateFacts, Validity, shown_date, shown_span},
-    key_file::{self, Verdict},
-    load::{Reading, unusable},
+    key_pair::{KeyPair, Named, PairFiles},
+    load::Reading,
 };
 use crate::reason::{Explanation, Reason};
 
@@ -20,56 +20,53 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Reads both files; checks dates, pair and the key file's permissions.
-    pub(super) fn load(
-        paths: &ClientIdentityFiles,
-        permissions: KeyPermissions,
-        provider: &CryptoProvider,
-        reading: &mut Reading<'_>,
-    ) -> Result<Self, Explanation> {
-        let bytes = reading.read(&paths.cert_path, "client_cert_path")?;
-        let bundle = files::certificates(&bytes).map_err(|e| unusable(&paths.cert_path, "client_cert_path", e))?;
-        let leaf = bundle.certificates.first().and_then(CertificateFacts::read).ok_or_else(|| {
-            let what = files::Unusable {
-                what: "its first certificate cannot be read".to_owned(),
-                remedy: "put the client certificate first".to_owned(),
-            };
-            unusable(&paths.cert_path, "client_cert_path", what)
-        })?;
-        check_dates(&leaf, paths, reading)?;
+    /// Reads the files that the settings name, if any; checks dates, pair and the key file's permissions.
+    pub(super) fn load(settings: &TlsSettings, provider: &CryptoProvider, reading: &mut Reading<'_>) -> Result<Option<Self>, Explanation> {
+        let Some(files) = files(settings)? else { return Ok(None) };
+        let KeyPair { key, leaf } = KeyPair::read(files, settings.key_permissions, provider, reading)?;
+        let file = files.certificate();
+        check_dates(&leaf, &file, reading)?;
         if !leaf.for_clients {
             reading.warn(format!(
-                "client_cert_path {}: the certificate {} is not for client authentication (no clientAuth in its extended key usage); \
+                "{file}: the certificate {} is not for client authentication (no clientAuth in its extended key usage); \
                  most servers will refuse it. Public CAs no longer issue it: use a certificate of your own CA",
-                paths.cert_path.display(),
                 leaf.subject
             ));
         }
-
-        let (bytes, facts) = reading.read_with_facts(&paths.key_path, "client_key_path")?;
-        match key_file::judge(&facts, permissions) {
-            Verdict::Private => {}
-            Verdict::Warn { what, remedy } => reading.warn(format!("client_key_path {}: {what}; {remedy}", paths.key_path.display())),
-            Verdict::Refuse { what, remedy } => {
-                let detail = format!("client_key_path {}: {what}", paths.key_path.display());
-                return Err(Explanation::new(Reason::LocalPermissions, detail, remedy));
-            }
-        }
-        let key = files::private_key(&bytes).map_err(|e| unusable(&paths.key_path, "client_key_path", e))?;
-        let key = CertifiedKey::from_der(bundle.certificates, key, provider).map_err(|e| mismatch(&e, paths))?;
-        Ok(Self { key: Arc::new(key), leaf })
+        Ok(Some(Self { key, leaf }))
     }
 }
 
-fn check_dates(leaf: &CertificateFacts, paths: &ClientIdentityFiles, reading: &Reading<'_>) -> Result<(), Explanation> {
+/// Two files or one archive; both together are refused, because only one of them would be used.
+fn files(settings: &TlsSettings) -> Result<Option<PairFiles<'_>>, Explanation> {
+    match (&settings.client_identity, &settings.client_pkcs12) {
+        (None, None) => Ok(None),
+        (Some(paths), None) => Ok(Some(PairFiles::Two {
+            certificate: Named { key: "client_cert_path", path: &paths.cert_path },
+            key: Named { key: "client_key_path", path: &paths.key_path },
+            password: settings.client_key_password.as_ref(),
+        })),
+        (None, Some(archive)) => Ok(Some(PairFiles::Archive {
+            archive: Named { key: "client_pkcs12_path", path: &archive.path },
+            password: archive.password.as_ref(),
+            alias: archive.alias.as_deref(),
+        })),
+        (Some(_), Some(_)) => Err(Explanation::new(
+            Reason::LocalInvalid,
+            "client_pkcs12_path together with client_cert_path: only one of them could be used",
+            "remove one of the two",
+        )),
+    }
+}
+
+fn check_dates(leaf: &CertificateFacts, file: &str, reading: &Reading<'_>) -> Result<(), Explanation> {
     let now = i64::try_from(reading.now.as_secs()).unwrap_or(i64::MAX);
-    let file = paths.cert_path.display();
     match leaf.validity_at(reading.now) {
         Validity::Valid => Ok(()),
         Validity::Expired => Err(Explanation::new(
             Reason::LocalExpired,
             format!(
-                "client_cert_path {file}: the client certificate {} expired {} ago, on {}",
+                "{file}: the client certificate {} expired {} ago, on {}",
                 leaf.subject,
                 shown_span(leaf.not_after, now),
                 shown_date(leaf.not_after)
@@ -79,28 +76,12 @@ fn check_dates(leaf: &CertificateFacts, paths: &ClientIdentityFiles, reading: &R
         Validity::NotYet => Err(Explanation::new(
             Reason::LocalExpired,
             format!(
-                "client_cert_path {file}: the client certificate {} is valid only from {}; the clock here says {}",
+                "{file}: the client certificate {} is valid only from {}; the clock here says {}",
                 leaf.subject,
                 shown_date(leaf.not_before),
                 shown_date(now)
             ),
             "check this machine's clock, or wait",
         )),
-    }
-}
-
-fn mismatch(error: &rustls::Error, paths: &ClientIdentityFiles) -> Explanation {
-    let (cert, key) = (paths.cert_path.display(), paths.key_path.display());
-    match error {
-        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => Explanation::new(
-            Reason::LocalKeyMismatch,
-            format!("the key in client_key_path {key} does not belong to the first certificate in client_cert_path {cert}"),
-            "name the key that the certificate was made with; in a chain the client certificate comes first",
-        ),
-        _ => Explanation::new(
-            Reason::LocalInvalid,
-            format!("client_key_path {key}: the key is of a kind or size that cannot be used"),
-            "use an RSA key of 2048 bits or more, an ECDSA key on P-256, P-384 or P-521, or Ed25519",
-        ),
     }
 }

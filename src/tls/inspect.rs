@@ -10,7 +10,10 @@ use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certi
 const MAX_TEXT: usize = 128;
 
 /// Most subject alternative names that are kept.
-const MAX_NAMES: usize = 8;
+const MAX_NAMES: usize = 100;
+
+/// Most of them that one sentence holds.
+const MAX_NAMES_IN_WORDS: usize = 8;
 
 /// What one certificate says about itself. Text is capped and escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub struct CertificateFacts {
     pub rsa_bits: Option<usize>,
     /// SHA-256 of the DER, in hexadecimal.
     pub fingerprint: String,
+    /// `sha256/` and the base64 of SHA-256 over the public key (RFC 7469 §2.4): a pin.
+    pub spki_sha256: String,
     raw_subject: Vec<u8>,
     raw_issuer: Vec<u8>,
 }
@@ -75,6 +80,7 @@ impl CertificateFacts {
                 _ => None,
             },
             fingerprint: fingerprint(der),
+            spki_sha256: pin(certificate.public_key().raw),
             raw_subject: certificate.subject().as_raw().to_vec(),
             raw_issuer: certificate.issuer().as_raw().to_vec(),
         })
@@ -84,14 +90,26 @@ impl CertificateFacts {
         self.raw_issuer == issuer.raw_subject
     }
 
+    /// Whether a trust anchor's subject, as webpki keeps it (without the outer header), is this certificate's issuer.
+    pub(super) fn is_issued_in_the_name_of(&self, anchor_subject: &[u8]) -> bool {
+        sequence_content(&self.raw_issuer) == Some(anchor_subject)
+    }
+
+    /// As [`Self::is_issued_in_the_name_of`], for the subject.
+    pub(super) fn has_subject(&self, anchor_subject: &[u8]) -> bool {
+        sequence_content(&self.raw_subject) == Some(anchor_subject)
+    }
+
     /// `a.test, b.test and 3 more`; `None` without any.
     pub fn shown_names(&self) -> Option<String> {
         if self.names.is_empty() {
             return None;
         }
-        let mut text = self.names.join(", ");
-        if self.more_names > 0 {
-            let _ = write!(text, " and {} more", self.more_names);
+        let said: Vec<&str> = self.names.iter().take(MAX_NAMES_IN_WORDS).map(String::as_str).collect();
+        let mut text = said.join(", ");
+        let more = self.names.len() - said.len() + self.more_names;
+        if more > 0 {
+            let _ = write!(text, " and {more} more");
         }
         Some(text)
     }
@@ -155,7 +173,16 @@ pub fn shown_span(from: i64, to: i64) -> String {
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
-fn shown_name(name: &X509Name<'_>) -> String {
+/// What a DER SEQUENCE holds, without its header.
+fn sequence_content(der: &[u8]) -> Option<&[u8]> {
+    let header = match der.get(1)? {
+        length @ 0x81..=0x84 => 2 + usize::from(length & 0x7f),
+        _ => 2,
+    };
+    der.get(header..)
+}
+
+pub(super) fn shown_name(name: &X509Name<'_>) -> String {
     let text = name.to_string();
     if text.is_empty() { "(no name)".to_owned() } else { shown(&text) }
 }
@@ -200,6 +227,11 @@ fn issuer_url(certificate: &X509Certificate<'_>) -> Option<String> {
         }),
         _ => None,
     })
+}
+
+fn pin(public_key_info: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, public_key_info);
+    format!("sha256/{}", base64::Engine::encode(&base64::engine::general_purpose::STANDARD, digest))
 }
 
 fn fingerprint(der: &[u8]) -> String {

@@ -20,7 +20,8 @@ use crate::{
 impl TlsSettings {
     /// Reads and checks every file, for the server at `host` (of the upstream's URL).
     ///
-    /// `system` is asked only where the system's CAs are needed. `now` is the span since 1970.
+    /// Reads files, and derives keys from passwords for up to some seconds: never call it on a thread of the asynchronous
+    /// runtime, and give it a time limit. `system` is asked only where the system's CAs are needed. `now` is the span since 1970.
     ///
     /// # Errors
     /// A `local_*` reason. The upstream is then down, and never contacted under a weaker policy.
@@ -37,7 +38,7 @@ impl TlsSettings {
             None => (host, "url"),
         };
         let name = parse_name(name, key)?;
-        let mut reading = Reading { sources, now, warnings: Vec::new() };
+        let mut reading = Reading::new(sources, now);
         let trust = match (verification, &self.root_ca_cert_path) {
             (Verification::Off, _) => Trust::nobody(),
             (_, None) => Trust::system(&system())?,
@@ -51,10 +52,7 @@ impl TlsSettings {
             );
         }
         let provider = super::policy::provider();
-        let identity = match &self.client_identity {
-            Some(paths) => Some(Identity::load(paths, self.key_permissions, &provider, &mut reading)?),
-            None => None,
-        };
+        let identity = Identity::load(self, &provider, &mut reading)?;
         let host_is_overridden = self.server_name.is_some();
         Ok(TlsPolicy::new(name, host_is_overridden, verification, trust, identity, self.min_version, reading.warnings))
     }
@@ -113,7 +111,12 @@ pub(super) struct Reading<'a> {
     pub(super) warnings: Vec<String>,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    /// `now` is the span since 1970.
+    pub(super) fn new(sources: &'a dyn Sources, now: Duration) -> Self {
+        Self { sources, now, warnings: Vec::new() }
+    }
+
     pub(super) fn warn(&mut self, warning: String) {
         self.warnings.push(warning);
     }
@@ -152,7 +155,7 @@ pub(super) fn unusable(path: &Path, key: &str, unusable: Unusable) -> Explanatio
     let is_one_word =
         !shown.is_empty() && shown.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-' | b'+' | b'@'));
     let remedy = if is_one_word { unusable.remedy.replace("FILE", &shown) } else { unusable.remedy };
-    Explanation::new(Reason::LocalInvalid, format!("{key} {shown}: {}", unusable.what), remedy)
+    Explanation::new(unusable.reason, format!("{key} {shown}: {}", unusable.what), remedy)
 }
 
 #[cfg(test)]

@@ -6,24 +6,34 @@
 //!
 //! No I/O but through `Sources`, and no HTTP.
 
+mod crl;
 mod danger;
 pub mod dev;
+mod diagnose;
+mod encrypted_key;
 mod explain;
 mod files;
 mod identity;
 mod inspect;
 mod key_file;
+mod key_pair;
 mod load;
 mod observed;
+mod pem;
+mod pkcs12;
 mod policy;
 pub mod read;
+mod report;
 mod settings;
 mod trust;
 mod verifier;
 
+pub use crl::CrlFacts;
+pub use diagnose::{Seen, Shows};
 pub use explain::{Handshake, explain, find_in_chain, not_tls};
 pub use inspect::{CertificateFacts, Validity, shown, shown_date, shown_span};
 pub use observed::Observed;
 pub use policy::TlsPolicy;
-pub use settings::{ClientIdentityFiles, KeyPermissions, MinVersion, TlsSettings};
+pub use report::{CertificateView, ChainLink, FindingView, Negotiated, Position, Report, ReportView, TlsView, Verdict};
+pub use settings::{ClientIdentityFiles, KeyPermissions, MinVersion, Pkcs12File, TlsSettings};
 pub use trust::SystemCas;

@@ -29,6 +29,7 @@ struct Last {
     chain: Vec<CertificateDer<'static>>,
     hints: Vec<String>,
     refusal: Option<rustls::Error>,
+    staple: Option<Vec<u8>>,
 }
 
 impl Observed {
@@ -50,6 +51,16 @@ impl Observed {
     /// Why the last presented chain was refused; `None` if it was accepted, or if none was presented.
     pub fn refusal(&self) -> Option<rustls::Error> {
         self.last.lock().refusal.clone()
+    }
+
+    /// The OCSP response that came with the last presented chain, as it is; cut at 64 KiB.
+    pub fn staple(&self) -> Option<Vec<u8>> {
+        self.last.lock().staple.clone()
+    }
+
+    pub(super) fn note_staple(&self, ocsp_response: &[u8]) {
+        let kept = ocsp_response.get(..MAX_CHAIN_BYTES).unwrap_or(ocsp_response);
+        self.last.lock().staple = (!kept.is_empty()).then(|| kept.to_vec());
     }
 
     pub(super) fn record(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], refusal: Option<&rustls::Error>) {

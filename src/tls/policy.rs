@@ -1,16 +1,16 @@
 //! The checked TLS policy of one upstream, and the client configurations made from it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use rustls::{
     ClientConfig, NoKeyLog, RootCertStore, SupportedProtocolVersion,
     client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier},
     crypto::CryptoProvider,
-    pki_types::ServerName,
+    pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
 use super::{
-    MinVersion, danger,
+    CertificateFacts, MinVersion, danger,
     identity::Identity,
     observed::{Observed, RecordingResolver},
     trust::Trust,
@@ -38,9 +38,9 @@ pub(super) enum Verification {
 pub struct TlsPolicy {
     name: ServerName<'static>,
     name_is_overridden: bool,
-    verification: Verification,
-    trust: Trust,
-    identity: Option<Identity>,
+    pub(super) verification: Verification,
+    pub(super) trust: Trust,
+    pub(super) identity: Option<Identity>,
     min_version: MinVersion,
     warnings: Vec<String>,
 }
@@ -133,12 +133,40 @@ impl TlsPolicy {
         self.identity.is_some()
     }
 
+    /// Our client certificate and what is sent with it, leaf first; empty without one.
+    pub fn identity_facts(&self) -> Vec<CertificateFacts> {
+        self.identity.iter().flat_map(|identity| &identity.key.cert).filter_map(CertificateFacts::read).collect()
+    }
+
+    /// The certificates of `root_ca_cert_path`; empty where the system's CAs vouch alone.
+    pub fn anchor_facts(&self) -> Vec<CertificateFacts> {
+        self.trust.exact.iter().filter_map(CertificateFacts::read).collect()
+    }
+
     pub(super) fn identity_subject(&self) -> Option<&str> {
         self.identity.as_ref().map(|i| i.leaf.subject.as_str())
     }
 
     pub(super) fn trusts_organization(&self, organization: &str) -> bool {
         self.trust.organizations.iter().any(|o| o == organization)
+    }
+
+    /// A trusted CA has the name of this certificate's issuer, though perhaps another key.
+    pub(super) fn trusts_name_of_issuer(&self, certificate: &CertificateFacts) -> bool {
+        self.trust.anchors.roots.iter().any(|anchor| certificate.is_issued_in_the_name_of(&anchor.subject))
+    }
+
+    /// What the verification makes of a chain, without a handshake.
+    pub(super) fn verify_offline(&self, chain: &[CertificateDer<'static>], now: Duration) -> Observed {
+        let observed = Arc::new(Observed::default());
+        if let Some((leaf, intermediates)) = chain.split_first()
+            && let Ok(inner) = self.verifier(&provider())
+        {
+            let verifier = Recording { inner, name: self.name.clone(), observed: Arc::clone(&observed) };
+            // What came of it is noted.
+            let _ = verifier.verify_server_cert(leaf, intermediates, &self.name, &[], UnixTime::since_unix_epoch(now));
+        }
+        Arc::into_inner(observed).expect("the verifier that shared it is gone")
     }
 
     pub(super) fn trust_words(&self) -> &str {

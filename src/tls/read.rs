@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use rustls::pki_types::ServerName;
 
-use super::settings::{ClientIdentityFiles, KeyPermissions, MinVersion, TlsSettings};
+use super::settings::{ClientIdentityFiles, KeyPermissions, MinVersion, Pkcs12File, TlsSettings};
 use crate::{
     problem::Problems,
+    secret::Secret,
     table::{Keys, Table, built, planned},
 };
 
@@ -20,14 +21,14 @@ pub const KEYS: Keys = Keys {
         built("include_system_cas", "With `root_ca_cert_path`: the system CAs as well."),
         built("client_cert_path", "The client certificate, leaf first, for mutual TLS."),
         built("client_key_path", "The client certificate's private key."),
+        built("client_key_password", "Opens an encrypted `client_key_path`; never printed."),
+        built("client_pkcs12_path", "PKCS#12 archive with client certificate and key, instead of the two files."),
+        built("client_pkcs12_password", "Opens the archive; never printed."),
+        built("client_pkcs12_alias", "Which key, when the archive holds several: its name, or `\"#2\"`."),
         built("server_name", "Name to send and to verify, instead of the URL's host."),
         built("min_version", "Lowest TLS version: `\"1.2\"` or `\"1.3\"`."),
         built("key_permissions", "`\"enforce\"` refuses a private key that is open to others, `\"warn\"` only says so."),
         planned("intermediates_path", "What the server forgets to send."),
-        planned("client_key_password", "The password of an encrypted key."),
-        planned("client_pkcs12_path", "Client certificate and key in one archive."),
-        planned("client_pkcs12_password", "The archive's password."),
-        planned("client_pkcs12_alias", "Which key of the archive."),
         planned("expected_sans", "Names accepted instead of the host name."),
         planned("accept_expired_until", "Excuses an expired certificate for some days."),
         planned("spki_pins", "The keys that the leaf may have."),
@@ -57,6 +58,10 @@ struct RawTls {
     include_system_cas: Option<bool>,
     client_cert_path: Option<PathBuf>,
     client_key_path: Option<PathBuf>,
+    client_key_password: Option<Secret>,
+    client_pkcs12_path: Option<PathBuf>,
+    client_pkcs12_password: Option<Secret>,
+    client_pkcs12_alias: Option<String>,
     server_name: Option<String>,
     min_version: Option<MinVersion>,
     key_permissions: Option<KeyPermissions>,
@@ -84,6 +89,10 @@ impl RawTls {
             include_system_cas: table.bool("include_system_cas", problems),
             client_cert_path: table.path_value("client_cert_path", problems),
             client_key_path: table.path_value("client_key_path", problems),
+            client_key_password: table.secret("client_key_password", problems),
+            client_pkcs12_path: table.path_value("client_pkcs12_path", problems),
+            client_pkcs12_password: table.secret("client_pkcs12_password", problems),
+            client_pkcs12_alias: table.string("client_pkcs12_alias", problems),
             server_name: table.string("server_name", problems),
             min_version: table.choice("min_version", &[("1.2", MinVersion::Tls12), ("1.3", MinVersion::Tls13)], &[], problems),
             key_permissions: table.choice(
@@ -166,6 +175,30 @@ impl RawTls {
             ),
             (true, true) | (false, false) => {}
         }
+        if table.has("client_pkcs12_path") && (table.has("client_cert_path") || table.has("client_key_path")) {
+            table.error(
+                "client_pkcs12_path",
+                problems,
+                "client_pkcs12_path together with client_cert_path or client_key_path",
+                "only one client certificate can be sent, and which of them was meant is not certain",
+                "keep the archive, or keep the two files",
+            );
+        }
+        for (key, needs) in [
+            ("client_key_password", "client_key_path"),
+            ("client_pkcs12_password", "client_pkcs12_path"),
+            ("client_pkcs12_alias", "client_pkcs12_path"),
+        ] {
+            if table.has(key) && !table.has(needs) {
+                table.error(
+                    key,
+                    problems,
+                    format!("{key} without {needs}"),
+                    "there is nothing that it could open or choose",
+                    &format!("add {needs}, or remove {key}"),
+                );
+            }
+        }
     }
 
     fn warn(&self, table: &Table, problems: &mut Problems) {
@@ -198,6 +231,10 @@ impl RawTls {
             ("include_system_cas", self.include_system_cas == Some(false)),
             ("client_cert_path", false),
             ("client_key_path", false),
+            ("client_key_password", false),
+            ("client_pkcs12_path", false),
+            ("client_pkcs12_password", false),
+            ("client_pkcs12_alias", false),
             ("server_name", false),
             ("min_version", self.min_version == Some(MinVersion::default())),
             ("key_permissions", self.key_permissions == Some(KeyPermissions::default())),
@@ -223,6 +260,12 @@ impl RawTls {
                 (Some(cert_path), Some(key_path)) => Some(ClientIdentityFiles { cert_path, key_path }),
                 _ => None,
             },
+            client_key_password: self.client_key_password,
+            client_pkcs12: self.client_pkcs12_path.map(|path| Pkcs12File {
+                path,
+                password: self.client_pkcs12_password,
+                alias: self.client_pkcs12_alias,
+            }),
             server_name: self.server_name,
             min_version: self.min_version.unwrap_or_default(),
             key_permissions: self.key_permissions.unwrap_or_default(),

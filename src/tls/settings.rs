@@ -1,6 +1,8 @@
 //! `[mcp.servers.NAME.tls]`: as typed, its combinations checked, its files not read yet.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::secret::Secret;
 
 /// An upstream's TLS table after the checks that need no file.
 ///
@@ -15,7 +17,12 @@ pub struct TlsSettings {
     pub root_ca_cert_path: Option<PathBuf>,
     /// With `root_ca_cert_path`: the system CAs as well.
     pub include_system_cas: bool,
+    /// Never together with `client_pkcs12`.
     pub client_identity: Option<ClientIdentityFiles>,
+    /// Opens an encrypted key of `client_identity`.
+    pub client_key_password: Option<Secret>,
+    /// Never together with `client_identity`.
+    pub client_pkcs12: Option<Pkcs12File>,
     /// SNI and name to verify, instead of the URL's host.
     pub server_name: Option<String>,
     pub min_version: MinVersion,
@@ -27,6 +34,16 @@ pub struct TlsSettings {
 pub struct ClientIdentityFiles {
     pub cert_path: PathBuf,
     pub key_path: PathBuf,
+}
+
+/// A PKCS#12 archive that holds the client certificate with its chain and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pkcs12File {
+    pub path: PathBuf,
+    /// Without one the empty password is tried.
+    pub password: Option<Secret>,
+    /// The friendly name of the key, or `#2` for the second one; needed when the archive holds several.
+    pub alias: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -52,6 +69,8 @@ impl Default for TlsSettings {
             root_ca_cert_path: None,
             include_system_cas: false,
             client_identity: None,
+            client_key_password: None,
+            client_pkcs12: None,
             server_name: None,
             min_version: MinVersion::default(),
             key_permissions: KeyPermissions::default(),
@@ -60,6 +79,13 @@ impl Default for TlsSettings {
 }
 
 impl TlsSettings {
+    /// Every file that [`Self::load`](Self::load) reads, for whoever watches them.
+    pub fn files(&self) -> Vec<&Path> {
+        let identity = self.client_identity.iter().flat_map(|files| [&files.cert_path, &files.key_path]);
+        let archive = self.client_pkcs12.iter().map(|archive| &archive.path);
+        self.root_ca_cert_path.iter().chain(identity).chain(archive).map(PathBuf::as_path).collect()
+    }
+
     /// Neither the chain nor the name is certain.
     pub fn is_unverified(&self) -> bool {
         !self.verify_certs || self.accept_invalid_hostnames

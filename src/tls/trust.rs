@@ -28,6 +28,10 @@ impl SystemCas {
         Self { anchors: Arc::new(anchors), errors, origin: origin.into() }
     }
 
+    pub(super) fn anchors(&self) -> Arc<RootCertStore> {
+        Arc::clone(&self.anchors)
+    }
+
     pub fn count(&self) -> usize {
         self.anchors.len()
     }
@@ -55,6 +59,8 @@ pub(super) struct Trust {
     pub(super) words: String,
     /// The organizations of the anchors in the file, to tell an incomplete chain from an unknown CA.
     pub(super) organizations: Vec<String>,
+    /// The system's CAs are among the anchors.
+    pub(super) has_system_cas: bool,
 }
 
 impl Trust {
@@ -62,7 +68,7 @@ impl Trust {
     pub(super) fn system(system: &SystemCas) -> Result<Self, Explanation> {
         refuse_without(system)?;
         let words = format!("system CAs ({})", system.count());
-        Ok(Self { anchors: Arc::clone(&system.anchors), exact: Arc::new([]), words, organizations: Vec::new() })
+        Ok(Self { anchors: Arc::clone(&system.anchors), exact: Arc::new([]), words, organizations: Vec::new(), has_system_cas: true })
     }
 
     /// The CAs of a file, which replace the system's unless those are given as well.
@@ -86,11 +92,7 @@ impl Trust {
         for (index, certificate) in bundle.certificates.iter().enumerate() {
             anchors.add(certificate.clone()).map_err(|_| {
                 let what = format!("certificate {} cannot be a trust anchor", index + 1);
-                unusable(
-                    path,
-                    "root_ca_cert_path",
-                    files::Unusable { what, remedy: "remove it, or replace it by the CA's certificate".to_owned() },
-                )
+                unusable(path, "root_ca_cert_path", files::Unusable::new(what, "remove it, or replace it by the CA's certificate"))
             })?;
             if let Some(facts) = CertificateFacts::read(certificate) {
                 warn_about(path, &facts, reading.now, &mut reading.warnings);
@@ -102,7 +104,7 @@ impl Trust {
             Some(system) => format!("private CA ({file}) and system CAs ({})", system.count()),
             None => format!("private CA ({file})"),
         };
-        Ok(Self { anchors: Arc::new(anchors), exact: bundle.certificates.into(), words, organizations })
+        Ok(Self { anchors: Arc::new(anchors), exact: bundle.certificates.into(), words, organizations, has_system_cas: system.is_some() })
     }
 
     /// Nobody: for `verify_certs = false`, which asks nobody.
@@ -112,6 +114,7 @@ impl Trust {
             exact: Arc::new([]),
             words: "verification OFF".to_owned(),
             organizations: Vec::new(),
+            has_system_cas: false,
         }
     }
 }

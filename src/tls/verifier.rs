@@ -115,6 +115,7 @@ impl ServerCertVerifier for Recording {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let outcome = self.inner.verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now);
+        self.observed.note_staple(ocsp_response);
         self.observed.record(end_entity, intermediates, outcome.as_ref().err());
         outcome
     }

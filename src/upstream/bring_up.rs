@@ -14,6 +14,8 @@ use url::Url;
 use super::{
     EndpointConfig, Generation, HttpConfig, SessionSpec, StdioConfig, Upstream, UpstreamConfig, UpstreamError,
     generation::{Notices, Transport},
+    life::Life,
+    load_policy::load_policy,
     opening::initialize_process,
     own::{own_info, own_meta},
     session::{ClientCapabilities, Session, SessionLink},
@@ -29,8 +31,9 @@ use crate::{
         handshake::ServerFacts,
         offer::{Greeting, Offer},
     },
-    outbound::{HttpClient, system_cas},
+    outbound::HttpClient,
     reason::{Explanation, Reason},
+    tls::TlsPolicy,
 };
 
 /// A legacy child may never answer a method it does not know before initialize; after this we initialize anyway.
@@ -70,20 +73,12 @@ struct Connected {
 }
 
 async fn connect_http(upstream: &Upstream, all: &UpstreamConfig, config: &HttpConfig) -> Result<Connected, Explanation> {
-    let tls = match &config.tls {
-        None => None,
-        Some(settings) => {
-            let host = config.url.host_str().unwrap_or_default();
-            Some(settings.load(host, &*upstream.sources, &system_cas, upstream.clock.now())?)
-        }
-    };
-    let policy = tls.as_ref().map_or_else(|| "plain HTTP".to_owned(), |tls| format!("HTTPS, {}", tls.words()));
-    let warnings = tls.as_ref().map(|tls| tls.warnings().to_vec()).unwrap_or_default();
+    let Trusting { tls, policy, warnings } = trusting(upstream, config).await?;
     let mut url = config.url.clone();
     let mut redirected = false;
     loop {
-        let client = HttpClient::new(&url, tls.as_ref(), all.connect_timeout)?;
-        let transport = HttpTransport::new(config, client, upstream.bounds.max_event)?;
+        let client = HttpClient::by(config.way.clone(), &url, tls.as_ref(), all.connect_timeout)?;
+        let transport = HttpTransport::new(config, url.clone(), client, upstream.bounds.max_event)?;
         match discover(candidate(upstream, Transport::Http(Box::new(transport)), None)).await {
             Ok((generation, greeting)) => return Ok(Connected { generation, greeting, policy, warnings }),
             Err(UpstreamError::Redirected { location, permanent_method: true }) if !redirected => {
@@ -95,6 +90,33 @@ async fn connect_http(upstream: &Upstream, all: &UpstreamConfig, config: &HttpCo
             Err(error) => return Err(error.explanation()),
         }
     }
+}
+
+/// An upstream's files after they were read.
+pub(super) struct Trusting {
+    /// Absent for `http://`.
+    pub(super) tls: Option<TlsPolicy>,
+    /// The transport and its trust in words.
+    pub(super) policy: String,
+    pub(super) warnings: Vec<String>,
+}
+
+/// # Errors
+/// A `local_*` reason.
+pub(super) async fn trusting(upstream: &Upstream, config: &HttpConfig) -> Result<Trusting, Explanation> {
+    let tls = match &config.tls {
+        None => None,
+        Some(settings) => {
+            let host = config.url.host_str().unwrap_or_default();
+            Some(load_policy(upstream, settings, host).await?)
+        }
+    };
+    let mut policy = tls.as_ref().map_or_else(|| "plain HTTP".to_owned(), |tls| format!("HTTPS, {}", tls.words()));
+    if let Some(words) = config.way.words() {
+        policy = format!("{policy}, {words}");
+    }
+    let warnings = tls.as_ref().map(|tls| tls.warnings().to_vec()).unwrap_or_default();
+    Ok(Trusting { tls, policy, warnings })
 }
 
 /// A redirect is learned only within one scheme, host and port: `/mcp` to `/mcp/`.
@@ -113,7 +135,7 @@ async fn connect_stdio(upstream: &Upstream, config: &StdioConfig, notices: Notic
                 let host = make();
                 let process = host.start_own().await.map_err(|explanation| UpstreamError::Failed { explanation, never_sent: true })?;
                 let session = Arc::new(initialize_process(process, &own_spec()).await?);
-                legacy(candidate(upstream, Transport::Stdio(host), None), session)
+                legacy(candidate(upstream, Transport::Stdio(Box::new(host)), None), session)
             }
             other => other,
         }
@@ -139,7 +161,7 @@ async fn connect_stdio(upstream: &Upstream, config: &StdioConfig, notices: Notic
 async fn discover_child(upstream: &Upstream, host: StdioHost) -> Result<(Generation, Greeting), UpstreamError> {
     let process = host.start_own().await.map_err(|explanation| UpstreamError::Failed { explanation, never_sent: true })?;
     let session = Arc::new(Session::new(Version::V2026_07_28, SessionLink::Process(Arc::clone(&process)), b""));
-    let generation = candidate(upstream, Transport::Stdio(host), Some(Arc::clone(&session)));
+    let generation = candidate(upstream, Transport::Stdio(Box::new(host)), Some(Arc::clone(&session)));
     let id = session.next_id();
     let probe = generation.ask(Some(&session), Method::Discover, id, discover_body(id));
     match tokio::time::timeout(CHILD_PROBE, probe).await {
@@ -156,10 +178,14 @@ async fn discover_child(upstream: &Upstream, host: StdioHost) -> Result<(Generat
     legacy(generation, session)
 }
 
+pub(super) fn next_number() -> u64 {
+    GENERATIONS.fetch_add(1, Ordering::Relaxed)
+}
+
 fn candidate(upstream: &Upstream, transport: Transport, own_session: Option<Arc<Session>>) -> Generation {
     let config = upstream.config();
     Generation {
-        number: GENERATIONS.fetch_add(1, Ordering::Relaxed),
+        number: next_number(),
         era: Era::Modern,
         refuses_legacy: AtomicBool::new(false),
         version: Version::V2026_07_28,
@@ -168,6 +194,7 @@ fn candidate(upstream: &Upstream, transport: Transport, own_session: Option<Arc<
         own_ids: AtomicU64::new(1),
         call_timeout: config.call_timeout,
         list_timeout: config.list_timeout,
+        life: Life::default(),
     }
 }
 
@@ -220,7 +247,7 @@ fn modern_greeting(message: &Message) -> Result<Option<Greeting>, UpstreamError>
     Ok(ServerFacts::from_discover(&result).ok().filter(|facts| facts.best_modern().is_some()).map(Greeting::new))
 }
 
-fn discover_body(id: u64) -> Bytes {
+pub(super) fn discover_body(id: u64) -> Bytes {
     build::discover(&Id::from_u64(id), &own_meta())
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use http::{HeaderMap, HeaderName};
 use url::Url;
 
-use crate::{names::UpstreamName, secret::Secret, tls::TlsSettings};
+use crate::{names::UpstreamName, outbound::Way, secret::Secret, tls::TlsSettings};
 
 /// One upstream, checked.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub struct HttpConfig {
     pub url: Url,
     /// Absent for an `http://` URL, present for `https://`.
     pub tls: Option<TlsSettings>,
+    /// HTTP version and forward proxy.
+    pub way: Way,
     pub credential: CredentialConfig,
     /// `[[headers]] rule = "insert"`, in file order; values are marked sensitive.
     pub headers: HeaderMap,

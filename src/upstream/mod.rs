@@ -7,14 +7,20 @@
 
 mod answer;
 mod bring_up;
+mod checkup;
 mod config;
 mod error;
+mod files;
 mod generation;
 mod instance;
+mod life;
+mod load_policy;
 mod opening;
 mod own;
 mod pool;
 pub mod read;
+mod reloads;
+mod rotation;
 mod session;
 mod status;
 mod stdio_host;
@@ -22,12 +28,13 @@ mod supervisor;
 pub mod transport;
 mod walk;
 
-pub use answer::{Answer, JsonAnswer, Messages};
+pub use answer::{Answer, AnswerBody, JsonAnswer, Messages};
 pub use config::{Bounds, CredentialConfig, EndpointConfig, HttpConfig, Isolation, StderrConfig, StdioConfig, UpstreamConfig};
 pub use error::UpstreamError;
 pub use generation::{Generation, Notice, Outgoing};
-pub use instance::{Surroundings, Upstream, UpstreamId};
+pub use instance::{RotationRules, Surroundings, Upstream, UpstreamId};
 pub(crate) use own::{own_info, own_meta};
+pub use reloads::Reloads;
 pub use session::{ClientCapabilities, Session, SessionKey, SessionSpec};
 pub use status::{Concern, State, Status};
 pub(crate) use supervisor::supervise;

@@ -12,6 +12,8 @@ pub enum State {
     Up,
     /// Serving, with something an operator should look at.
     Degraded(Explanation),
+    /// Serving as far as is known, but the last checks failed.
+    Suspect(Explanation),
     /// Not serving; tried again with back-off.
     Down(Explanation),
 }
@@ -22,17 +24,18 @@ impl State {
             Self::Starting => "starting",
             Self::Up => "up",
             Self::Degraded(_) => "degraded",
+            Self::Suspect(_) => "suspect",
             Self::Down(_) => "down",
         }
     }
 
     pub fn serves(&self) -> bool {
-        matches!(self, Self::Up | Self::Degraded(_))
+        matches!(self, Self::Up | Self::Degraded(_) | Self::Suspect(_))
     }
 
     pub fn explanation(&self) -> Option<&Explanation> {
         match self {
-            Self::Degraded(e) | Self::Down(e) => Some(e),
+            Self::Degraded(e) | Self::Suspect(e) | Self::Down(e) => Some(e),
             Self::Starting | Self::Up => None,
         }
     }
@@ -43,6 +46,10 @@ impl State {
 pub enum Concern {
     /// A credential is sent over a connection that is not verified or not encrypted.
     Insecure,
+    /// A certificate that it depends on comes to its end.
+    Certificate,
+    /// What is configured now does not work; what ran before goes on.
+    Reload,
     /// Some of its items are left out.
     Quarantine,
     /// Some of its names are another upstream's.

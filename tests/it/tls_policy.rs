@@ -5,7 +5,9 @@
 mod failures;
 mod identity;
 mod matrix;
+mod probing;
 mod separation;
+mod way;
 
 use std::{sync::Arc, time::Duration};
 

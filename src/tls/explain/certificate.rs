@@ -5,11 +5,14 @@ use rustls::{CertificateError, OtherError, pki_types::UnixTime};
 use super::Handshake;
 use crate::{
     reason::{Explanation, Reason},
-    tls::inspect::{CertificateFacts, shown, shown_date, shown_span},
+    tls::{
+        diagnose::top_of,
+        inspect::{CertificateFacts, shown, shown_date, shown_span},
+    },
 };
 
 impl Handshake<'_> {
-    pub(super) fn certificate_refused(&self, refusal: &CertificateError) -> Explanation {
+    pub(in crate::tls) fn certificate_refused(&self, refusal: &CertificateError) -> Explanation {
         let chain: Vec<_> = self.observed.chain().iter().filter_map(CertificateFacts::read).collect();
         match refusal {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => self.expired(refusal, &chain),
@@ -106,21 +109,17 @@ impl Handshake<'_> {
         if leaf.self_signed {
             return self_signed(leaf);
         }
-        let top = top_of(leaf, chain);
+        let others: Vec<_> = chain.iter().collect();
+        let top = top_of(leaf, &others);
+        if self.policy.trusts_name_of_issuer(top) {
+            return bad_signature(chain);
+        }
         if top.self_signed {
             return self.untrusted_ca(&top.subject, chain.len());
         }
         let known_house = top.issuer_organization.as_deref().is_some_and(|o| self.policy.trusts_organization(o));
-        if chain.len() == 1 && (leaf.issuer_url.is_some() || known_house) {
-            let published = leaf.issuer_url.as_ref().map(|url| format!("; its CA says that it is published at {url}")).unwrap_or_default();
-            return Explanation::new(
-                Reason::TlsIncompleteChain,
-                format!(
-                    "the server sends its certificate {} alone; the certificate of its issuer {} is missing{published}",
-                    leaf.subject, leaf.issuer
-                ),
-                "let the server send its full chain, or add the missing certificate to root_ca_cert_path",
-            );
+        if known_house || (chain.len() == 1 && top.issuer_url.is_some()) {
+            return incomplete(top, chain.len());
         }
         self.untrusted_ca(&top.issuer, chain.len())
     }
@@ -133,7 +132,8 @@ impl Handshake<'_> {
                 "the server's certificate comes from the CA {ca}, which is not trusted here (trusted: {}; the server sent {count})",
                 self.policy.trust_words()
             ),
-            "set root_ca_cert_path to that CA's certificate; if it is an intermediate CA, the server should send its full chain",
+            "set root_ca_cert_path to that CA's certificate; if it is an intermediate CA, the server should send its full chain, or \
+             intermediates_path can hold what it leaves out",
         )
     }
 
@@ -204,17 +204,30 @@ fn unreadable_or_unsuitable(error: &webpki::Error, chain: &[CertificateFacts]) -
     }
 }
 
-/// Follows the issuers among what was presented, as far as they go.
-fn top_of<'a>(leaf: &'a CertificateFacts, chain: &'a [CertificateFacts]) -> &'a CertificateFacts {
-    let mut top = leaf;
-    for _ in 0..chain.len() {
-        if top.self_signed {
-            break;
-        }
-        let Some(issuer) = chain.iter().find(|c| top.is_issued_by(c)) else { break };
-        top = issuer;
-    }
-    top
+/// `top`: the last certificate that came, whose issuer is missing.
+fn incomplete(top: &CertificateFacts, sent: usize) -> Explanation {
+    let published = top.issuer_url.as_ref().map(|url| format!("; its CA says that it is published at {url}")).unwrap_or_default();
+    let detail = if sent == 1 {
+        format!(
+            "the server sends its certificate {} alone; the certificate of its issuer {} is missing{published}",
+            top.subject, top.issuer
+        )
+    } else {
+        format!("the server's chain ends at {}; the certificate of its issuer {} is missing{published}", top.subject, top.issuer)
+    };
+    let fetch = top.issuer_url.as_deref().and_then(fetch_command).map(|command| format!(" (get it: {command})")).unwrap_or_default();
+    let remedy = format!("let the server send its full chain, or set intermediates_path to the missing certificate{fetch}");
+    Explanation::new(Reason::TlsIncompleteChain, detail, remedy)
+}
+
+/// A command that is safe to paste, although the URL comes from a certificate; nothing is ever fetched by ourselves.
+fn fetch_command(url: &str) -> Option<String> {
+    let is_plain = url.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:/?=&%+".contains(&b));
+    let is_web = url.starts_with("http://") || url.starts_with("https://");
+    (is_plain && is_web).then(|| {
+        let convert = if url.ends_with(".p7c") { "pkcs7 -inform DER -print_certs" } else { "x509 -inform DER" };
+        format!("curl -s '{url}' | openssl {convert} -out missing.pem")
+    })
 }
 
 fn self_signed(leaf: &CertificateFacts) -> Explanation {
@@ -222,7 +235,8 @@ fn self_signed(leaf: &CertificateFacts) -> Explanation {
     Explanation::new(
         reason,
         format!("the server's certificate {} is self-signed and not trusted here; SHA-256 {}", leaf.subject, leaf.fingerprint),
-        "compare the fingerprint with the server's owner, save the certificate, and set root_ca_cert_path to it",
+        "compare the fingerprint with the server's owner, save the certificate (nexus tls probe --save-chain DIR), and set \
+         root_ca_cert_path to it",
     )
 }
 

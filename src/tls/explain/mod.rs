@@ -48,7 +48,8 @@ fn find_within<'a, E: Error + 'static>(error: &'a (dyn Error + 'static), depth: 
 }
 
 impl Handshake<'_> {
-    fn explain(&self, error: &rustls::Error) -> Explanation {
+    /// Explains one error of the handshake.
+    pub fn explain(&self, error: &rustls::Error) -> Explanation {
         match error {
             rustls::Error::InvalidCertificate(refusal) => self.certificate_refused(refusal),
             rustls::Error::AlertReceived(alert) => self.alert(*alert),

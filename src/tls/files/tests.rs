@@ -37,7 +37,7 @@ fn refused(bytes: impl AsRef<[u8]>) -> String {
 }
 
 fn key_refused(bytes: impl AsRef<[u8]>) -> String {
-    let unusable = private_key(bytes.as_ref()).unwrap_err();
+    let unusable = open_private_key(bytes.as_ref(), None).unwrap_err();
     format!("{} | {}", unusable.what, unusable.remedy)
 }
 
@@ -86,24 +86,46 @@ fn what_holds_no_certificate_is_told_by_what_it_holds() {
 fn archives_and_encrypted_keys_come_with_the_command_that_converts_them() {
     let pkcs12 = sequence(&[&[0x02, 0x01, 0x03][..], &[0; 300]].concat());
     let pkcs7 = sequence(&[&[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02][..], &[0; 300]].concat());
-    assert!(refused(&pkcs12).contains("PKCS#12 is not supported yet | convert it: umask 077; openssl pkcs12"));
-    assert!(key_refused(&pkcs12).contains("openssl pkcs12"));
+    assert!(refused(&pkcs12).contains("it is a PKCS#12 archive | extract the certificates: openssl pkcs12 -in FILE -nokeys"));
+    assert!(key_refused(&pkcs12).contains("openssl pkcs12 -in FILE -nocerts") && key_refused(&pkcs12).contains("client_pkcs12_path"));
     assert!(refused(&pkcs7).contains("openssl pkcs7 -inform DER"));
-    assert!(key_refused(block("ENCRYPTED PRIVATE KEY")).contains("encrypted keys are not supported yet | decrypt it"));
     let traditional =
         "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
-    assert!(key_refused(traditional).contains("openssl pkcs8 -topk8 -nocrypt"));
-    let pbes2 = sequence(&[&[0x30, 0x0b, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05, 0x0d][..], &[0; 300]].concat());
-    assert!(key_refused(pbes2).contains("-inform DER"));
+    assert!(key_refused(traditional).contains("openssl pkcs8 -topk8 -in FILE"));
+    let triple_des = sequence(&[&[0x30, 0x0b, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05, 0x0d][..], &[0; 300]].concat());
+    assert!(key_refused(triple_des).contains("openssl pkey -inform DER"));
 }
 
 #[test]
 fn a_key_is_read_from_pem_and_der() {
     let Pem { certificate, key } = minted();
-    let from_pem = private_key(key.as_bytes()).unwrap();
-    assert_eq!(private_key(&der(&key)).unwrap().secret_der(), from_pem.secret_der());
-    assert_eq!(private_key((certificate + &key).as_bytes()).unwrap().secret_der(), from_pem.secret_der());
-    assert_eq!(private_key(format!("\u{feff}{}", key.replace('\n', "\r\n")).as_bytes()).unwrap().secret_der(), from_pem.secret_der());
+    let read = |bytes: &[u8]| open_private_key(bytes, None).unwrap().key;
+    let from_pem = read(key.as_bytes());
+    assert_eq!(read(&der(&key)).secret_der(), from_pem.secret_der());
+    assert_eq!(read((certificate + &key).as_bytes()).secret_der(), from_pem.secret_der());
+    assert_eq!(read(format!("\u{feff}{}", key.replace('\n', "\r\n")).as_bytes()).secret_der(), from_pem.secret_der());
+}
+
+#[test]
+fn an_encrypted_key_is_opened_with_its_password_only() {
+    use rustls::pki_types::pem::PemObject as _;
+    let Pem { key, .. } = minted();
+    let plain = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let info = pkcs8::PrivateKeyInfoRef::try_from(plain.secret_der()).unwrap();
+    let parameters = pkcs8::pkcs5::pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(10, &[7; 16], [9; 16]).unwrap();
+    let encrypted = info.encrypt_with_params(parameters, "right").unwrap();
+    let pem = encrypted.to_pem("ENCRYPTED PRIVATE KEY", pkcs8::LineEnding::LF).unwrap();
+    for bytes in [encrypted.as_bytes(), pem.as_bytes()] {
+        let opened = open_private_key(bytes, Some(&Secret::new("right"))).unwrap();
+        assert!(opened.was_encrypted);
+        assert_eq!(opened.key.secret_der(), plain.secret_der());
+        for (password, told) in [(None, "no password is configured"), (Some(Secret::new("wrong")), "the password is wrong")] {
+            let refused = open_private_key(bytes, password.as_ref()).unwrap_err();
+            assert_eq!(refused.reason, Reason::LocalPassword);
+            assert!(refused.what.contains(told), "{}", refused.what);
+        }
+    }
+    assert!(!open_private_key(key.as_bytes(), Some(&Secret::new("needless"))).unwrap().was_encrypted);
 }
 
 #[test]

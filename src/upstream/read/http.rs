@@ -8,6 +8,7 @@ use super::{
     credential::{self, secret_value},
 };
 use crate::{
+    outbound,
     problem::Problems,
     table::{Keys, Table, built, sounds_secret},
     tls::{
@@ -27,7 +28,7 @@ pub const HEADER_KEYS: Keys = Keys {
 };
 
 /// Keys that only an upstream with a `url` has, besides `tls`.
-pub(super) const ONLY: [&str; 4] = ["url", "protocol", "auth", "headers"];
+pub(super) const ONLY: [&str; 6] = ["url", "protocol", "auth", "headers", "http_version", "proxy"];
 
 const PROCESS: &str = "a process";
 
@@ -39,6 +40,7 @@ pub(super) fn read(table: &mut Table, problems: &mut Problems) -> Option<HttpCon
     let plain = url.as_ref().is_some_and(|url| url.scheme() == "http");
     let leg = if plain { Leg::Plain("an http:// URL") } else { Leg::Tls };
     let tls = table.table("tls", problems).map(|tls| tls_read::read(tls, leg, problems)).unwrap_or_default();
+    let way = outbound::read::way(table, problems);
     let auth = table.table("auth", problems);
     let credential = auth.map(|auth| credential::read(auth, problems)).unwrap_or_default();
     let headers = headers(table, &credential, problems);
@@ -48,7 +50,7 @@ pub(super) fn read(table: &mut Table, problems: &mut Problems) -> Option<HttpCon
         CredentialConfig::Token(_) | CredentialConfig::Header { .. } => Some("auth"),
     };
     warn(table, &url, &tls, secret_key, problems);
-    Some(HttpConfig { tls: (!plain).then_some(tls), url, credential, headers })
+    Some(HttpConfig { tls: (!plain).then_some(tls), url, way, credential, headers })
 }
 
 /// Refuses the TLS table of a process.

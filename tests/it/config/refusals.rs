@@ -15,7 +15,6 @@ fn an_unknown_key_is_refused_with_the_nearest_one() {
 fn a_key_that_is_not_built_yet_is_refused_as_such() {
     for (text, key) in [
         (https("retry = { attempts = 2 }"), "mcp.servers.crm.retry"),
-        (https("proxy = \"\""), "mcp.servers.crm.proxy"),
         (https("[mcp.servers.crm.tls]\nspki_pins = []"), "mcp.servers.crm.tls.spki_pins"),
         (https("[mcp.servers.crm.rate_limits]\nlimit = 1"), "mcp.servers.crm.rate_limits"),
         (server("[server.oauth]\nurl = \"https://idp\""), "server.oauth"),
@@ -76,6 +75,13 @@ fn combinations_of_tls_settings_that_contradict_are_refused() {
         ("server_name = \"https://a\"", "neither a DNS name nor an IP address"),
         ("server_name = \"*.example.com\"", "neither a DNS name nor an IP address"),
         ("root_ca_cert_path = \"\"", "the path is empty"),
+        ("client_key_password = \"p\"", "client_key_password without client_key_path"),
+        ("client_pkcs12_password = \"p\"", "client_pkcs12_password without client_pkcs12_path"),
+        ("client_pkcs12_alias = \"a\"", "client_pkcs12_alias without client_pkcs12_path"),
+        (
+            "client_pkcs12_path = \"a\"\nclient_cert_path = \"c\"\nclient_key_path = \"k\"",
+            "client_pkcs12_path together with client_cert_path",
+        ),
     ] {
         refused(&https(&format!("[mcp.servers.crm.tls]\n{tls}")), &[part]);
     }
@@ -113,6 +119,17 @@ fn urls_that_leak_or_lead_nowhere_are_refused() {
     ] {
         refused(&format!("[mcp.servers.crm]\nurl = \"{url}\""), &[part]);
     }
+}
+
+#[test]
+fn a_proxy_is_a_plain_host_and_port_and_its_password_is_not_shown() {
+    for url in ["https://proxy.test:3128", "socks5://proxy.test:1080", "proxy.test:3128", "http://proxy.test/path", "http://"] {
+        refused(&https(&format!("proxy = {url:?}")), &["mcp.servers.crm.proxy"]);
+    }
+    let text = https("proxy = \"https://user:canary@proxy.test\"");
+    refused(&text, &["only proxies reached over http:// are supported"]);
+    assert!(!shown(&load(&text).problems).contains("canary"));
+    refused("[mcp.servers.a]\ncmd = [\"a\"]\nproxy = \"http://proxy.test\"", &["this setting is for a url"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use nexus::{
     config,
     downstream::{Bound, Server, Stop},
     gateway::Gateway,
-    sources::{MemorySources, Sources},
+    sources::{MemorySources, Sources, SystemSources},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -59,13 +59,23 @@ pub(crate) struct GatewaySpec {
     server: String,
     mcp: String,
     bounds: String,
+    further: String,
     sources: MemorySources,
+    reads_disk: bool,
 }
 
 pub(crate) fn gateway() -> GatewaySpec {
     let path = std::env::var("PATH").unwrap_or_default();
     let sources = MemorySources::default().with_env("PATH", &path);
-    GatewaySpec { upstreams: Vec::new(), server: String::new(), mcp: String::new(), bounds: String::new(), sources }
+    GatewaySpec {
+        upstreams: Vec::new(),
+        server: String::new(),
+        mcp: String::new(),
+        bounds: String::new(),
+        further: String::new(),
+        sources,
+        reads_disk: false,
+    }
 }
 
 impl GatewaySpec {
@@ -92,6 +102,18 @@ impl GatewaySpec {
         self
     }
 
+    /// Further tables.
+    pub(crate) fn tables(mut self, lines: &str) -> Self {
+        writeln!(self.further, "{lines}").unwrap();
+        self
+    }
+
+    /// Reads the real disk and the real environment.
+    pub(crate) fn on_disk(mut self) -> Self {
+        self.reads_disk = true;
+        self
+    }
+
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.sources = self.sources.with_env(name, value);
         self
@@ -107,7 +129,7 @@ impl GatewaySpec {
     pub(crate) async fn write(self) -> Written {
         let folder = tempfile::tempdir().unwrap();
         let mut toml = format!("[server]\nlisten_address = \"127.0.0.1:0\"\n{}[mcp]\n{}", self.server, self.mcp);
-        write!(toml, "[mcp.bounds]\n{}", self.bounds).unwrap();
+        write!(toml, "[mcp.bounds]\n{}\n{}", self.bounds, self.further).unwrap();
         let (mut fakes, mut notes) = (BTreeMap::new(), BTreeMap::new());
         for (name, upstream) in self.upstreams {
             let lines = match upstream {
@@ -129,7 +151,8 @@ impl GatewaySpec {
             let lines = lines.replace("[.", &format!("[mcp.servers.{name}."));
             writeln!(toml, "[mcp.servers.{name}]\n{lines}").unwrap();
         }
-        Written { toml, folder, fakes, notes, sources: self.sources }
+        let sources: Arc<dyn Sources> = if self.reads_disk { Arc::new(SystemSources) } else { Arc::new(self.sources) };
+        Written { toml, folder, fakes, notes, sources }
     }
 
     /// Starts everything and waits until every upstream was tried.
@@ -141,10 +164,9 @@ impl GatewaySpec {
 
     pub(crate) async fn start_at_once(self) -> Nexus {
         let Written { toml, folder, fakes, notes, sources } = self.write().await;
-        let loaded = config::load_text(&toml, Path::new("/etc/nexus.toml"), None, &sources);
+        let loaded = config::load_text(&toml, Path::new("/etc/nexus.toml"), None, &*sources);
         let problems: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
         let config = loaded.config.unwrap_or_else(|| panic!("{}\n{toml}", problems.join("\n")));
-        let sources: Arc<dyn Sources> = Arc::new(sources);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let bound = Bound::bind(&config.server).await.unwrap();
         let address = bound.address();
@@ -161,7 +183,7 @@ pub(crate) struct Written {
     pub(crate) folder: TempDir,
     pub(crate) fakes: BTreeMap<String, Fake>,
     pub(crate) notes: BTreeMap<String, Notes>,
-    sources: MemorySources,
+    sources: Arc<dyn Sources>,
 }
 
 /// A running gateway; ends with its owner.
@@ -202,6 +224,10 @@ impl Nexus {
 
     pub(crate) fn modern(&self) -> Client {
         Client::modern(self.address)
+    }
+
+    pub(crate) fn upstream(&self, name: &str) -> Arc<nexus::upstream::Upstream> {
+        self.gateway.upstreams().iter().find(|found| found.name().as_str() == name).map(Arc::clone).unwrap()
     }
 
     /// Waits until an upstream's state has this word.

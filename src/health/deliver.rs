@@ -1,0 +1,302 @@
+//! Sends alerts: a queue for each channel, so that one that hangs keeps nobody waiting.
+
+mod payload;
+mod smtp;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use parking_lot::Mutex;
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use url::Url;
+
+use super::{
+    alert::Alert,
+    board::ChannelCounts,
+    config::{ChannelConfig, MailSecurity, Receiver},
+    jitter::jittered,
+};
+use crate::{
+    clock::Clock,
+    outbound::{HttpClient, HttpVersion, Way, system_cas},
+    reason::Explanation,
+    sources::Sources,
+    tls::TlsPolicy,
+};
+
+/// Most alerts that wait for one channel; then the oldest is given up.
+pub(super) const MAX_WAITING: usize = 100;
+
+/// One attempt: connecting, sending, the answer.
+const ATTEMPT: Duration = Duration::from_secs(30);
+const CONNECT: Duration = Duration::from_secs(10);
+
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(300);
+
+/// What could not be sent for so long says nothing any more.
+const GIVE_UP: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What the channels need of the rest.
+#[derive(Clone, Debug)]
+pub(super) struct Office {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) sources: Arc<dyn Sources>,
+    /// Which gateway speaks: its public URL or its address.
+    pub(super) gateway: Arc<str>,
+}
+
+/// Takes alerts and never waits.
+#[derive(Debug)]
+pub(super) struct Desk {
+    channels: Vec<Arc<Channel>>,
+}
+
+#[derive(Debug)]
+struct Channel {
+    config: ChannelConfig,
+    counts: Arc<ChannelCounts>,
+    queue: Mutex<VecDeque<Alert>>,
+    arrived: Notify,
+    /// Set after each change of the queue.
+    changed: Arc<AtomicBool>,
+    office: Office,
+}
+
+impl Desk {
+    /// `waiting`: what was not sent before the restart, by the channel's name. `changed` is set after each change of a queue.
+    pub(super) fn open(
+        configs: &[ChannelConfig],
+        office: &Office,
+        mut waiting: BTreeMap<String, VecDeque<Alert>>,
+        changed: &Arc<AtomicBool>,
+    ) -> Self {
+        let channel = |(index, config): (usize, &ChannelConfig)| {
+            let name = format!("{} {}", config.receiver.word(), index + 1);
+            let mut queue = waiting.remove(&name).unwrap_or_default();
+            queue.truncate(MAX_WAITING);
+            let channel = Channel {
+                config: config.clone(),
+                counts: Arc::new(ChannelCounts::new(name)),
+                queue: Mutex::new(queue),
+                arrived: Notify::new(),
+                changed: Arc::clone(changed),
+                office: office.clone(),
+            };
+            channel.count();
+            Arc::new(channel)
+        };
+        Self { channels: configs.iter().enumerate().map(channel).collect() }
+    }
+
+    pub(super) fn counts(&self) -> Vec<Arc<ChannelCounts>> {
+        self.channels.iter().map(|channel| Arc::clone(&channel.counts)).collect()
+    }
+
+    /// Starts a task for each channel, until `stop`.
+    pub(super) fn work(&self, tasks: &TaskTracker, stop: &CancellationToken) {
+        for channel in &self.channels {
+            let (channel, stop) = (Arc::clone(channel), stop.clone());
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = channel.work() => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
+    }
+
+    pub(super) fn tell(&self, alert: &Alert) {
+        for channel in self.channels.iter().filter(|channel| alert.severity() >= channel.config.min_severity) {
+            channel.put(alert.clone());
+        }
+    }
+
+    /// What was not sent yet, by the channel's name.
+    pub(super) fn waiting(&self) -> BTreeMap<String, VecDeque<Alert>> {
+        let waiting = self.channels.iter().map(|channel| (channel.counts.name.clone(), channel.queue.lock().clone()));
+        waiting.filter(|(_, queue)| !queue.is_empty()).collect()
+    }
+}
+
+/// Why an alert was not sent. The words hold no secret.
+#[derive(Debug)]
+pub(super) struct Undelivered {
+    words: String,
+    again: Again,
+}
+
+#[derive(Debug)]
+enum Again {
+    /// With growing pauses.
+    Later,
+    /// After the pause that the receiver asked for.
+    After(Duration),
+    /// The receiver will not take it however often it is sent.
+    Never,
+}
+
+impl Undelivered {
+    fn later(words: impl Into<String>) -> Self {
+        Self { words: words.into(), again: Again::Later }
+    }
+
+    fn never(words: impl Into<String>) -> Self {
+        Self { words: words.into(), again: Again::Never }
+    }
+
+    #[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
+    fn explained(explanation: Explanation) -> Self {
+        Self::later(format!("{explanation}; {}", explanation.remedy))
+    }
+}
+
+impl Channel {
+    fn put(&self, alert: Alert) {
+        let full = {
+            let mut queue = self.queue.lock();
+            let full = queue.len() >= MAX_WAITING;
+            if full {
+                queue.pop_front();
+            }
+            queue.push_back(alert);
+            full
+        };
+        if full {
+            self.gave_up("too many alerts wait for it; the oldest was given up");
+        }
+        self.count();
+        self.arrived.notify_one();
+    }
+
+    /// Never ends. Cancel-safe: what is being sent stays in the queue.
+    async fn work(&self) {
+        // Kept for the next alert; made anew after a failure, because the CA file may have changed.
+        let mut client = None;
+        let mut pause = FIRST_RETRY;
+        loop {
+            let Some(alert) = self.queue.lock().front().cloned() else {
+                self.arrived.notified().await;
+                continue;
+            };
+            let attempt = timeout(ATTEMPT, self.send(&alert, &mut client)).await;
+            let Err(error) = attempt.unwrap_or_else(|_| Err(Undelivered::later(format!("no answer within {ATTEMPT:?}")))) else {
+                self.counts.sent.fetch_add(1, Ordering::Relaxed);
+                pause = FIRST_RETRY;
+                self.done(&alert);
+                continue;
+            };
+            client = None;
+            self.counts.failed.fetch_add(1, Ordering::Relaxed);
+            let age = self.office.clock.now().saturating_sub(Duration::from_secs(alert.at));
+            match error.again {
+                Again::Never => {
+                    self.gave_up(&error.words);
+                    self.done(&alert);
+                }
+                _ if age > GIVE_UP => {
+                    self.gave_up(&format!("it could not be sent for a day: {}", error.words));
+                    self.done(&alert);
+                }
+                again => {
+                    // Once for each alert, not for each attempt.
+                    if pause == FIRST_RETRY {
+                        tracing::warn!(channel = self.counts.name, error = error.words, "an alert could not be sent; it is tried again");
+                    }
+                    let asked = if let Again::After(asked) = again { asked } else { Duration::ZERO };
+                    sleep(jittered(pause.max(asked.min(LONGEST_RETRY)))).await;
+                    pause = (pause * 2).min(LONGEST_RETRY);
+                }
+            }
+        }
+    }
+
+    /// Takes the alert out of the queue, unless a full queue has pushed it out already.
+    fn done(&self, alert: &Alert) {
+        {
+            let mut queue = self.queue.lock();
+            if queue.front() == Some(alert) {
+                queue.pop_front();
+            }
+        }
+        self.count();
+    }
+
+    fn gave_up(&self, why: &str) {
+        self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(channel = self.counts.name, error = why, "an alert was given up");
+    }
+
+    fn count(&self) {
+        self.counts.waiting.store(self.queue.lock().len() as u64, Ordering::Relaxed);
+        self.changed.store(true, Ordering::Relaxed);
+    }
+
+    async fn send(&self, alert: &Alert, client: &mut Option<HttpClient>) -> Result<(), Undelivered> {
+        let gateway = &self.office.gateway;
+        let (url, body) = match &self.config.receiver {
+            Receiver::Webhook(url) => (url, payload::webhook(alert, gateway)),
+            Receiver::Slack(url) => (url, payload::slack(alert, gateway)),
+            Receiver::PagerDuty { url, routing_key } => (url, payload::pagerduty(alert, gateway, routing_key.expose())),
+            Receiver::Email(mail) => {
+                let policy = if mail.security == MailSecurity::Plain { None } else { Some(self.policy(&mail.host)?) };
+                let (subject, text) = payload::mail(alert, gateway);
+                return Box::pin(smtp::send(mail, policy.as_ref(), self.config.proxy.clone(), &subject, text)).await;
+            }
+        };
+        let client = match client {
+            Some(client) => client,
+            none => none.insert(self.client(url.expose())?),
+        };
+        post(client, body.to_string().into()).await
+    }
+
+    fn client(&self, url: &Url) -> Result<HttpClient, Undelivered> {
+        let policy = match url.scheme() {
+            "https" => Some(self.policy(url.host_str().unwrap_or_default())?),
+            _ => None,
+        };
+        let way = Way { version: HttpVersion::Http1, proxy: self.config.proxy.clone() };
+        HttpClient::by(way, url, policy.as_ref(), CONNECT).map_err(Undelivered::explained)
+    }
+
+    fn policy(&self, host: &str) -> Result<TlsPolicy, Undelivered> {
+        let Office { clock, sources, .. } = &self.office;
+        self.config.tls.load(host, &**sources, &system_cas, clock.now()).map_err(Undelivered::explained)
+    }
+}
+
+async fn post(client: &HttpClient, body: Bytes) -> Result<(), Undelivered> {
+    let request = Request::builder()
+        .method(Method::POST)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::USER_AGENT, concat!("nexus/", env!("CARGO_PKG_VERSION")))
+        .body(body)
+        .map_err(|error| Undelivered::never(format!("the request cannot be made: {error}")))?;
+    let response = client.send(request).await.map_err(|error| Undelivered::explained(error.explanation))?;
+    let status = response.status();
+    let words = || format!("the receiver answered with status {}", status.as_u16());
+    match status {
+        _ if status.is_success() => Ok(()),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+            let again = asked.map_or(Again::Later, |seconds| Again::After(Duration::from_secs(seconds)));
+            Err(Undelivered { words: words(), again })
+        }
+        StatusCode::REQUEST_TIMEOUT => Err(Undelivered::later(words())),
+        _ if status.is_server_error() => Err(Undelivered::later(words())),
+        _ => Err(Undelivered::never(format!("{}; check url and the receiver's settings", words()))),
+    }
+}

@@ -1,0 +1,159 @@
+//! Puts what is seen beside what was seen and told before, and says what is to be told. No clock, no I/O.
+
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    alert::Alert,
+    board::{Role, WatchedCertificate, WatchedList},
+    conditions::{self, seconds},
+    definitions::Definitions,
+    ledger::{Condition, Ledger},
+    renewal::{History, Shown},
+    streak::{Standing, Streak},
+    threshold::Thresholds,
+};
+use crate::{
+    reason::Explanation,
+    tls::{Position, Report},
+};
+
+/// What must not be forgotten in a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Memory {
+    ledger: Ledger,
+    /// What was shown, by scope.
+    histories: BTreeMap<String, History>,
+    /// By upstream.
+    tools: BTreeMap<String, Definitions>,
+}
+
+#[derive(Debug)]
+pub(super) struct Judge {
+    thresholds: Thresholds,
+    failures_before_down: NonZeroU32,
+    memory: Memory,
+    streaks: BTreeMap<String, Streak>,
+}
+
+impl Judge {
+    pub(super) fn new(thresholds: Thresholds, failures_before_down: NonZeroU32, memory: Memory) -> Self {
+        Self { thresholds, failures_before_down, memory, streaks: BTreeMap::new() }
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    pub(super) fn open(&self) -> Vec<Alert> {
+        self.memory.ledger.open().into_iter().cloned().collect()
+    }
+
+    /// An upstream was checked. `certificates` are those of its server as far as the handshake got, which may be none: a server
+    /// that cannot be reached has not renewed anything.
+    pub(super) fn checked(
+        &mut self,
+        upstream: &str,
+        report: Option<&Report>,
+        certificates: &[WatchedCertificate],
+        failure: Option<&Explanation>,
+        now: Duration,
+    ) -> (Standing, Vec<Alert>) {
+        let streak = self.streaks.entry(upstream.to_owned()).or_default();
+        let standing = if failure.is_some() { streak.failed(self.failures_before_down) } else { streak.passed() };
+        let length = streak.length();
+        let mut told = Vec::new();
+        let mut ended = false;
+        if !certificates.is_empty() {
+            let expiries = conditions::expiries(certificates, &self.thresholds, now);
+            ended = expiries.iter().any(|expiry| expiry.rank == 0);
+            told.extend(self.settle(&format!("server:{upstream}"), expiries, now));
+        }
+        // An end is told of already.
+        let problem = if ended { None } else { conditions::problem(upstream, report, failure, now) };
+        told.extend(self.settle(&format!("problem:{upstream}"), problem.into_iter().collect(), now));
+        match (standing, failure) {
+            (Standing::Down, Some(why)) => {
+                told.extend(self.settle(&format!("down:{upstream}"), vec![conditions::down(upstream, length, why, now)], now));
+            }
+            (Standing::Well, _) => told.extend(self.settle(&format!("down:{upstream}"), Vec::new(), now)),
+            _ => {}
+        }
+        (standing, told)
+    }
+
+    /// How many checks of an upstream failed in a row.
+    pub(super) fn failures(&self, upstream: &str) -> u32 {
+        self.streaks.get(upstream).map_or(0, |streak| streak.length())
+    }
+
+    /// Certificates from files, or those of a listener: `scope` is where they are.
+    pub(super) fn held(&mut self, scope: &str, certificates: &[WatchedCertificate], now: Duration) -> Vec<Alert> {
+        let expiries = conditions::expiries(certificates, &self.thresholds, now);
+        self.settle(scope, expiries, now)
+    }
+
+    /// What is served at `public_url`.
+    pub(super) fn public(&mut self, report: &Report, shown: &[WatchedCertificate], now: Duration) -> Vec<Alert> {
+        let mut told = self.settle("problem-public", conditions::public_problem(report, now).into_iter().collect(), now);
+        if !shown.is_empty() {
+            told.extend(self.held("public", shown, now));
+            told.extend(self.shown("public", shown, now));
+        }
+        told
+    }
+
+    pub(super) fn lists(&mut self, scope: &str, lists: &[WatchedList], now: Duration) -> Vec<Alert> {
+        self.settle(scope, conditions::list_expiries(lists, now), now)
+    }
+
+    /// The leaf that a server shows; tells of another one than before.
+    pub(super) fn shown(&mut self, scope: &str, certificates: &[WatchedCertificate], now: Duration) -> Option<Alert> {
+        let leaf = certificates.iter().find(|certificate| certificate.position == Position::Leaf)?;
+        let shown = Shown {
+            sha256: leaf.facts.fingerprint.clone(),
+            issuer: leaf.facts.issuer.clone(),
+            spki_sha256: leaf.facts.spki_sha256.clone(),
+            not_before: leaf.facts.not_before,
+            not_after: leaf.facts.not_after,
+        };
+        let change = self.memory.histories.entry(scope.to_owned()).or_default().note(&shown, seconds(now))?;
+        let upstream = leaf.upstream.as_deref();
+        let whose = match (upstream, leaf.role) {
+            (Some(name), _) => format!("upstream \"{name}\""),
+            (None, Role::Public) => "public_url".to_owned(),
+            (None, _) => "the gateway's own listener".to_owned(),
+        };
+        Some(conditions::changed(&whose, upstream, &change, &leaf.facts.subject, now))
+    }
+
+    /// The tools that an upstream offers; tells of other definitions than before.
+    pub(super) fn offered(&mut self, upstream: &str, definitions: Definitions, now: Duration) -> Option<Alert> {
+        let before = self.memory.tools.insert(upstream.to_owned(), definitions.clone())?;
+        definitions.difference_to(&before).map(|difference| conditions::tools(upstream, &difference, now))
+    }
+
+    /// New files or a new configuration were rejected, or (`None`) accepted.
+    pub(super) fn reloaded(&mut self, upstream: Option<&str>, rejection: Option<&str>, now: Duration) -> Vec<Alert> {
+        let condition = rejection.map(|detail| conditions::rejected(upstream, detail, now));
+        self.settle(&format!("rejected:{}", upstream.unwrap_or_default()), condition.into_iter().collect(), now)
+    }
+
+    /// What an upstream is degraded for.
+    pub(super) fn concern(&self, certificates: &[WatchedCertificate], now: Duration) -> Option<Explanation> {
+        conditions::concern(certificates, &self.thresholds, now)
+    }
+
+    /// Forgets the upstreams that are gone.
+    pub(super) fn keep(&mut self, upstreams: impl Fn(&str) -> bool, scopes: impl Fn(&str) -> bool, now: Duration) -> Vec<Alert> {
+        self.streaks.retain(|name, _| upstreams(name));
+        self.memory.tools.retain(|name, _| upstreams(name));
+        self.memory.histories.retain(|scope, _| scopes(scope));
+        self.memory.ledger.keep(scopes, now.as_secs())
+    }
+
+    fn settle(&mut self, scope: &str, conditions: Vec<Condition>, now: Duration) -> Vec<Alert> {
+        self.memory.ledger.settle(scope, conditions, now.as_secs())
+    }
+}

@@ -1,0 +1,117 @@
+//! The watch: looks at everything in turn, and says what came of it.
+
+mod keeper;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use url::Url;
+
+use self::keeper::Keeper;
+use super::{
+    board::{Board, WatchedList},
+    config::{CertificatesConfig, StateConfig},
+    deliver::{Desk, Office},
+    judge::Judge,
+    store::{Kept, Store},
+};
+use crate::{clock::Clock, events::Events, gateway::Gateway, outbound::probe::Prober, sources::Sources, tls::CertificateFacts};
+
+/// How often it is looked whether something is due.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the watch needs of the rest.
+pub struct WatchParts {
+    pub gateway: Arc<Gateway>,
+    pub certificates: CertificatesConfig,
+    pub state: StateConfig,
+    /// Takes what happens, and tells of reloads.
+    pub events: Events,
+    /// Takes what is known.
+    pub board: Board,
+    pub prober: Prober,
+    pub clock: Arc<dyn Clock>,
+    pub sources: Arc<dyn Sources>,
+    /// Which gateway speaks, in alerts: its public URL or its address.
+    pub name: String,
+    /// Probed too when it is `https://`.
+    pub public_url: Option<Url>,
+    pub listeners: Vec<OwnListener>,
+}
+
+/// A listener of ours that speaks TLS.
+#[derive(Clone)]
+pub struct OwnListener {
+    /// `server` or `admin`.
+    pub name: &'static str,
+    /// What it shows at the moment: asked again at every look, because files are swapped.
+    pub tls: Arc<dyn Fn() -> OwnTls + Send + Sync>,
+}
+
+/// What a listener of ours shows, and whom it believes.
+#[derive(Clone, Debug, Default)]
+pub struct OwnTls {
+    /// Leaf first.
+    pub chain: Vec<CertificateFacts>,
+    pub client_cas: Vec<CertificateFacts>,
+    pub lists: Vec<WatchedList>,
+    /// Where the chain was read from.
+    pub file: Option<PathBuf>,
+}
+
+/// The running watch; ends with [`Watch::end`].
+#[derive(Debug)]
+pub struct Watch {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Watch {
+    /// Starts it in the background. Needs a tokio runtime. Reads what was kept in `[state] directory` before it returns.
+    pub fn start(parts: WatchParts) -> Self {
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let store = parts.state.directory.clone().map(Store::new);
+        let kept = store.as_ref().map(Store::load).unwrap_or_default();
+        let changed = Arc::default();
+        let Kept { memory, waiting, .. } = kept;
+        let judge = Judge::new(parts.certificates.warn_before.clone(), parts.certificates.failures_before_down, memory);
+        let office = Office { clock: Arc::clone(&parts.clock), sources: Arc::clone(&parts.sources), gateway: parts.name.as_str().into() };
+        let desk = Desk::open(&parts.certificates.alerts, &office, waiting, &changed);
+        desk.work(&tasks, &stop);
+        parts.board.now_telling(desk.counts());
+        parts.board.now_told(judge.open());
+        let tick = TICK.min(parts.certificates.probe_interval);
+        let keeper = Keeper::new(parts, judge, desk, store, changed);
+        tasks.spawn(run(keeper, tick, stop.clone()));
+        tasks.close();
+        Self { stop, tasks }
+    }
+
+    /// Ends it; what was told, and what is still to be sent, is written first.
+    pub async fn end(self) {
+        self.stop.cancel();
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn run(mut keeper: Keeper, tick: Duration, stop: CancellationToken) {
+    let mut ticks = interval(tick);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut events = keeper.events();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => keeper.look_around().await,
+            () = keeper.next_look() => {}
+            Ok(()) = events.changed() => keeper.hear(),
+            () = stop.cancelled() => break,
+        }
+    }
+    keeper.save().await;
+}

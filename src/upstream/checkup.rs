@@ -1,0 +1,55 @@
+//! What the watch does with an upstream: asks it whether it is there, and says what came of that.
+
+use super::{Concern, Session, Upstream, UpstreamError, own::own_meta};
+use crate::{
+    mcp::{Era, Id, Method, build},
+    reason::Explanation,
+};
+
+impl Upstream {
+    /// Asks the server for a sign of life, over the connection and in the session that the gateway itself uses: `ping` in the
+    /// legacy era, `server/discover` in the modern. Any answer will do.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]; `Down` without asking.
+    pub async fn knock(&self) -> Result<(), UpstreamError> {
+        let generation = self.generation()?;
+        let id = generation.own_id();
+        let session = generation.own_session.as_ref();
+        let asked = match generation.era() {
+            Era::Legacy => generation.ask(session, Method::Ping, id, build::ping(&Id::from_u64(id))).await,
+            Era::Modern => generation.ask(session, Method::Discover, id, build::discover(&Id::from_u64(id), &own_meta())).await,
+        };
+        match asked {
+            Ok(_) => Ok(()),
+            // It is there, and was restarted since; a process that ended is noticed by its supervisor.
+            Err(UpstreamError::SessionLost) if session.is_none_or(|session| !Session::is_process(session)) => {
+                self.contradicted();
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The last checks failed, and that is not enough to call it down; `None`: the last one passed.
+    pub fn now_suspect(&self, explanation: Option<&Explanation>) {
+        self.suspect(explanation);
+    }
+
+    /// So many checks failed in a row that it is brought up anew: if that fails too, it is down.
+    pub fn given_up(&self) {
+        self.recheck.notify_one();
+    }
+
+    /// A check passed while it is down: it is tried at once.
+    pub fn found_well(&self) {
+        if !self.status().borrow().state.serves() {
+            self.recheck.notify_one();
+        }
+    }
+
+    /// A certificate that it depends on comes to its end, or not any more.
+    pub fn now_expiring(&self, explanation: Option<&Explanation>) {
+        self.concern(Concern::Certificate, explanation);
+    }
+}

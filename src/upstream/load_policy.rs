@@ -1,0 +1,49 @@
+//! The TLS policy of an upstream from its files, beside the runtime: opening an archive can take seconds, a file system longer.
+
+use std::{sync::Arc, time::Duration};
+
+use super::Upstream;
+use crate::{
+    outbound::system_cas,
+    reason::{Explanation, Reason},
+    sources::Noted,
+    tls::{TlsPolicy, TlsSettings},
+};
+
+/// Longest wait for an upstream's files: key derivation is bounded to some seconds, a network file system is not.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Reads the files on a thread of their own, one reading an upstream at a time.
+///
+/// # Errors
+/// A `local_*` reason. A reading that does not come back keeps its place, so that no two of them wait for the same disk.
+pub(crate) async fn load_policy(upstream: &Upstream, settings: &TlsSettings, host: &str) -> Result<TlsPolicy, Explanation> {
+    let (settings, host) = (settings.clone(), host.to_owned());
+    let (sources, clock) = (Arc::clone(&upstream.sources), Arc::clone(&upstream.clock));
+    let reading = async {
+        let place = Arc::clone(&upstream.reading).lock_owned().await;
+        tokio::task::spawn_blocking(move || {
+            let _place = place;
+            let noted = Noted::new(&*sources);
+            let outcome = settings.load(&host, &noted, &system_cas, clock.now());
+            (outcome, noted.fingerprint())
+        })
+        .await
+    };
+    match tokio::time::timeout(PATIENCE, reading).await {
+        Ok(Ok((Ok(policy), read))) => {
+            upstream.files.all_were(read);
+            Ok(policy)
+        }
+        Ok(Ok((Err(explanation), read))) => {
+            upstream.files.some_were(read);
+            Err(explanation)
+        }
+        Ok(Err(_)) => Err(Explanation::new(Reason::LocalInvalid, "reading the TLS files broke off", "report this as a bug")),
+        Err(_) => Err(Explanation::new(
+            Reason::LocalUnreadable,
+            format!("the TLS files were not read within {PATIENCE:?}"),
+            "look at the file system that they are on, or export the PKCS#12 archive with fewer rounds",
+        )),
+    }
+}
