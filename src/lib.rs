@@ -11,6 +11,7 @@
 pub mod clock;
 pub mod events;
 pub mod finding;
+pub mod meter;
 pub mod names;
 pub mod problem;
 pub mod reason;
@@ -38,6 +39,8 @@ pub mod gateway;
 pub mod health;
 
 pub mod downstream;
+
+pub mod admin;
 
 pub mod config;
 

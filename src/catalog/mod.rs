@@ -7,3 +7,4 @@ mod template;
 
 pub use build::{Listed, Source, merge};
 pub use lookup::{Catalog, Found, Lookup};
+pub use names::shown;

@@ -11,7 +11,7 @@ const HASH_DIGITS: usize = 8;
 
 /// `crm__search`, or the plain name for an empty prefix; cut to `max` bytes with a hash that depends on the whole name
 /// only, so that it is the same at every start.
-pub(super) fn shown<'a>(prefix: &str, name: &'a str, max: usize) -> Cow<'a, str> {
+pub fn shown<'a>(prefix: &str, name: &'a str, max: usize) -> Cow<'a, str> {
     let full: Cow<'a, str> = if prefix.is_empty() { Cow::Borrowed(name) } else { Cow::Owned(format!("{prefix}{SEPARATOR}{name}")) };
     if prefix.is_empty() || full.len() <= max {
         return full;

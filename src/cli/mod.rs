@@ -6,11 +6,15 @@ mod certs;
 pub mod check;
 mod demo;
 pub mod import;
+mod operators;
 mod serve;
 pub mod snippet;
 mod start;
+pub mod status;
 mod stdio;
+mod tls;
 mod tools;
+mod watch;
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -80,6 +84,8 @@ enum Command {
     Stdio,
     /// Find every problem of the configuration file and of the files it names
     Check(check::CheckArgs),
+    /// Ask the running gateway how it is; exit code 1 if anything is down
+    Status(status::StatusArgs),
     /// Connect to the upstreams and list the tools that agents will see
     Tools(tools::ToolsArgs),
     /// Connect to the upstreams and call one tool
@@ -88,6 +94,9 @@ enum Command {
     Import(import::ImportArgs),
     /// Print the block to paste into an MCP client
     Snippet(SnippetArgs),
+    /// Look at servers' and files' certificates: why a handshake fails, and when it will
+    #[command(subcommand)]
+    Tls(tls::TlsCommand),
     /// Make certificates for development
     #[command(subcommand)]
     Certs(CertsCommand),
@@ -127,13 +136,16 @@ pub fn run(arguments: Arguments) -> u8 {
     match command {
         Command::Serve => start::block_on(serve::run(&world)),
         Command::Stdio => start::block_on(stdio::run(&world)),
+        Command::Status(args) => start::block_on(status::run(&world, &args)),
         Command::Tools(args) => start::block_on(tools::run(&world, &args)),
         Command::Call(args) => start::block_on(call::run(&world, args)),
         Command::Demo(args) => start::block_on(demo::run(&world, &args)),
         Command::DemoUpstream { name } => start::block_on(demo::upstream(&name)),
+        Command::Check(args) if args.connect => start::block_on(check::run_connected(&world, &args)),
         Command::Check(args) => {
             written(check::run(&args, world.global.config.clone(), &*world.sources, &*world.clock, &mut std::io::stdout()))
         }
+        Command::Tls(command) => start::block_on(tls::run(&world, command)),
         Command::Import(args) => written(import::run(&args, &*world.sources, &mut std::io::stdout(), &mut std::io::stderr())),
         Command::Snippet(args) => print_snippet(&world, args.client),
         Command::Certs(CertsCommand::Dev(args)) => certs::dev(&args, &*world.clock),

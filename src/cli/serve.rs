@@ -7,8 +7,9 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{FAILURE, World, announce::Announcer, fail, start};
+use super::{FAILURE, World, announce::Announcer, fail, operators::Operators, start, watch};
 use crate::{
+    admin::{self, Parts},
     config::Config,
     downstream::{Bound, Server, Stop},
     gateway::Gateway,
@@ -36,11 +37,23 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
         Ok(bound) => bound,
         Err(error) => return fail(FAILURE, &format!("error: {error}\n  fix: stop what uses the address, or set server.listen_address")),
     };
+    let operators = match Operators::bind(&config).await {
+        Ok(operators) => operators,
+        Err(error) => return fail(FAILURE, &format!("error: {error}\n  fix: stop what uses the address, or set admin.listen_address")),
+    };
     let announcer = Announcer::new(world.global.log_style);
     let address = bound.address();
     let health = bound.health_address();
     let gateway = start::gateway(world, &config);
     announce(announcer, path, &config, address, health, &gateway);
+    let shared = watch::Shared::new(&gateway);
+    let watch = watch::start(world, &config, &gateway, &shared, address, Vec::new());
+    if let Some(address) = operators.address() {
+        announcer.say(&format!("admin on http://{address}"));
+    }
+    let watch::Shared { events, board, prober } = shared;
+    let parts = Parts { gateway: Arc::clone(&gateway), events: events.clone(), board, prober, clock: Arc::clone(&world.clock) };
+    let attended = operators.attend(&config, parts);
     ready(address);
 
     let stop = Stop::default();
@@ -48,9 +61,14 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     let mut serving = tokio::spawn(server);
     tokio::select! {
         () = announcer.follow(&gateway) => {}
+        () = admin::record(Arc::clone(&gateway), events) => {}
         () = signals.first() => {}
     }
     drain(announcer, &config, &gateway, &stop, &mut serving).await;
+    attended.end().await;
+    // Last, because it tells what the rest did, and writes what was told.
+    watch.end().await;
+    announcer.say("stopped");
     0
 }
 
@@ -90,7 +108,6 @@ async fn drain(announcer: Announcer, config: &Config, gateway: &Gateway, stop: &
     if timeout(LAST_STEPS, last_steps).await.is_err() {
         announcer.say("some upstream sessions or processes did not end in time");
     }
-    announcer.say("stopped");
 }
 
 struct Signals {

@@ -16,7 +16,7 @@ pub(super) struct ToolsArgs {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub enum Format {
     #[default]
     Text,
     Json,

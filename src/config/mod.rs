@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 pub use find::{NOT_FOUND_REMEDY, NotFound, PATH_VARIABLE, find};
 
 use crate::{
+    admin::{self, AdminConfig},
     downstream::{self, ServerConfig},
     gateway::{self, McpConfig},
     health::{self, CertificatesConfig, StateConfig},
@@ -24,6 +25,8 @@ use template::Fill;
 pub struct Config {
     pub server: ServerConfig,
     pub mcp: McpConfig,
+    /// Absent: no such listener.
+    pub admin: Option<AdminConfig>,
     pub certificates: CertificatesConfig,
     pub state: StateConfig,
 }
@@ -54,7 +57,7 @@ const KEYS: Keys = Keys {
     keys: &[
         built("server", "Where clients connect, and who may."),
         built("mcp", "The MCP endpoint and the upstreams behind it."),
-        planned("admin", "The operator's page, JSON API and metrics."),
+        built("admin", "Where operators, orchestrators and Prometheus ask."),
         built("state", "What survives a restart, and where."),
         built("certificates", "How upstreams and certificates are watched, and who is told."),
         planned("telemetry", "Logs, traces, metrics and the audit trail."),
@@ -66,6 +69,7 @@ pub const TABLES: &[&Keys] = &[
     &KEYS,
     &downstream::read::KEYS,
     &downstream::read::HEALTH_KEYS,
+    &admin::read::KEYS,
     &gateway::read::KEYS,
     &gateway::read::BOUNDS_KEYS,
     &upstream::read::KEYS,
@@ -135,15 +139,17 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     let lines = root.lines();
     let server = downstream::read::read(root.table("server", &mut problems), overrides.listen_address, &mut problems);
     let mut mcp = gateway::read::read(root.table("mcp", &mut problems), &mut problems);
+    let admin = admin::read::read(root.table("admin", &mut problems), &mut problems);
     let certificates = health::read::read(root.table("certificates", &mut problems), &mut problems);
     mcp.probe_before_swap = certificates.probe_before_swap;
     let state = health::read::read_state(root.table("state", &mut problems), &mut problems);
     root.finish(&KEYS, &mut problems);
     check_health(&server, &mcp, &lines, &mut problems);
+    check_admin(admin.as_ref(), &server, &lines, &mut problems);
     if server.insecure == downstream::Insecure::Forbid {
         problems.forbid_insecure();
     }
-    let read = Some(Config { server, mcp, certificates, state });
+    let read = Some(Config { server, mcp, admin, certificates, state });
     let (config, draft) = if problems.has_errors() { (None, read) } else { (read, None) };
     Loaded { config, draft, problems: problems.into_sorted(), lines }
 }
@@ -169,5 +175,24 @@ fn check_health(server: &ServerConfig, mcp: &McpConfig, lines: &BTreeMap<String,
             "only one listener can have a port",
             "remove `listen`, and health is served beside the MCP endpoint, or choose another port",
         );
+    }
+}
+
+/// Each listener needs a port of its own.
+fn check_admin(admin: Option<&AdminConfig>, server: &ServerConfig, lines: &BTreeMap<String, u32>, problems: &mut Problems) {
+    let Some(admin) = admin else { return };
+    let address = admin.listen_address;
+    let line = lines.get("admin.listen_address").or_else(|| lines.get("admin")).copied().unwrap_or_default();
+    let health = server.health.listen.filter(|_| server.health.enabled);
+    for (other, what) in [(Some(server.listen_address), "the MCP endpoint"), (health, "health")] {
+        if other == Some(address) && address.port() != 0 {
+            problems.error(
+                "admin.listen_address",
+                line,
+                format!("the admin listener has the same address as {what}"),
+                "only one listener can have a port, and what operators may do is not for clients",
+                "choose another port",
+            );
+        }
     }
 }

@@ -15,7 +15,7 @@ const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// The names and origins under which clients may call.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(crate) struct Door {
     /// Lower case, without a port. `None`: any, on a listener that others reach and that was given no name.
     hosts: Option<Vec<String>>,
     origins: Vec<String>,
@@ -24,13 +24,13 @@ pub(super) struct Door {
 
 /// Why a request is refused before its body is read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     Host(String),
     Origin(String),
 }
 
 impl Door {
-    pub(super) fn new(config: &ServerConfig, bound: SocketAddr) -> Self {
+    pub(crate) fn new(config: &ServerConfig, bound: SocketAddr) -> Self {
         let loopback = bound.ip().is_loopback();
         let mut hosts: Vec<String> = config.allowed_hosts.clone();
         let public = config.public_url.as_ref();
@@ -48,7 +48,7 @@ impl Door {
         Self { hosts: (!open).then_some(hosts), origins, loopback }
     }
 
-    pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
+    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
         let mut named = headers.get_all(HOST).iter();
         let host = match (uri.authority(), named.next(), named.next()) {
             (Some(authority), None, None) => authority.as_str(),

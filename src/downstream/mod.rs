@@ -1,8 +1,8 @@
 //! What clients meet: the listener and its checks, streamable HTTP, stdio, and every error in a client's words.
 
 mod config;
-mod door;
-mod listener;
+pub(crate) mod door;
+pub(crate) mod listener;
 mod patience;
 mod pieces;
 pub mod read;
@@ -13,5 +13,5 @@ mod streamable_http;
 
 pub use config::{HealthConfig, Insecure, ServerConfig};
 pub use listener::Stop;
-pub use server::{Bound, Server};
+pub use server::{BindError, Bound, Server};
 pub use stdio::{refuse as serve_stdio_refusal, serve as serve_stdio};

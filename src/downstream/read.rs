@@ -102,7 +102,8 @@ fn check_exposure(config: &ServerConfig, table: &Table, problems: &mut Problems)
     }
 }
 
-fn address(table: &mut Table, key: &str, problems: &mut Problems) -> Option<SocketAddr> {
+/// An IP address with a port.
+pub(crate) fn address(table: &mut Table, key: &str, problems: &mut Problems) -> Option<SocketAddr> {
     let text = table.string(key, problems)?;
     let address = text.parse().ok();
     if address.is_none() {

@@ -33,6 +33,12 @@ pub struct BindError {
     error: io::Error,
 }
 
+impl BindError {
+    pub(crate) fn new(address: SocketAddr, error: io::Error) -> Self {
+        Self { address, error }
+    }
+}
+
 impl Bound {
     /// # Errors
     /// The address is taken, or not one of this machine.

@@ -15,6 +15,7 @@ use super::{
     legacy::{LegacySession, Sessions},
     listen::Change,
     rebuild::Making,
+    tally::Tally,
     view::{Lineup, View},
 };
 use crate::{
@@ -43,6 +44,7 @@ pub struct Gateway {
     /// Counts the makings of the catalog.
     pub(super) rebuilt: watch::Sender<u64>,
     started: Instant,
+    pub(super) tally: Arc<Tally>,
     pub(super) tasks: TaskTracker,
     /// Streams without an end of their own end now.
     pub(super) drain: CancellationToken,
@@ -75,6 +77,7 @@ impl Gateway {
             making: Mutex::new(Making::new(lineup)),
             rebuilt: watch::Sender::new(0),
             started: Instant::now(),
+            tally: Arc::new(Tally::new()),
             tasks: TaskTracker::new(),
             drain: CancellationToken::new(),
             shutdown: CancellationToken::new(),
@@ -106,6 +109,11 @@ impl Gateway {
         self.view.load_full()
     }
 
+    /// All requests so far.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
     }
@@ -129,6 +137,11 @@ impl Gateway {
     /// Whether every upstream was tried to the end once.
     pub fn all_tried(&self) -> bool {
         self.view.load().all_tried()
+    }
+
+    /// Follows the lists: changes to how often each of them has changed.
+    pub fn list_changes(&self) -> watch::Receiver<Change> {
+        self.changes.subscribe()
     }
 
     /// Follows the catalog: changes each time it was made anew.

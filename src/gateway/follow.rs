@@ -8,11 +8,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::time::sleep;
 
-use super::{
-    Gateway, LegacySession,
-    handle::Reached,
-    legacy::{Asked, Outbox},
-};
+use super::{Gateway, LegacySession, handle::Reached, legacy::Asked, outbox::Outbox};
 use crate::{
     mcp::{Id, Kind, Message, Method, Splices, build, errors},
     upstream::{Generation, Session, Upstream, UpstreamError},

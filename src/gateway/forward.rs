@@ -11,6 +11,7 @@ use super::{
     legacy::InFlight,
     relay::{Relay, Renumbered},
     route::Route,
+    tally::Counted,
 };
 use crate::{
     auth::Caller,
@@ -34,10 +35,12 @@ pub(super) struct Forward<'a> {
     pub(super) route: Route,
     /// Nothing goes up without one.
     pub(super) admission: Admission,
+    pub(super) counted: &'a mut Counted,
 }
 
 impl Gateway {
     pub(super) async fn forward(self: &Arc<Self>, request: Forward<'_>) -> Result<Reply, GatewayError> {
+        request.counted.goes_to(&request.route.upstream);
         let upstream = &request.route.upstream;
         check_params(&request)?;
         if request.route.view.lineup.is_transparent() {
@@ -80,11 +83,16 @@ impl Gateway {
         if !request.method.exists_in(era) {
             return Err(UpstreamError::NotBridged("the upstream speaks a revision without this method"));
         }
-        let session = if generation.needs_session(era) { Some(self.session_for(upstream, &generation, era, request).await?) } else { None };
+        let session = if generation.needs_session(era) {
+            Some(request.counted.watch().waiting(self.session_for(upstream, &generation, era, request)).await?)
+        } else {
+            None
+        };
         let prepared = prepare(&generation, &request.route.view.catalog, era, session.as_ref().map(|held| &*held.session), request);
         let mut relay = self.relay(upstream, &generation, era, session.as_ref(), request, &prepared);
         let stop = relay.stop().cloned();
         let answered = async {
+            request.counted.watch().sent();
             match generation.exchange(session.as_ref().map(|held| &held.session), prepared.outgoing).await {
                 Ok(answer) => relay.reply(answer).await,
                 Err(error) => {

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Client, Gateway, GatewayError, LegacySession, Reply, route::Route};
+use super::{
+    Client, Gateway, GatewayError, LegacySession, Reply,
+    route::Route,
+    tally::{Counted, Outcome},
+};
 use crate::{
     auth::Caller,
     mcp::{Era, Field, Id, Message, Method, Splices, Version, build, list::CacheScope, offer::Declares},
@@ -21,6 +25,16 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError`]: malformed parameters, too many sessions, or, for a transparent gateway, its upstream's failure.
     pub async fn initialize(self: &Arc<Self>, caller: &Caller, message: &Message) -> Result<(Arc<LegacySession>, Reply), GatewayError> {
+        let mut counted = Counted::begin(&self.tally, Some(Method::Initialize));
+        let greeted = self.open_session(caller, message).await;
+        match &greeted {
+            Ok(_) => counted.ends(Outcome::Ok),
+            Err(error) => counted.fails(error),
+        }
+        greeted
+    }
+
+    async fn open_session(self: &Arc<Self>, caller: &Caller, message: &Message) -> Result<(Arc<LegacySession>, Reply), GatewayError> {
         let id = message.id().ok_or(GatewayError::InvalidParams("a request needs an id"))?;
         let requested = message.text(Field::ProtocolVersion).ok_or(GatewayError::InvalidParams("`protocolVersion` is not a string"))?;
         let object = |field| message.raw(field).filter(|raw| raw.first() == Some(&b'{'));
@@ -111,13 +125,14 @@ impl Gateway {
         client: &Client,
         message: Message,
         id: &Id,
+        counted: &mut Counted,
     ) -> Result<Reply, GatewayError> {
         if let Some(only) = Route::only(self.view()) {
             let upstream = &*Arc::clone(&only.upstream);
             self.first_try(upstream).await;
             let generation = upstream.generation().map_err(|error| Self::upstream_error(upstream, error))?;
             if generation.era() == Era::Modern {
-                return self.to_only_upstream(caller, client, message, Method::Discover, only).await;
+                return self.to_only_upstream(caller, client, message, Method::Discover, only, counted).await;
             }
             let offer = upstream.offer().ok_or_else(|| Self::upstream_error(upstream, UpstreamError::protocol("no greeting is known")))?;
             let facts = &offer.greeting.facts;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::{Gateway, GatewayError, LegacySession, Reply, forward::Forward, legacy::InFlight};
+use super::{Gateway, GatewayError, LegacySession, Reply, forward::Forward, legacy::InFlight, tally::Counted};
 use crate::{
     auth::Caller,
     limits,
@@ -55,23 +55,42 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError`]; an upstream's own JSON-RPC error is a reply, not an error.
     pub async fn handle(self: &Arc<Self>, caller: &Caller, client: &Client, message: Message) -> Result<Reply, GatewayError> {
-        let id = message.id().cloned().ok_or(GatewayError::InvalidParams("a request needs an id"))?;
         let method = Method::parse(message.method()).filter(|method| method.exists_in(client.era()));
+        let mut counted = Counted::begin(&self.tally, method);
+        let answered = self.answer(caller, client, message, method, &mut counted).await;
+        match answered {
+            Ok(reply) => Ok(reply.counted(counted)),
+            Err(error) => {
+                counted.fails(&error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        caller: &Caller,
+        client: &Client,
+        message: Message,
+        method: Option<Method>,
+        counted: &mut Counted,
+    ) -> Result<Reply, GatewayError> {
+        let id = message.id().cloned().ok_or(GatewayError::InvalidParams("a request needs an id"))?;
         let method = method.ok_or_else(|| GatewayError::MethodNotFound(message.method().to_owned()))?;
         match method {
             Method::Ping => return Ok(Reply::result(&id, b"{}")),
             Method::SetLevel => return self.set_level(client, &message, &id).await,
-            Method::Discover => return self.discover(caller, client, message, &id).await,
+            Method::Discover => return self.discover(caller, client, message, &id, counted).await,
             Method::Listen if !self.relays_listen() => return Ok(Reply::listening(self.listen(&message, &id))),
-            Method::ToolsList => return self.list(caller, client, message, &id, ListKind::Tools).await,
-            Method::PromptsList => return self.list(caller, client, message, &id, ListKind::Prompts).await,
-            Method::ResourcesList => return self.list(caller, client, message, &id, ListKind::Resources).await,
-            Method::ResourceTemplatesList => return self.list(caller, client, message, &id, ListKind::ResourceTemplates).await,
+            Method::ToolsList => return self.list(caller, client, message, &id, ListKind::Tools, counted).await,
+            Method::PromptsList => return self.list(caller, client, message, &id, ListKind::Prompts, counted).await,
+            Method::ResourcesList => return self.list(caller, client, message, &id, ListKind::Resources, counted).await,
+            Method::ResourceTemplatesList => return self.list(caller, client, message, &id, ListKind::ResourceTemplates, counted).await,
             _ => {}
         }
         let route = self.route(method, &message).await?;
         let admission = limits::admit(caller, route.index, &route.name);
-        self.forward(Forward { caller, client, message, method, route, admission }).await
+        self.forward(Forward { caller, client, message, method, route, admission, counted }).await
     }
 
     /// Takes a notification from a client.

@@ -11,9 +11,10 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::{sync::mpsc, time::Instant};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use super::outbox::{Inlet, Outbox, Refused, outbox};
 use crate::{
     auth::Caller,
     mcp::Id,
@@ -25,8 +26,6 @@ use crate::{
 const MAX_ASKED: usize = 128;
 /// Those of one upstream among them, so that it leaves room for the others.
 const MAX_ASKED_BY_ONE: usize = 32;
-/// Messages that wait on a client's GET stream; further ones are dropped.
-const OUTBOX: usize = 64;
 
 /// One legacy client.
 #[derive(Debug)]
@@ -45,27 +44,6 @@ pub struct LegacySession {
     last_used: AtomicU64,
     /// Cancelled when the session ends.
     pub(super) end: CancellationToken,
-}
-
-/// The gateway's end of a client's stream.
-#[derive(Debug)]
-struct Inlet {
-    tx: mpsc::Sender<Bytes>,
-    closed: CancellationToken,
-}
-
-/// The client's end of its stream; dropping it closes the stream.
-#[derive(Debug)]
-pub struct Outbox {
-    messages: mpsc::Receiver<Bytes>,
-    _closed: DropGuard,
-}
-
-impl Outbox {
-    /// The next message; `None` when another stream has taken this one's place. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Bytes> {
-        self.messages.recv().await
-    }
 }
 
 /// A server's request that was passed to the client and waits for its answer.
@@ -129,6 +107,11 @@ impl LegacySession {
         self.end.cancelled().await;
     }
 
+    /// The upstreams that the client has a session with.
+    pub fn reached(&self) -> Vec<UpstreamId> {
+        self.upstream.load().iter().map(|(id, _)| *id).collect()
+    }
+
     pub(super) fn upstream_session(&self, upstream: UpstreamId) -> Option<Arc<Session>> {
         self.upstream.load().iter().find(|(id, _)| *id == upstream).map(|(_, session)| Arc::clone(session))
     }
@@ -189,16 +172,15 @@ impl LegacySession {
 
     /// Opens the client's stream of messages that answer no request; an earlier one ends.
     pub(super) fn open_outbox(&self) -> Outbox {
-        let (tx, messages) = mpsc::channel(OUTBOX);
-        let closed = CancellationToken::new();
-        *self.outbox.lock() = Some(Inlet { tx, closed: closed.clone() });
-        Outbox { messages, _closed: closed.drop_guard() }
+        let (inlet, outbox) = outbox();
+        *self.outbox.lock() = Some(inlet);
+        outbox
     }
 
     /// Waits until the client has no such stream.
     pub(super) async fn stream_closed(&self) {
         loop {
-            let closed = self.outbox.lock().as_ref().map(|inlet| inlet.closed.clone());
+            let closed = self.outbox.lock().as_ref().map(|inlet| inlet.closed().clone());
             match closed {
                 Some(closed) if !closed.is_cancelled() => closed.cancelled().await,
                 _ => return,
@@ -207,16 +189,16 @@ impl LegacySession {
     }
 
     pub(super) fn has_stream(&self) -> bool {
-        self.outbox.lock().as_ref().is_some_and(|inlet| !inlet.closed.is_cancelled())
+        self.outbox.lock().as_ref().is_some_and(|inlet| !inlet.closed().is_cancelled())
     }
 
     /// Puts a message on that stream; `false` when there is none, or nobody reads it.
     pub(super) fn tell(&self, message: Bytes) -> bool {
         let mut outbox = self.outbox.lock();
-        match outbox.as_ref().map(|inlet| inlet.tx.try_send(message)) {
+        match outbox.as_mut().map(|inlet| inlet.put(message)) {
             Some(Ok(())) => return true,
-            Some(Err(mpsc::error::TrySendError::Closed(_))) => *outbox = None,
-            Some(Err(mpsc::error::TrySendError::Full(_))) => {
+            Some(Err(Refused::Closed)) => *outbox = None,
+            Some(Err(Refused::Full)) => {
                 tracing::debug!(session = ?self.id(), "the client does not read its stream; a message was dropped");
             }
             None => {}
@@ -255,7 +237,8 @@ impl LegacySession {
         true
     }
 
-    fn is_busy(&self) -> bool {
+    /// Whether the client waits for something.
+    pub fn is_busy(&self) -> bool {
         self.has_stream() || !self.in_flight.lock().is_empty()
     }
 }
@@ -309,12 +292,17 @@ impl Sessions {
         old.iter().filter_map(|id| live.remove(id)).collect()
     }
 
-    pub(super) fn all(&self) -> Vec<Arc<LegacySession>> {
+    pub fn all(&self) -> Vec<Arc<LegacySession>> {
         self.live.read().values().map(Arc::clone).collect()
     }
 
     pub fn count(&self) -> usize {
         self.live.read().len()
+    }
+
+    /// How long the client has not been heard of.
+    pub fn idle(&self, session: &LegacySession) -> std::time::Duration {
+        std::time::Duration::from_millis(self.now().saturating_sub(session.last_used.load(Ordering::Relaxed)))
     }
 
     fn touch(&self, session: &LegacySession) {

@@ -10,10 +10,10 @@ use crate::mcp::{Field, Id, Message, Method, build};
 
 /// How often each list has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Change {
-    pub(super) tools: u64,
-    pub(super) prompts: u64,
-    pub(super) resources: u64,
+pub struct Change {
+    pub tools: u64,
+    pub prompts: u64,
+    pub resources: u64,
 }
 
 impl Change {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Client, Gateway, GatewayError, Reply, forward::Forward, route::Route};
+use super::{Client, Gateway, GatewayError, Reply, forward::Forward, route::Route, tally::Counted};
 use crate::{
     auth::Caller,
     limits,
@@ -19,9 +19,10 @@ impl Gateway {
         message: Message,
         id: &Id,
         kind: ListKind,
+        counted: &mut Counted,
     ) -> Result<Reply, GatewayError> {
         if let Some(route) = Route::only(self.view()) {
-            return self.to_only_upstream(caller, client, message, kind.method(), route).await;
+            return self.to_only_upstream(caller, client, message, kind.method(), route, counted).await;
         }
         // The one page has no cursor, so none that a client sends can be ours.
         if message.span(crate::mcp::Field::Cursor).is_some() {
@@ -47,8 +48,9 @@ impl Gateway {
         message: Message,
         method: Method,
         route: Route,
+        counted: &mut Counted,
     ) -> Result<Reply, GatewayError> {
         let admission = limits::admit(caller, 0, "");
-        self.forward(Forward { caller, client, message, method, route, admission }).await
+        self.forward(Forward { caller, client, message, method, route, admission, counted }).await
     }
 }

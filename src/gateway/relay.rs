@@ -175,7 +175,7 @@ impl Relay {
         if untouched.is_some() && self.is_subscription() {
             self.settle();
             let JsonAnswer { status, length, body } = json;
-            return Ok(Reply::Json(Box::new(JsonReply { status, length, body: JsonBody::subscription(body, self) })));
+            return Ok(Reply::Json(Box::new(JsonReply::new(status, length, JsonBody::subscription(body, self)))));
         }
         if same_era && json.status.is_success() && is_long {
             let expected = self.expected();
@@ -185,7 +185,7 @@ impl Relay {
             let length = json.length.filter(|_| is_exact).and_then(shift);
             let scanner = ResponseScanner::new(expected, self.parties.client_id.clone());
             self.settle();
-            return Ok(Reply::Json(Box::new(JsonReply { status: json.status, length, body: JsonBody::scanned(json.body, scanner, self) })));
+            return Ok(Reply::Json(Box::new(JsonReply::new(json.status, length, JsonBody::scanned(json.body, scanner, self)))));
         }
         let whole = tokio::time::timeout(self.call_timeout(), json.collect(self.parties.gateway.config().bounds.max_event)).await;
         let whole = whole.unwrap_or_else(|_| Err(UpstreamError::TimedOut(self.call_timeout())));

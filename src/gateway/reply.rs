@@ -12,12 +12,13 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
     GatewayError,
     listen::Listening,
     relay::{Relay, Taken},
+    tally::{Counted, Outcome},
 };
 use crate::{
     mcp::ResponseScanner,
@@ -39,17 +40,37 @@ pub enum Reply {
 }
 
 impl Reply {
+    /// Counts the request when this has ended.
+    pub(super) fn counted(mut self, mut counted: Counted) -> Self {
+        match &mut self {
+            Self::Message { .. } | Self::Pieces(_) => counted.ends(Outcome::Ok),
+            Self::Json(json) => json.counted = Some(counted),
+            Self::Events(events) => {
+                if events.is_subscription() {
+                    counted.ends(Outcome::Ok);
+                }
+                events.counted = Some(counted);
+            }
+        }
+        self
+    }
+
     pub(super) fn message(body: Bytes) -> Self {
         Self::Message { status: StatusCode::OK, body }
     }
 
     /// A cancelled request is not answered.
     pub(super) fn silence() -> Self {
-        Self::Events(Box::new(EventReply { source: Source::Upstream(None), queued: VecDeque::new(), ended: true }))
+        Self::Events(Box::new(EventReply { source: Source::Upstream(None), queued: VecDeque::new(), ended: true, counted: None }))
     }
 
     pub(super) fn listening(listening: Listening) -> Self {
-        Self::Events(Box::new(EventReply { source: Source::Own(Box::new(listening)), queued: VecDeque::new(), ended: false }))
+        Self::Events(Box::new(EventReply {
+            source: Source::Own(Box::new(listening)),
+            queued: VecDeque::new(),
+            ended: false,
+            counted: None,
+        }))
     }
 }
 
@@ -60,6 +81,14 @@ pub struct JsonReply {
     /// Exact, where the upstream said how long its answer is.
     pub length: Option<u64>,
     pub body: JsonBody,
+    sent: u64,
+    counted: Option<Counted>,
+}
+
+impl JsonReply {
+    pub(super) fn new(status: StatusCode, length: Option<u64>, body: JsonBody) -> Self {
+        Self { status, length, body, sent: 0, counted: None }
+    }
 }
 
 /// The document's bytes; with a scanner, the id is put back on the way, and a wrong one breaks the body off.
@@ -178,7 +207,20 @@ impl Body for JsonReply {
     type Error = UpstreamError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        self.body.poll_chunk(cx).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
+        let chunk = ready!(self.body.poll_chunk(cx));
+        if let Some(Ok(chunk)) = &chunk {
+            self.sent += chunk.len() as u64;
+        }
+        // Whoever knows the length may not ask again after the last byte.
+        let outcome = match &chunk {
+            Some(Err(_)) => Some(Outcome::Failed),
+            None => Some(Outcome::Ok),
+            Some(Ok(_)) => (self.length == Some(self.sent)).then_some(Outcome::Ok),
+        };
+        if let (Some(outcome), Some(counted)) = (outcome, &mut self.counted) {
+            counted.ends(outcome);
+        }
+        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -192,6 +234,7 @@ pub struct EventReply {
     source: Source,
     queued: VecDeque<Bytes>,
     ended: bool,
+    counted: Option<Counted>,
 }
 
 #[derive(Debug)]
@@ -221,7 +264,27 @@ impl EventReply {
         let limits = (!relay.is_subscription())
             .then(|| Limits { idle: Box::pin(sleep(relay.call_timeout())), last: Instant::now() + relay.call_timeout_max() });
         let relayed = Relayed { messages, relay, limits };
-        Self { source: Source::Upstream(Some(Box::new(relayed))), queued: first.into(), ended: false }
+        Self { source: Source::Upstream(Some(Box::new(relayed))), queued: first.into(), ended: false, counted: None }
+    }
+
+    fn is_subscription(&self) -> bool {
+        match &self.source {
+            Source::Own(_) => true,
+            Source::Upstream(relayed) => relayed.as_ref().is_some_and(|relayed| relayed.relay.is_subscription()),
+        }
+    }
+
+    /// An untouched stream ends when the upstream ends it; any other, with its response.
+    fn is_complete(&self) -> bool {
+        let Source::Upstream(Some(relayed)) = &self.source else { return false };
+        relayed.relay.is_untouched() && !relayed.relay.stop().is_some_and(CancellationToken::is_cancelled)
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        self.ended = true;
+        if let Some(counted) = &mut self.counted {
+            counted.ends(outcome);
+        }
     }
 
     /// The next message; after an error nothing follows. Cancel-safe.
@@ -239,15 +302,18 @@ impl EventReply {
         };
         match next {
             Some(Ok((message, is_last))) => {
-                self.ended |= is_last;
+                if is_last {
+                    self.end(Outcome::Ok);
+                }
                 Some(Ok(message))
             }
             Some(Err(error)) => {
-                self.ended = true;
+                self.end(Outcome::Failed);
                 Some(Err(error))
             }
             None => {
-                self.ended = true;
+                let outcome = if self.is_complete() { Outcome::Ok } else { Outcome::Abandoned };
+                self.end(outcome);
                 None
             }
         }

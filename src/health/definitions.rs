@@ -194,8 +194,8 @@ mod tests {
     fn new_and_lost_tools_are_news_of_the_mild_kind() {
         let tool = |name: &str| format!(r#"{{"name":"{name}","inputSchema":{{"type":"object"}}}}"#);
         let before = definitions(&[&tool("a"), &tool("b")]);
-        let after = definitions(&[&tool("b"), &tool("c\\n")]);
+        let after = definitions(&[&tool("b"), &tool("c")]);
         let difference = after.difference_to(&before).unwrap();
-        assert_eq!((difference.severity(), difference.words().as_str()), (Severity::Info, r#"1 added ("c\\u{a}"), 1 removed ("a")"#));
+        assert_eq!((difference.severity(), difference.words().as_str()), (Severity::Info, r#"1 added ("c"), 1 removed ("a")"#));
     }
 }

@@ -129,7 +129,7 @@ impl Judge {
     }
 
     /// The tools that an upstream offers; tells of other definitions than before.
-    pub(super) fn offered(&mut self, upstream: &str, definitions: Definitions, now: Duration) -> Option<Alert> {
+    pub(super) fn offered(&mut self, upstream: &str, definitions: &Definitions, now: Duration) -> Option<Alert> {
         let before = self.memory.tools.insert(upstream.to_owned(), definitions.clone())?;
         definitions.difference_to(&before).map(|difference| conditions::tools(upstream, &difference, now))
     }

@@ -1,16 +1,12 @@
 //! One look at one thing that is watched: a handshake, a question, the files.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use super::board::{Role, WatchedCertificate};
 use crate::{
-    outbound::{
-        Way,
-        probe::{ProbeTarget, Prober},
-        system_cas,
-    },
+    finding::Finding,
+    outbound::probe::{ProbeTarget, Prober},
     reason::Explanation,
-    sources::Sources,
     tls::{CertificateFacts, Position, Report, TlsPolicy, TlsSettings, Verdict},
     upstream::{EndpointConfig, HttpConfig, State, Upstream, UpstreamError},
 };
@@ -29,11 +25,11 @@ pub(super) struct Seen {
     pub(super) reachable: bool,
 }
 
-/// Looks at an upstream. Takes at most the probe's budget and one `list_timeout`.
-pub(super) async fn look_at(upstream: &Arc<Upstream>, prober: &Prober, sources: &Arc<dyn Sources>, now: Duration) -> Seen {
+/// Looks at an upstream. Takes at most the probe's budget, one reading of its files and one `list_timeout`.
+pub(super) async fn look_at(upstream: &Arc<Upstream>, prober: &Prober) -> Seen {
     let mut seen = match &upstream.config().endpoint {
         EndpointConfig::Http(http) => match &http.tls {
-            Some(settings) => shake_hands(upstream, http, settings, prober, &**sources, now).await,
+            Some(settings) => shake_hands(upstream, http, settings, prober).await,
             None => Seen::default(),
         },
         EndpointConfig::Stdio(_) => Seen::default(),
@@ -53,25 +49,17 @@ pub(super) async fn look_at(upstream: &Arc<Upstream>, prober: &Prober, sources: 
     seen
 }
 
-async fn shake_hands(
-    upstream: &Arc<Upstream>,
-    http: &HttpConfig,
-    settings: &TlsSettings,
-    prober: &Prober,
-    sources: &dyn Sources,
-    now: Duration,
-) -> Seen {
-    let loaded = settings.load(http.url.host_str().unwrap_or_default(), sources, &system_cas, now);
-    let (policy, target) = match loaded.and_then(|policy| Ok((policy, ProbeTarget::new(&http.url, Way::default())?))) {
-        Ok(ready) => ready,
-        // What runs was loaded before the files were spoilt; that they are is told by whoever tries to load them.
-        Err(_) if upstream.status().borrow().state.serves() => return Seen::default(),
+async fn shake_hands(upstream: &Arc<Upstream>, http: &HttpConfig, settings: &TlsSettings, prober: &Prober) -> Seen {
+    let target = ProbeTarget::new(&http.url, http.way.clone());
+    let (policy, target) = match upstream.tls_policy().await.and_then(|policy| Ok((policy, target?))) {
+        Ok((Some(policy), target)) => (policy, target),
+        Ok((None, _)) => return Seen::default(),
         Err(why) => return Seen { failure: Some(why), ..Seen::default() },
     };
     let report = prober.probe(upstream.name(), &target, &policy).await;
     let name = upstream.name().as_str();
     let failure = match report.verdict {
-        Verdict::Fail => report.cause().map(crate::finding::Finding::explanation),
+        Verdict::Fail => report.cause().map(Finding::explanation),
         Verdict::Ok | Verdict::Insecure => None,
     };
     Seen {
@@ -104,7 +92,7 @@ pub(super) fn shown_by(report: &Report, role: Role, upstream: Option<&str>) -> V
 
 /// Our client certificate, and the CAs of the trust file; of these only the one counts that vouches for the server.
 fn files_of(name: &str, settings: &TlsSettings, policy: &TlsPolicy, report: &Report) -> Vec<WatchedCertificate> {
-    let identity_file = settings.client_identity.as_ref().map(|files| files.cert_path.clone());
+    let identity_file = settings.client_identity.as_ref().map(|files| files.cert_path.as_path());
     let mut watched = chain(Role::Client, Some(name), policy.identity_facts(), identity_file);
     let in_use = report.anchor().map(|anchor| anchor.facts.fingerprint.clone());
     watched.extend(policy.anchor_facts().into_iter().filter(|facts| facts.is_ca || facts.self_signed).map(|facts| WatchedCertificate {
@@ -123,7 +111,7 @@ pub(super) fn chain(
     role: Role,
     upstream: Option<&str>,
     certificates: Vec<CertificateFacts>,
-    file: Option<std::path::PathBuf>,
+    file: Option<&Path>,
 ) -> Vec<WatchedCertificate> {
     let watched = certificates.into_iter().enumerate().filter(|(index, facts)| *index == 0 || !facts.self_signed);
     watched
@@ -133,7 +121,7 @@ pub(super) fn chain(
             position: if index == 0 { Position::Leaf } else { Position::Intermediate },
             facts,
             decides: true,
-            file: file.clone(),
+            file: file.map(Path::to_path_buf),
         })
         .collect()
 }

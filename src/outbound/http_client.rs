@@ -161,6 +161,11 @@ impl HttpClient {
         }
     }
 
+    /// The policy of its connections; `None` for plain HTTP.
+    pub fn policy(&self) -> Option<&TlsPolicy> {
+        self.0.circumstances.tls.as_ref().map(|(policy, _)| policy)
+    }
+
     /// What to say when an HTTP answer refuses for want of a client certificate, as nginx does with status 400; `None` if
     /// the server has never asked for one.
     pub fn client_certificate_wanted(&self) -> Option<Explanation> {

@@ -9,6 +9,9 @@ use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certi
 /// Longest text of a certificate that is ever shown, in characters.
 const MAX_TEXT: usize = 128;
 
+/// Most bytes of a serial number that are shown.
+const MAX_SERIAL: usize = 32;
+
 /// Most subject alternative names that are kept.
 const MAX_NAMES: usize = 100;
 
@@ -21,6 +24,9 @@ pub struct CertificateFacts {
     pub subject: String,
     pub issuer: String,
     pub common_name: Option<String>,
+    pub issuer_common_name: Option<String>,
+    /// In hexadecimal; the first 32 bytes of one that is longer than allowed (RFC 5280 §4.1.2.2: 20).
+    pub serial: String,
     /// The first few subject alternative names, such as `a.test` and `10.0.0.1`.
     pub names: Vec<String>,
     /// How many alternative names there are beyond `names`.
@@ -62,7 +68,9 @@ impl CertificateFacts {
         Some(Self {
             subject: shown_name(certificate.subject()),
             issuer: shown_name(certificate.issuer()),
-            common_name: certificate.subject().iter_common_name().next().and_then(|a| a.as_str().ok()).map(shown),
+            common_name: common_name(certificate.subject()),
+            issuer_common_name: common_name(certificate.issuer()),
+            serial: certificate.raw_serial().iter().take(MAX_SERIAL).map(|byte| format!("{byte:02x}")).collect(),
             names,
             more_names,
             not_before: certificate.validity().not_before.timestamp(),
@@ -133,6 +141,11 @@ pub enum Validity {
     Expired,
 }
 
+/// Whether a character moves the cursor, hides, or reorders what stands beside it.
+pub fn changes_the_line(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
 /// Escapes what could change a terminal or a log, and cuts at 128 characters.
 pub fn shown(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(MAX_TEXT * 4));
@@ -141,9 +154,7 @@ pub fn shown(text: &str) -> String {
             out.push('…');
             break;
         }
-        let changes_the_line =
-            c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        if changes_the_line { out.extend(c.escape_unicode()) } else { out.push(c) }
+        if changes_the_line(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
     }
     out
 }
@@ -185,6 +196,10 @@ fn sequence_content(der: &[u8]) -> Option<&[u8]> {
 pub(super) fn shown_name(name: &X509Name<'_>) -> String {
     let text = name.to_string();
     if text.is_empty() { "(no name)".to_owned() } else { shown(&text) }
+}
+
+fn common_name(name: &X509Name<'_>) -> Option<String> {
+    name.iter_common_name().next().and_then(|a| a.as_str().ok()).map(shown)
 }
 
 fn organization(name: &X509Name<'_>) -> Option<String> {
@@ -236,7 +251,11 @@ fn pin(public_key_info: &[u8]) -> String {
 
 fn fingerprint(der: &[u8]) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
-    digest.as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
+    hexadecimal(digest.as_ref())
+}
+
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })

@@ -25,15 +25,17 @@ mod policy;
 pub mod read;
 mod report;
 mod settings;
+mod survey;
 mod trust;
 mod verifier;
 
 pub use crl::CrlFacts;
 pub use diagnose::{Seen, Shows};
 pub use explain::{Handshake, explain, find_in_chain, not_tls};
-pub use inspect::{CertificateFacts, Validity, shown, shown_date, shown_span};
+pub use inspect::{CertificateFacts, Validity, changes_the_line, shown, shown_date, shown_span};
 pub use observed::Observed;
 pub use policy::TlsPolicy;
 pub use report::{CertificateView, ChainLink, FindingView, Negotiated, Position, Report, ReportView, TlsView, Verdict};
 pub use settings::{ClientIdentityFiles, KeyPermissions, MinVersion, Pkcs12File, TlsSettings};
+pub use survey::{CertificateItem, Item, KeyItem, survey};
 pub use trust::SystemCas;

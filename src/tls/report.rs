@@ -128,6 +128,19 @@ impl Report {
         }
     }
 
+    /// The report of an upstream without TLS that was found well.
+    pub fn passed(policy: impl Into<String>, at: Duration) -> Self {
+        Self {
+            verdict: Verdict::Ok,
+            policy: policy.into(),
+            negotiated: None,
+            chain: Vec::new(),
+            findings: Vec::new(),
+            at,
+            presented: Vec::new(),
+        }
+    }
+
     pub fn leaf(&self) -> Option<&ChainLink> {
         self.chain.iter().find(|link| link.position == Position::Leaf)
     }
@@ -185,8 +198,12 @@ impl Report {
             policy: &self.policy,
             tls: self.tls_view(),
             chain: self.chain_view(),
-            findings: self.findings.iter().map(FindingView::of).collect(),
+            findings: self.findings_view(),
         }
+    }
+
+    pub fn findings_view(&self) -> Vec<FindingView<'_>> {
+        self.findings.iter().map(FindingView::of).collect()
     }
 
     pub fn tls_view(&self) -> Option<TlsView<'_>> {

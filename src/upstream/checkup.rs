@@ -1,9 +1,10 @@
 //! What the watch does with an upstream: asks it whether it is there, and says what came of that.
 
-use super::{Concern, Session, Upstream, UpstreamError, own::own_meta};
+use super::{Concern, EndpointConfig, Session, Upstream, UpstreamError, generation::Transport, load_policy::load_policy, own::own_meta};
 use crate::{
     mcp::{Era, Id, Method, build},
     reason::Explanation,
+    tls::TlsPolicy,
 };
 
 impl Upstream {
@@ -29,6 +30,23 @@ impl Upstream {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Whom it trusts at the moment: what its calls run under, or, when it is down, what its files say now. `None` without TLS.
+    ///
+    /// # Errors
+    /// A `local_*` reason: its files cannot be used, and it is not contacted.
+    pub async fn tls_policy(&self) -> Result<Option<TlsPolicy>, Explanation> {
+        let config = self.config();
+        let EndpointConfig::Http(http) = &config.endpoint else { return Ok(None) };
+        let Some(settings) = &http.tls else { return Ok(None) };
+        if let Ok(generation) = self.generation()
+            && let Transport::Http(transport) = &generation.transport
+            && let Some(policy) = transport.policy()
+        {
+            return Ok(Some(policy.clone()));
+        }
+        load_policy(self, settings, http.url.host_str().unwrap_or_default()).await.map(Some)
     }
 
     /// The last checks failed, and that is not enough to call it down; `None`: the last one passed.

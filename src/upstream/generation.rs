@@ -55,8 +55,8 @@ pub struct Generation {
 
 #[derive(Debug)]
 pub(crate) enum Transport {
-    Http(Box<HttpTransport>),
-    Stdio(Box<StdioHost>),
+    Http(HttpTransport),
+    Stdio(StdioHost),
 }
 
 /// A request that is ready to go.

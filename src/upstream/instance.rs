@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Bounds, Concern, EndpointConfig, Generation, Isolation, Notice, Reloads, Session, SessionKey, SessionSpec, State, Status,
+    Bounds, Concern, EndpointConfig, Generation, Isolation, Notice, Reloads, Session, SessionKey, SessionSpec, State, Status, Traffic,
     UpstreamConfig, UpstreamError,
     files::Files,
     generation::Transport,
@@ -128,6 +128,8 @@ pub struct Upstream {
     running: ArcSwapOption<Generation>,
     offer: ArcSwapOption<Offer>,
     status: watch::Sender<Status>,
+    was_up: AtomicBool,
+    traffic: Traffic,
     concerns: Mutex<BTreeMap<Concern, Explanation>>,
     /// Why the last checks failed, while that is not enough to call it down.
     suspicion: Mutex<Option<Explanation>>,
@@ -171,6 +173,8 @@ impl Upstream {
             running: ArcSwapOption::empty(),
             offer: ArcSwapOption::empty(),
             status,
+            was_up: AtomicBool::new(false),
+            traffic: Traffic::default(),
             concerns: Mutex::default(),
             suspicion: Mutex::default(),
             sessions: Pool::new(),
@@ -194,6 +198,16 @@ impl Upstream {
 
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
+    }
+
+    /// What went through it so far.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// Whether it has served at least once.
+    pub fn was_up(&self) -> bool {
+        self.was_up.load(Ordering::Relaxed)
     }
 
     /// The last known offer, also while the upstream is down.
@@ -439,6 +453,7 @@ impl Upstream {
 
     /// It serves; when the last checks failed, it is suspect; with something to look at, it is degraded.
     pub(crate) fn now_up(&self, policy: Option<String>) {
+        self.was_up.store(true, Ordering::Relaxed);
         let first = self.concerns.lock().first_key_value().map(|(_, explanation)| explanation.clone());
         let suspicion = self.suspicion.lock().clone();
         self.now_in(suspicion.map(State::Suspect).or_else(|| first.map(State::Degraded)).unwrap_or(State::Up), policy);

@@ -2,12 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::Upstream;
+use super::{EndpointConfig, Upstream};
 use crate::{
-    outbound::system_cas,
+    finding::{Finding, Severity},
+    outbound::{
+        probe::{ProbeTarget, Prober},
+        system_cas,
+    },
     reason::{Explanation, Reason},
     sources::Noted,
-    tls::{TlsPolicy, TlsSettings},
+    tls::{Report, TlsPolicy, TlsSettings},
 };
 
 /// Longest wait for an upstream's files: key derivation is bounded to some seconds, a network file system is not.
@@ -45,5 +49,23 @@ pub(crate) async fn load_policy(upstream: &Upstream, settings: &TlsSettings, hos
             format!("the TLS files were not read within {PATIENCE:?}"),
             "look at the file system that they are on, or export the PKCS#12 archive with fewer rounds",
         )),
+    }
+}
+
+impl Upstream {
+    /// Shakes hands with the server for its own sake, by the way and under the policy of its calls; `None` without TLS.
+    pub async fn probe(&self, prober: &Prober) -> Option<Arc<Report>> {
+        let config = self.config();
+        let EndpointConfig::Http(http) = &config.endpoint else { return None };
+        let settings = http.tls.as_ref()?;
+        let loaded = load_policy(self, settings, http.url.host_str().unwrap_or_default()).await;
+        let ready = loaded.and_then(|policy| Ok((ProbeTarget::new(&http.url, http.way.clone())?, policy)));
+        Some(match ready {
+            Ok((target, policy)) => prober.probe(self.name(), &target, &policy).await,
+            Err(why) => {
+                let finding = Finding::new(why.reason, Severity::Error, why.detail, why.remedy);
+                Arc::new(Report::failed("not contacted", finding, self.clock.now()))
+            }
+        })
     }
 }

@@ -25,6 +25,7 @@ mod session;
 mod status;
 mod stdio_host;
 mod supervisor;
+mod traffic;
 pub mod transport;
 mod walk;
 
@@ -38,3 +39,4 @@ pub use reloads::Reloads;
 pub use session::{ClientCapabilities, Session, SessionKey, SessionSpec};
 pub use status::{Concern, State, Status};
 pub(crate) use supervisor::supervise;
+pub use traffic::{Took, Traffic};

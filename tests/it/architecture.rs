@@ -5,7 +5,7 @@ mod source;
 use source::Source;
 
 /// What every module may name: no module of the product stands below them.
-const LEAVES: &[&str] = &["clock", "events", "finding", "names", "problem", "reason", "secret", "sources", "table"];
+const LEAVES: &[&str] = &["clock", "events", "finding", "meter", "names", "problem", "reason", "secret", "sources", "table"];
 
 /// Which modules each module may name, beside the leaves and itself.
 const DIRECTION: &[(&str, &[&str])] = &[

@@ -152,3 +152,54 @@ fn the_messages_under_troubleshooting_are_the_programs_own() {
         assert!(explain.contains(fix), "no explanation has the remedy {fix:?} any more");
     }
 }
+
+/// What a metric's name looks like within a query.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words.filter(|word| word.starts_with("nexus_")).map(str::to_owned).collect()
+}
+
+#[test]
+fn alert_rules_and_dashboard_name_only_metrics_that_exist() {
+    let names: BTreeSet<String> = nexus::admin::metrics::names().into_iter().map(|(name, _)| name).collect();
+    let exists = |name: &str| {
+        let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        names.contains(name) || of_histogram.is_some_and(|name| names.contains(name))
+    };
+    for (page, at_least) in [
+        ("docs/prometheus/alerts.yaml", 9),
+        ("docs/grafana/nexus.json", 12),
+        ("docs/runbook.md", 1),
+        ("docs/kubernetes/prometheusrule.yaml", 9),
+    ] {
+        let text = fs::read_to_string(root().join(page)).expect("the page can be read");
+        let named = metrics_in(&text);
+        assert!(named.len() >= at_least, "{page}: {named:?}");
+        for name in named {
+            assert!(exists(&name), "{page} names the metric {name}, which does not exist; there are {names:?}");
+        }
+    }
+}
+
+#[test]
+fn every_metric_is_documented() {
+    let text = fs::read_to_string(root().join("docs/metrics.md")).expect("the page can be read");
+    for (name, _) in nexus::admin::metrics::names() {
+        assert!(text.contains(&format!("`{name}")), "docs/metrics.md does not tell of {name}");
+    }
+    for name in metrics_in(&text) {
+        assert!(nexus::admin::metrics::names().iter().any(|(known, _)| *known == name), "docs/metrics.md tells of {name}, which is none");
+    }
+}
+
+#[test]
+fn every_runbook_page_of_an_alert_has_its_heading() {
+    let runbook = fs::read_to_string(root().join("docs/runbook.md")).expect("the page can be read");
+    let anchors: BTreeSet<String> = prose(&runbook).lines().filter(|line| line.starts_with('#')).map(anchor).collect();
+    let rules = fs::read_to_string(root().join("docs/prometheus/alerts.yaml")).expect("the rules can be read");
+    let pages: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: docs/runbook.md#")).collect();
+    assert_eq!(pages.len(), rules.lines().filter(|line| line.trim().starts_with("- alert:")).count(), "one page an alert");
+    for page in pages {
+        assert!(anchors.contains(page), "docs/runbook.md has no heading for {page}: {anchors:?}");
+    }
+}

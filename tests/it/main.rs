@@ -2,6 +2,8 @@
 
 #![allow(clippy::panic, reason = "a helper that finds something else fails its test")]
 
+// What operators and orchestrators are told.
+mod admin;
 // Which part of the source may name which.
 mod architecture;
 // Clients that are wrong, hostile or gone.

@@ -81,6 +81,7 @@ async fn secure(stream: TcpStream, policy: &TlsPolicy) -> Result<SecureStream, U
 }
 
 /// What lettre says holds the server's reply at most, never what was sent.
+#[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 fn refused(error: lettre::transport::smtp::Error) -> Undelivered {
     let words = format!("the mail server: {}", shown(&error.to_string()));
     if error.is_permanent() { Undelivered::never(words) } else { Undelivered::later(words) }

@@ -136,10 +136,10 @@ impl Keeper {
 
     fn look_at(&mut self, upstream: &Arc<Upstream>) {
         let (upstream, at_once) = (Arc::clone(upstream), Arc::clone(&self.at_once));
-        let (prober, sources, clock) = (self.parts.prober.clone(), Arc::clone(&self.parts.sources), Arc::clone(&self.parts.clock));
+        let prober = self.parts.prober.clone();
         self.looks.spawn(async move {
             let _permit = at_once.acquire_owned().await.expect("the semaphore is never closed");
-            let seen = look::look_at(&upstream, &prober, &sources, clock.now()).await;
+            let seen = look::look_at(&upstream, &prober).await;
             Look::Upstream(upstream, Box::new(seen))
         });
     }
@@ -161,7 +161,7 @@ impl Keeper {
         match self.looks.join_next().await {
             Some(Ok(Look::Upstream(upstream, seen))) => self.take(&upstream, *seen),
             Some(Ok(Look::Tools(name, definitions))) => {
-                let told = self.judge.offered(&name, definitions, self.parts.clock.now());
+                let told = self.judge.offered(&name, &definitions, self.parts.clock.now());
                 self.changed.store(true, Ordering::Relaxed);
                 self.tell(told);
             }
@@ -222,7 +222,7 @@ impl Keeper {
         for listener in &self.parts.listeners {
             let OwnTls { chain, client_cas, lists, file } = (listener.tls)();
             let scope = format!("listener:{}", listener.name);
-            let mut watched = look::chain(Role::Listener, None, chain, file);
+            let mut watched = look::chain(Role::Listener, None, chain, file.as_deref());
             let cas = client_cas.into_iter().map(|facts| WatchedCertificate {
                 role: Role::Anchor,
                 upstream: None,

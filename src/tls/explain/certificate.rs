@@ -115,16 +115,16 @@ impl Handshake<'_> {
             return bad_signature(chain);
         }
         if top.self_signed {
-            return self.untrusted_ca(&top.subject, chain.len());
+            return self.untrusted_ca(&top.subject, None, chain.len());
         }
         let known_house = top.issuer_organization.as_deref().is_some_and(|o| self.policy.trusts_organization(o));
         if known_house || (chain.len() == 1 && top.issuer_url.is_some()) {
             return incomplete(top, chain.len());
         }
-        self.untrusted_ca(&top.issuer, chain.len())
+        self.untrusted_ca(&top.issuer, top.issuer_url.as_deref(), chain.len())
     }
 
-    fn untrusted_ca(&self, ca: &str, sent: usize) -> Explanation {
+    fn untrusted_ca(&self, ca: &str, published: Option<&str>, sent: usize) -> Explanation {
         let count = if sent == 1 { "1 certificate".to_owned() } else { format!("{sent} certificates") };
         Explanation::new(
             Reason::TlsUnknownCa,
@@ -132,8 +132,11 @@ impl Handshake<'_> {
                 "the server's certificate comes from the CA {ca}, which is not trusted here (trusted: {}; the server sent {count})",
                 self.policy.trust_words()
             ),
-            "set root_ca_cert_path to that CA's certificate; if it is an intermediate CA, the server should send its full chain, or \
-             intermediates_path can hold what it leaves out",
+            format!(
+                "set root_ca_cert_path to that CA's certificate; if it is an intermediate CA, the server should send its full chain, or \
+                 intermediates_path can hold what it leaves out{}",
+                published.and_then(fetch_command).map(|command| format!(" (get it: {command})")).unwrap_or_default()
+            ),
         )
     }
 

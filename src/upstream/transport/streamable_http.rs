@@ -80,6 +80,10 @@ impl HttpTransport {
     ///
     /// # Errors
     /// [`UpstreamError`]; `SessionLost` for a 404 to a request that carried a session id.
+    pub(crate) fn policy(&self) -> Option<&crate::tls::TlsPolicy> {
+        self.client.policy()
+    }
+
     pub(crate) async fn post(&self, own: RequestHeaders, body: Bytes) -> Result<Answer, UpstreamError> {
         let with_session = own.session.is_some();
         let mut request = self.request(Method::POST, own);

@@ -123,3 +123,17 @@ fn a_literal_secret_in_a_file_that_others_can_read_is_warned_about() {
     assert!(said(&process("env = { API_KEY = \"k\" }"), 0o640).contains("mcp.servers.crm.env.API_KEY"));
     assert_eq!(said(&process("env = { NODE_ENV = \"production\" }"), 0o644), "");
 }
+
+#[test]
+fn an_admin_listener_that_others_reach_asks_for_a_token() {
+    let admin = |lines: &str| format!("[admin]\n{lines}\n{}", https(""));
+    refused(&admin("listen_address = \"0.0.0.0:8001\""), &["asks for no token", "nexus.toml:2"]);
+    refused(&admin("token = \"\""), &["admin.token", "no token that a client could send"]);
+    refused(&admin("token = \"a b\""), &["admin.token", "no token that a client could send"]);
+    refused(&admin("listen_address = \"127.0.0.1:8000\""), &["the same address as the MCP endpoint"]);
+    refused(&admin("metrics = \"closed\""), &["admin.metrics"]);
+    warned(&admin("listen_address = \"0.0.0.0:8001\"\ntoken = \"t\""), &["reached by others without TLS"], true);
+    assert_eq!(good(&admin("")).admin.expect("a listener").listen_address.to_string(), "127.0.0.1:8001");
+    assert!(good(&admin("listen_address = \"\"\ntoken = \"t\"")).admin.is_none(), "an empty address turns it off");
+    assert!(good(&https("")).admin.is_none(), "and so does the lack of a table");
+}

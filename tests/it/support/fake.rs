@@ -134,6 +134,7 @@ pub(crate) struct FakeSpec {
     get_stream: bool,
     checks_sessions: bool,
     acceptor: Option<tokio_rustls::TlsAcceptor>,
+    starts_down: bool,
     pub(crate) toml: String,
 }
 
@@ -146,6 +147,7 @@ pub(crate) fn legacy() -> FakeSpec {
         get_stream: false,
         checks_sessions: true,
         acceptor: None,
+        starts_down: false,
         toml: String::new(),
     }
 }
@@ -204,6 +206,12 @@ impl FakeSpec {
     /// A legacy server that takes any session id, because the test hands them out.
     pub(crate) fn unchecked_sessions(mut self) -> Self {
         self.checks_sessions = false;
+        self
+    }
+
+    /// It takes no connection until it comes back.
+    pub(crate) fn starts_down(mut self) -> Self {
+        self.starts_down = true;
         self
     }
 
@@ -270,7 +278,7 @@ impl FakeSpec {
             sessions: Mutex::default(),
             opened: AtomicUsize::new(0),
             streams: Mutex::default(),
-            down: AtomicBool::new(false),
+            down: AtomicBool::new(self.starts_down),
             connections: watch::Sender::new(0),
             acceptor: Mutex::new(self.acceptor),
             shown: Mutex::default(),

@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod fake;
 pub(crate) mod nexus;
 pub(crate) mod offer;
+pub(crate) mod operator;
 pub(crate) mod pki;
 pub(crate) mod program;
 pub(crate) mod tls_peer;

@@ -5,10 +5,14 @@
 use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::Path, sync::Arc};
 
 use nexus::{
+    admin::{self, Admin, AdminConfig},
     clock::{Clock, SystemClock},
     config,
     downstream::{Bound, Server, Stop},
+    events::Events,
     gateway::Gateway,
+    health::Board,
+    outbound::probe::Prober,
     sources::{MemorySources, Sources, SystemSources},
 };
 use serde_json::{Value, json};
@@ -18,6 +22,7 @@ use super::{
     child::{ChildSpec, Notes},
     client::Client,
     fake::{Fake, FakeSpec},
+    operator::Operator,
     soon, until,
 };
 
@@ -60,6 +65,8 @@ pub(crate) struct GatewaySpec {
     mcp: String,
     bounds: String,
     further: String,
+    /// The lines of `[admin]`, if there is one.
+    admin: Option<String>,
     sources: MemorySources,
     reads_disk: bool,
 }
@@ -73,6 +80,7 @@ pub(crate) fn gateway() -> GatewaySpec {
         mcp: String::new(),
         bounds: String::new(),
         further: String::new(),
+        admin: None,
         sources,
         reads_disk: false,
     }
@@ -108,6 +116,12 @@ impl GatewaySpec {
         self
     }
 
+    /// An admin listener on loopback, with these lines.
+    pub(crate) fn admin(mut self, lines: &str) -> Self {
+        self.admin = Some(lines.to_owned());
+        self
+    }
+
     /// Reads the real disk and the real environment.
     pub(crate) fn on_disk(mut self) -> Self {
         self.reads_disk = true;
@@ -130,6 +144,9 @@ impl GatewaySpec {
         let folder = tempfile::tempdir().unwrap();
         let mut toml = format!("[server]\nlisten_address = \"127.0.0.1:0\"\n{}[mcp]\n{}", self.server, self.mcp);
         write!(toml, "[mcp.bounds]\n{}\n{}", self.bounds, self.further).unwrap();
+        if let Some(lines) = &self.admin {
+            write!(toml, "[admin]\nlisten_address = \"127.0.0.1:0\"\n{lines}\n").unwrap();
+        }
         let (mut fakes, mut notes) = (BTreeMap::new(), BTreeMap::new());
         for (name, upstream) in self.upstreams {
             let lines = match upstream {
@@ -172,8 +189,25 @@ impl GatewaySpec {
         let address = bound.address();
         let gateway = Gateway::start(config.mcp, &clock, &sources);
         let stop = Stop::default();
+        let mut operators = None;
+        if let Some(admin) = &config.admin {
+            let bound = admin::Bound::bind(admin).await.unwrap();
+            let address = bound.address();
+            let events = gateway.events().clone();
+            let recorder = tokio::spawn(admin::record(Arc::clone(&gateway), events.clone()));
+            let parts = admin::Parts {
+                gateway: Arc::clone(&gateway),
+                events,
+                board: Board::default(),
+                prober: Prober::new(8),
+                clock: Arc::clone(&clock),
+            };
+            let serving = tokio::spawn(Admin::new(bound, admin, &config.server, parts).run(stop.clone()));
+            let config = AdminConfig { listen_address: address, ..admin.clone() };
+            operators = Some(Operators { config, serving, recorder });
+        }
         let serving = tokio::spawn(Server::new(bound, config.server, Arc::clone(&gateway)).run(stop.clone()));
-        Nexus { address, gateway, stop, serving, fakes, notes, _folder: folder }
+        Nexus { address, gateway, stop, serving, operators, fakes, notes, _folder: folder }
     }
 }
 
@@ -192,15 +226,28 @@ pub(crate) struct Nexus {
     pub(crate) gateway: Arc<Gateway>,
     stop: Stop,
     serving: tokio::task::JoinHandle<()>,
+    operators: Option<Operators>,
     fakes: BTreeMap<String, Fake>,
     notes: BTreeMap<String, Notes>,
     _folder: TempDir,
+}
+
+/// The admin listener beside it.
+struct Operators {
+    /// With the real port.
+    config: AdminConfig,
+    serving: tokio::task::JoinHandle<()>,
+    recorder: tokio::task::JoinHandle<()>,
 }
 
 impl Drop for Nexus {
     fn drop(&mut self) {
         self.stop.drain.cancel();
         self.serving.abort();
+        if let Some(operators) = &self.operators {
+            operators.serving.abort();
+            operators.recorder.abort();
+        }
     }
 }
 
@@ -211,6 +258,16 @@ impl Nexus {
 
     pub(crate) fn notes(&self, name: &str) -> &Notes {
         &self.notes[name]
+    }
+
+    /// Somebody who asks the admin listener.
+    pub(crate) fn operator(&self) -> Operator {
+        Operator::new(self.admin_config().listen_address)
+    }
+
+    /// The admin listener as the file has it, with its real port.
+    pub(crate) fn admin_config(&self) -> AdminConfig {
+        self.operators.as_ref().unwrap().config.clone()
     }
 
     /// A legacy client that can be asked for everything.

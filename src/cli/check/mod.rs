@@ -1,5 +1,7 @@
 //! `nexus check`: all problems of the file, and of the files that it names.
 
+mod connect;
+
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
@@ -8,6 +10,7 @@ use std::{
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::USAGE;
 use crate::{
     clock::Clock,
     config::{self, Loaded, NotFound},
@@ -22,7 +25,7 @@ use crate::{
 /// What is checked, and how it is told.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct CheckArgs {
-    /// Also connect to every upstream (not built yet)
+    /// Also shake hands with every upstream and fetch its lists
     #[arg(long, conflicts_with = "offline")]
     pub connect: bool,
     /// The file's structure only: no variables, secrets or certificates are needed
@@ -51,20 +54,30 @@ pub enum Format {
 /// # Errors
 /// When `out` cannot be written to.
 pub fn run(args: &CheckArgs, file: Option<PathBuf>, sources: &dyn Sources, clock: &dyn Clock, out: &mut dyn Write) -> io::Result<u8> {
-    let (path, problems) = match (not_built(args), config::find(file, sources)) {
+    let (path, problems) = problems(args, file, sources, clock);
+    match args.format {
+        Format::Text => write_text(path.as_deref(), &problems, out)?,
+        Format::Json => write_json(path.as_deref(), &problems, None, out)?,
+    }
+    Ok(code(&problems))
+}
+
+fn problems(args: &CheckArgs, file: Option<PathBuf>, sources: &dyn Sources, clock: &dyn Clock) -> (Option<PathBuf>, Vec<Problem>) {
+    match (not_built(args), config::find(file, sources)) {
         (Some(problem), _) => (None, vec![problem]),
         (None, Ok(path)) => {
             let problems = if args.offline { config::check_structure(&path, sources) } else { check(&path, sources, clock) };
             (Some(path), problems)
         }
         (None, Err(not_found)) => (None, vec![nowhere(&not_found)]),
-    };
-    match args.format {
-        Format::Text => write_text(path.as_deref(), &problems, out)?,
-        Format::Json => write_json(path.as_deref(), &problems, out)?,
     }
-    Ok(if problems.iter().any(|problem| problem.severity == Severity::Error) { 64 } else { 0 })
 }
+
+fn code(problems: &[Problem]) -> u8 {
+    if problems.iter().any(|problem| problem.severity == Severity::Error) { USAGE } else { 0 }
+}
+
+pub(super) use connect::run as run_connected;
 
 /// All problems of the file at `path` and of the files it names, in the file's order.
 fn check(path: &Path, sources: &dyn Sources, clock: &dyn Clock) -> Vec<Problem> {
@@ -191,11 +204,10 @@ fn said_by_the_file(warning: &str) -> bool {
 }
 
 fn not_built(args: &CheckArgs) -> Option<Problem> {
-    let flag = match (args.connect, args.from_grafbase) {
-        (true, _) => "--connect",
-        (false, true) => "--from-grafbase",
-        (false, false) => return None,
-    };
+    if !args.from_grafbase {
+        return None;
+    }
+    let flag = "--from-grafbase";
     let why = "a check that is silently left out would be believed to have passed";
     Some(of_the_command(&format!("{flag} is not built yet"), why, &format!("run `nexus check` without {flag}")))
 }
@@ -242,6 +254,9 @@ fn counted(number: usize, word: &str) -> String {
 struct Report<'a> {
     file: Option<String>,
     problems: Vec<Entry<'a>>,
+    /// What `--connect` found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstreams: Option<Vec<connect::View<'a>>>,
 }
 
 #[derive(Serialize)]
@@ -255,9 +270,14 @@ struct Entry<'a> {
     remedy: &'a str,
 }
 
-fn write_json(path: Option<&Path>, problems: &[Problem], out: &mut dyn Write) -> io::Result<()> {
-    let entry = |problem| {
-        let Problem { severity, key, at, what, why, remedy, typed: _ }: &Problem = problem;
+fn write_json<'a>(
+    path: Option<&Path>,
+    problems: &'a [Problem],
+    upstreams: Option<Vec<connect::View<'a>>>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let entry = |problem: &'a Problem| {
+        let Problem { severity, key, at, what, why, remedy, typed: _ } = problem;
         Entry {
             severity: match severity {
                 Severity::Error => "error",
@@ -271,7 +291,7 @@ fn write_json(path: Option<&Path>, problems: &[Problem], out: &mut dyn Write) ->
             remedy,
         }
     };
-    let report = Report { file: path.map(|path| path.display().to_string()), problems: problems.iter().map(entry).collect() };
+    let report = Report { file: path.map(|path| path.display().to_string()), problems: problems.iter().map(entry).collect(), upstreams };
     serde_json::to_writer_pretty(&mut *out, &report)?;
     writeln!(out)
 }

@@ -1,0 +1,16 @@
+//! What operators, orchestrators and Prometheus ask the running gateway: its condition, its events, its numbers.
+
+mod api;
+mod config;
+mod guard;
+pub mod metrics;
+pub mod read;
+mod ready;
+mod recorder;
+mod respond;
+mod server;
+
+pub use config::{AdminConfig, MetricsAccess};
+pub use guard::ACTION_HEADER;
+pub use recorder::record;
+pub use server::{Admin, Bound, Parts};
