@@ -1,10 +1,16 @@
 //! The outside world that a configuration is read from: environment and files, behind a trait.
 
+mod noted;
+mod watch;
+
 use std::{
     collections::BTreeMap,
     fmt, io,
     path::{Path, PathBuf},
 };
+
+pub use noted::{Fingerprint, Noted};
+pub use watch::{Following, Watcher};
 
 /// Largest certificate, key or secret file that is read.
 pub const MAX_FILE: u64 = 1024 * 1024;
