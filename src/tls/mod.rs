@@ -21,6 +21,7 @@ mod files;
 mod identity;
 mod inspect;
 mod key_file;
+mod key_log;
 mod key_pair;
 mod load;
 mod observed;
@@ -29,6 +30,7 @@ mod pkcs12;
 mod policy;
 pub mod read;
 mod report;
+mod revocation;
 mod server;
 pub mod server_read;
 mod settings;
@@ -44,6 +46,9 @@ pub use observed::Observed;
 pub use policy::TlsPolicy;
 pub use report::{CertificateView, ChainLink, FindingView, Negotiated, Position, Report, ReportView, TlsView, Verdict};
 pub use server::{ClientCertificates, Demand, ServerIdentityFiles, ServerTls, ServerTlsSettings, handshake_refusal};
-pub use settings::{ClientIdentityFiles, KeyPermissions, MinVersion, Pkcs12File, TlsSettings};
+pub use settings::{
+    ClientIdentityFiles, CrlExpired, CrlMissing, CrlScope, ExpectedSan, KeyPermissions, MinVersion, Pkcs12File, PostQuantum,
+    RevocationSettings, SpkiPin, TlsSettings,
+};
 pub use survey::{CertificateItem, Item, KeyItem, survey};
 pub use trust::SystemCas;
