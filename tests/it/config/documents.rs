@@ -25,6 +25,7 @@ fn general(path: &str) -> String {
     parts.join(".")
 }
 
+/// What is needed to load it.
 fn secrets() -> MemorySources {
     ["GITHUB_TOKEN", "CRM_KEY", "CLIENT_KEY_PASSWORD", "ERP_P12_PASSWORD", "NEXUS_ADMIN_TOKEN", "SERVER_KEY_PASSWORD"]
         .iter()
