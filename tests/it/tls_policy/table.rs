@@ -239,6 +239,35 @@ async fn row_15_certificates_that_cannot_be_verified() {
 }
 
 #[tokio::test]
+async fn a_thousand_names_work_and_ten_thousand_are_too_many_but_no_other_name() {
+    let ca = Authority::root("Company CA");
+    let names = |count: usize| -> Vec<SanType> {
+        let others = (0..count).map(|n| SanType::DnsName(format!("host-{n}.corp.test").try_into().unwrap()));
+        others.chain([SanType::DnsName("localhost".try_into().unwrap())]).collect()
+    };
+    let many = ca.sign(leaf().set(|params| params.subject_alt_names = names(1_000)));
+    let report = row(&Upstream::trusting(&ca), &Peer::tls(server_config(&many)).await, None, Traffic::Works).await;
+    assert_eq!(report.leaf().map(|leaf| leaf.facts.names.len() + leaf.facts.more_names), Some(1_001));
+    let too_many = ca.sign(leaf().set(|params| params.subject_alt_names = names(10_000)));
+    refused(&Upstream::trusting(&ca), unchecked_config(&too_many, rustls::ALL_VERSIONS), Reason::TlsCertVersion, "64 KiB").await;
+}
+
+#[tokio::test]
+async fn every_finding_is_listed_and_not_only_the_first() {
+    let old = Authority::expired_root("Company CA");
+    let intermediate = old.intermediate_until("Company Old", 2021);
+    let chain = intermediate.sign(Leaf::server(&["elsewhere.test"]).expired().set(|params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    }));
+    let report = refused(&Upstream::trusting(&old), server_config(&chain), Reason::TlsExpired, "a server").await;
+    for reason in
+        [Reason::TlsExpired, Reason::TlsIntermediateExpired, Reason::TlsAnchorExpired, Reason::TlsHostnameMismatch, Reason::TlsWrongUsage]
+    {
+        assert!(report.has(reason), "{reason} is missing in {:#?}", report.findings);
+    }
+}
+
+#[tokio::test]
 async fn row_22_client_certificate_demanded_in_tls_12() {
     client_certificate_demanded(TLS12).await;
 }
