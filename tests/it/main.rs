@@ -58,3 +58,5 @@ mod transparency;
 mod tls_policy;
 // Certificates near their end, checks that fail, and who is told.
 mod watch;
+// The commands `nexus tls` and `nexus check --connect`.
+mod tls_commands;
