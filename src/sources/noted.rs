@@ -37,6 +37,13 @@ impl Fingerprint {
         self.0.extend(newer.0);
     }
 
+    /// All but this file.
+    #[must_use]
+    pub fn without(mut self, path: &Path) -> Self {
+        self.0.remove(path);
+        self
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -121,6 +121,7 @@ pub struct Upstream {
     /// Told when one of them is over.
     drained: Notify,
     tasks: TaskTracker,
+    dismissed: CancellationToken,
     /// Cancelled by the end of this upstream, whether by a reload or by the gateway's.
     ended: CancellationToken,
     /// Held while its files are read.
@@ -168,6 +169,7 @@ impl Upstream {
             draining: Mutex::default(),
             drained: Notify::new(),
             tasks: TaskTracker::new(),
+            dismissed: CancellationToken::new(),
             ended: CancellationToken::new(),
             reading: Arc::default(),
             running: ArcSwapOption::empty(),
@@ -323,6 +325,27 @@ impl Upstream {
     pub(crate) fn configure(&self, config: UpstreamConfig) {
         self.config.store(Arc::new(config));
         self.reconfigured.notify_one();
+    }
+
+    /// Another configuration that concerns only how it is shown.
+    pub(crate) fn configure_quietly(&self, config: UpstreamConfig) {
+        self.config.store(Arc::new(config));
+    }
+
+    /// It is not in the configuration any more: calls in it end, and then everything else of it.
+    pub(crate) fn dismiss(&self) {
+        self.dismissed.cancel();
+    }
+
+    pub(crate) async fn dismissed(&self) {
+        self.dismissed.cancelled().await;
+    }
+
+    /// Waits until its calls are answered, at most `mcp.upstream_drain`, and cuts off what is left.
+    pub(crate) async fn run_out(&self) {
+        if let Some(generation) = self.running.load_full() {
+            generation.life.drain(self.rules.drain()).await;
+        }
     }
 
     /// How often its files were taken anew.

@@ -30,8 +30,9 @@ pub mod transport;
 mod walk;
 
 pub use answer::{Answer, AnswerBody, JsonAnswer, Messages};
-pub use config::{Bounds, CredentialConfig, EndpointConfig, HttpConfig, Isolation, StderrConfig, StdioConfig, UpstreamConfig};
+pub use config::{Bounds, CredentialConfig, Difference, EndpointConfig, HttpConfig, Isolation, StderrConfig, StdioConfig, UpstreamConfig};
 pub use error::UpstreamError;
+pub(crate) use files::Files;
 pub use generation::{Generation, Notice, Outgoing};
 pub use instance::{RotationRules, Surroundings, Upstream, UpstreamId};
 pub(crate) use own::{own_info, own_meta};

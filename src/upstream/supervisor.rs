@@ -40,6 +40,10 @@ pub(crate) async fn supervise(upstream: Arc<Upstream>, shutdown: CancellationTok
     tokio::select! {
         () = keep_up(&upstream) => {}
         () = shutdown.cancelled() => {}
+        () = upstream.dismissed() => tokio::select! {
+            () = upstream.run_out() => {}
+            () = shutdown.cancelled() => {}
+        },
     }
     upstream.close_all().await;
 }

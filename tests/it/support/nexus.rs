@@ -9,7 +9,6 @@ use nexus::{
     clock::{Clock, SystemClock},
     config,
     downstream::{Bound, Server, Stop},
-    events::Events,
     gateway::Gateway,
     health::Board,
     outbound::probe::Prober,
@@ -207,7 +206,7 @@ impl GatewaySpec {
             operators = Some(Operators { config, serving, recorder });
         }
         let serving = tokio::spawn(Server::new(bound, config.server, Arc::clone(&gateway)).run(stop.clone()));
-        Nexus { address, gateway, stop, serving, operators, fakes, notes, _folder: folder }
+        Nexus { address, gateway, toml, sources, stop, serving, operators, fakes, notes, _folder: folder }
     }
 }
 
@@ -224,6 +223,9 @@ pub(crate) struct Written {
 pub(crate) struct Nexus {
     pub(crate) address: SocketAddr,
     pub(crate) gateway: Arc<Gateway>,
+    /// What it was started with.
+    pub(crate) toml: String,
+    sources: Arc<dyn Sources>,
     stop: Stop,
     serving: tokio::task::JoinHandle<()>,
     operators: Option<Operators>,
@@ -281,6 +283,13 @@ impl Nexus {
 
     pub(crate) fn modern(&self) -> Client {
         Client::modern(self.address)
+    }
+
+    /// Takes another configuration.
+    pub(crate) fn reload(&self, toml: &str) -> nexus::gateway::Changes {
+        let loaded = config::load_text(toml, Path::new("/etc/nexus.toml"), None, &*self.sources);
+        let problems: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
+        self.gateway.reload(loaded.config.unwrap_or_else(|| panic!("{}\n{toml}", problems.join("\n"))).mcp)
     }
 
     pub(crate) fn upstream(&self, name: &str) -> Arc<nexus::upstream::Upstream> {
