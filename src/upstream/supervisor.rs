@@ -182,8 +182,8 @@ enum End {
 async fn attend(upstream: &Arc<Upstream>, mut generation: Arc<Generation>, inbox: &mut mpsc::Receiver<Notice>) -> (Arc<Generation>, End) {
     loop {
         let rotated = tokio::select! {
-            end = attend_one(upstream, &generation, inbox) => return (generation, end),
-            rotated = rotated(upstream, &generation) => rotated,
+            end = Box::pin(attend_one(upstream, &generation, inbox)) => return (generation, end),
+            rotated = Box::pin(rotated(upstream, &generation)) => rotated,
         };
         // Its stream for changes begins anew on the new generation, with a look at what changed in between.
         generation = upstream.swap(rotated, generation);
