@@ -157,3 +157,78 @@ impl Judge {
         self.memory.ledger.settle(scope, conditions, now.as_secs())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::alert::Stage, *};
+    use crate::reason::Reason;
+
+    const NOW: Duration = Duration::from_secs(1_700_000_000);
+
+    fn judge() -> Judge {
+        Judge::new(Thresholds::default(), NonZeroU32::new(3).unwrap(), Memory::default())
+    }
+
+    fn why(reason: Reason) -> Explanation {
+        Explanation::new(reason, "it went wrong", "mend it")
+    }
+
+    fn keys(told: &[Alert]) -> Vec<(&str, &str)> {
+        told.iter().map(|alert| (alert.stage.word(), alert.key.as_str())).collect()
+    }
+
+    #[test]
+    fn what_the_network_may_cause_is_told_after_three_failures_and_once() {
+        let mut judge = judge();
+        let refused = why(Reason::Refused);
+        let mut check = |failure: Option<&Explanation>| judge.checked("crm", None, &[], failure, NOW);
+        assert_eq!(check(Some(&refused)), (Standing::Suspect(1), vec![]));
+        assert_eq!(check(Some(&refused)), (Standing::Suspect(2), vec![]));
+        let (standing, told) = check(Some(&refused));
+        assert_eq!((standing, keys(&told)), (Standing::Down, vec![("firing", "down:crm")]));
+        assert_eq!(check(Some(&refused)), (Standing::Down, vec![]));
+        let (standing, told) = check(None);
+        assert_eq!((standing, keys(&told)), (Standing::Well, vec![("resolved", "down:crm")]));
+    }
+
+    #[test]
+    fn a_certificate_problem_is_told_at_once_and_is_over_with_the_first_success() {
+        let mut judge = judge();
+        for reason in [Reason::TlsUnknownCa, Reason::TlsPinMismatch, Reason::LocalKeyMismatch] {
+            let (standing, told) = judge.checked("crm", None, &[], Some(&why(reason)), NOW);
+            assert_eq!((standing, keys(&told)), (Standing::Suspect(1), vec![("firing", format!("problem:crm:{reason}").as_str())]));
+            assert_eq!(judge.checked("crm", None, &[], Some(&why(reason)), NOW).1, []);
+            let (_, told) = judge.checked("crm", None, &[], None, NOW);
+            assert_eq!(told.iter().map(|alert| alert.stage).collect::<Vec<_>>(), [Stage::Resolved]);
+        }
+        for reason in [Reason::TlsReset, Reason::TlsTimeout, Reason::Dns, Reason::HttpStatus] {
+            assert_eq!(judge.checked("wiki", None, &[], Some(&why(reason)), NOW).1, [], "{reason} may be bad luck");
+            judge.checked("wiki", None, &[], None, NOW);
+        }
+    }
+
+    #[test]
+    fn a_rejected_reload_is_told_until_one_is_accepted() {
+        let mut judge = judge();
+        assert_eq!(keys(&judge.reloaded(Some("crm"), Some("key and certificate differ"), NOW)), [("firing", "rejected:crm")]);
+        assert_eq!(judge.reloaded(Some("crm"), Some("key and certificate differ"), NOW), []);
+        assert_eq!(judge.reloaded(None, None, NOW), []);
+        assert_eq!(keys(&judge.reloaded(Some("crm"), None, NOW)), [("resolved", "rejected:crm")]);
+    }
+
+    #[test]
+    fn an_upstream_that_is_gone_is_forgotten() {
+        let mut judge = judge();
+        judge.checked("crm", None, &[], Some(&why(Reason::TlsUnknownCa)), NOW);
+        let told = judge.keep(|name| name != "crm", |scope| !scope.ends_with(":crm"), NOW);
+        assert_eq!(keys(&told), [("resolved", "problem:crm:tls_unknown_ca")]);
+        assert_eq!(judge.failures("crm"), 0);
+    }
+
+    #[test]
+    fn tools_seen_for_the_first_time_are_no_news() {
+        let mut judge = judge();
+        assert_eq!(judge.offered("crm", &Definitions::default(), NOW), None);
+        assert_eq!(judge.offered("crm", &Definitions::default(), NOW), None);
+    }
+}

@@ -1,5 +1,6 @@
 //! The outside world that a configuration is read from: environment and files, behind a trait.
 
+mod appender;
 mod noted;
 mod watch;
 
@@ -7,9 +8,11 @@ use std::{
     collections::BTreeMap,
     fmt, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 pub use noted::{Fingerprint, Noted};
+use parking_lot::Mutex;
 pub use watch::{Following, Watcher};
 
 /// Largest certificate, key or secret file that is read.
@@ -39,10 +42,30 @@ pub trait Sources: Send + Sync + fmt::Debug {
     /// As the system says; a directory, a FIFO, a device or a larger file is `InvalidInput`. Never blocks on a FIFO.
     fn read(&self, path: &Path) -> io::Result<(Vec<u8>, FileFacts)>;
 
+    /// Where lines go that are appended to a file, opened with the first of them; nothing is created before.
+    ///
+    /// A source that cannot write drops them.
+    fn line_sink(&self, _path: &Path) -> Arc<dyn LineSink> {
+        Arc::new(Nowhere)
+    }
+
     /// Whether the path itself is a mount point (a Kubernetes `subPath`, which is never updated).
     fn is_mount_point(&self, _path: &Path) -> bool {
         false
     }
+}
+
+/// Takes lines for a file. Never blocks: what it cannot take at once, it drops.
+pub trait LineSink: Send + Sync + fmt::Debug {
+    /// Takes a line without its end.
+    fn write(&self, line: String);
+}
+
+#[derive(Debug)]
+struct Nowhere;
+
+impl LineSink for Nowhere {
+    fn write(&self, _: String) {}
 }
 
 /// The process's own environment and the real file system.
@@ -86,6 +109,10 @@ impl Sources for SystemSources {
         Ok((bytes, facts))
     }
 
+    fn line_sink(&self, path: &Path) -> Arc<dyn LineSink> {
+        Arc::new(appender::Appender::new(path))
+    }
+
     fn is_mount_point(&self, path: &Path) -> bool {
         use std::os::unix::fs::MetadataExt as _;
         let (Ok(file), Some(parent)) = (std::fs::symlink_metadata(path), path.parent()) else { return false };
@@ -111,6 +138,8 @@ fn leads_through_data_link(path: &Path) -> bool {
 pub struct MemorySources {
     pub env: BTreeMap<String, String>,
     pub files: BTreeMap<PathBuf, (Vec<u8>, FileFacts)>,
+    /// What was written through [`Sources::line_sink`], shared among clones.
+    pub lines: Arc<Mutex<Vec<(PathBuf, String)>>>,
 }
 
 impl MemorySources {
@@ -141,5 +170,21 @@ impl Sources for MemorySources {
 
     fn read(&self, path: &Path) -> io::Result<(Vec<u8>, FileFacts)> {
         self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn line_sink(&self, path: &Path) -> Arc<dyn LineSink> {
+        Arc::new(Remembered { path: path.to_path_buf(), lines: Arc::clone(&self.lines) })
+    }
+}
+
+#[derive(Debug)]
+struct Remembered {
+    path: PathBuf,
+    lines: Arc<Mutex<Vec<(PathBuf, String)>>>,
+}
+
+impl LineSink for Remembered {
+    fn write(&self, line: String) {
+        self.lines.lock().push((self.path.clone(), line));
     }
 }

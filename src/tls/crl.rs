@@ -1,7 +1,5 @@
 //! Certificate revocation lists (RFC 5280 §5), read from files.
 
-#![allow(dead_code, reason = "the policies that use lists come next")]
-
 use std::time::Duration;
 
 use rustls::pki_types::CertificateRevocationListDer;

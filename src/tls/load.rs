@@ -2,14 +2,17 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use zeroize::Zeroizing;
 
 use super::{
-    TlsSettings, dev,
-    files::{FileBytes, Unusable},
+    CertificateFacts, TlsSettings, Validity, dev,
+    files::{self, FileBytes, Unusable},
     identity::Identity,
+    inspect::shown_date,
+    key_log::NssKeyLog,
     policy::{TlsPolicy, Verification},
+    revocation::Revocation,
     trust::{SystemCas, Trust},
 };
 use crate::{
@@ -53,29 +56,120 @@ impl TlsSettings {
         }
         let provider = super::policy::provider();
         let identity = Identity::load(self, &provider, &mut reading)?;
-        let host_is_overridden = self.server_name.is_some();
-        Ok(TlsPolicy::new(name, host_is_overridden, verification, trust, identity, self.min_version, reading.warnings))
+        let intermediates = self.intermediates(&mut reading)?;
+        let revocation = Revocation::load(&self.revocation, &mut reading)?;
+        let excused_until = self.excused_until(&mut reading)?;
+        let key_log = self.key_log_path.as_ref().map(|path| (Arc::new(NssKeyLog(sources.line_sink(path))), path.display().to_string()));
+        Ok(TlsPolicy {
+            name,
+            name_is_overridden: self.server_name.is_some(),
+            expected_sans: self.expected_sans.clone().into(),
+            verification,
+            trust,
+            intermediates,
+            pins: self.spki_pins.clone().into(),
+            revocation,
+            excused_until,
+            identity,
+            min_version: self.min_version,
+            post_quantum: self.post_quantum,
+            key_log,
+            warnings: reading.warnings,
+        })
     }
 
     /// The combinations that make no sense, refused here too: a policy is never weaker than it looks.
     fn verification(&self) -> Result<Verification, Explanation> {
-        let refused = |detail: &str, remedy: &str| Err(Explanation::new(Reason::LocalInvalid, detail, remedy));
-        match (self.verify_certs, self.accept_invalid_hostnames, &self.root_ca_cert_path) {
-            (false, _, Some(_)) => refused("verify_certs = false ignores root_ca_cert_path", "remove one of the two"),
-            (false, _, None) => Ok(Verification::Off),
-            (true, true, None) => refused(
-                "accept_invalid_hostnames without root_ca_cert_path accepts any public certificate of anyone",
+        let refused = |detail: String, remedy: &str| Err(Explanation::new(Reason::LocalInvalid, detail, remedy));
+        let has_pins = !self.spki_pins.is_empty();
+        if !self.verify_certs {
+            return match self.ignored_without_verification() {
+                Some(key) => refused(format!("verify_certs = false ignores {key}"), "remove one of the two"),
+                None => Ok(Verification::Off),
+            };
+        }
+        if !self.expected_sans.is_empty() && (self.root_ca_cert_path.is_none() || self.include_system_cas) {
+            return refused(
+                "expected_sans needs root_ca_cert_path, without include_system_cas: public CAs do not vouch for such names".to_owned(),
+                "set root_ca_cert_path to the CA that issues these names",
+            );
+        }
+        match (self.accept_invalid_hostnames, &self.root_ca_cert_path) {
+            (false, _) => Ok(Verification::Full),
+            (true, _) if !self.expected_sans.is_empty() => {
+                refused("accept_invalid_hostnames ignores expected_sans".to_owned(), "remove one of the two")
+            }
+            (true, None) if !has_pins => refused(
+                "accept_invalid_hostnames without root_ca_cert_path or spki_pins accepts any public certificate of anyone".to_owned(),
                 "set server_name to the name in the certificate, or set root_ca_cert_path",
             ),
-            (true, true, Some(_)) if self.include_system_cas => refused(
-                "accept_invalid_hostnames with include_system_cas accepts any public certificate of anyone",
+            (true, Some(_)) if self.include_system_cas && !has_pins => refused(
+                "accept_invalid_hostnames with include_system_cas accepts any public certificate of anyone".to_owned(),
                 "set server_name to the name in the certificate, or remove include_system_cas",
             ),
-            (true, true, Some(_)) => Ok(Verification::AnyName),
-            (true, false, _) => Ok(Verification::Full),
+            (true, _) => Ok(Verification::AnyName),
         }
     }
+
+    /// A setting that looks as if it protected the connection, and does nothing when nothing is verified.
+    pub(super) fn ignored_without_verification(&self) -> Option<&'static str> {
+        [
+            ("root_ca_cert_path", self.root_ca_cert_path.is_some()),
+            ("intermediates_path", self.intermediates_path.is_some()),
+            ("expected_sans", !self.expected_sans.is_empty()),
+            ("accept_expired_until", self.accept_expired_until.is_some()),
+            ("crl_paths", !self.revocation.crl_paths.is_empty()),
+        ]
+        .into_iter()
+        .find_map(|(key, is_set)| is_set.then_some(key))
+    }
+
+    fn intermediates(&self, reading: &mut Reading<'_>) -> Result<Arc<[CertificateDer<'static>]>, Explanation> {
+        const KEY: &str = "intermediates_path";
+        let Some(path) = &self.intermediates_path else { return Ok(Arc::new([])) };
+        let bytes = reading.read(path, KEY)?;
+        let bundle = files::certificates(&bytes).map_err(|e| unusable(path, KEY, e))?;
+        if bundle.certificates.len() > MAX_INTERMEDIATES {
+            let what = format!("it holds more than {MAX_INTERMEDIATES} certificates");
+            return Err(unusable(path, KEY, Unusable::new(what, "keep only the intermediates of this server")));
+        }
+        for facts in bundle.certificates.iter().filter_map(CertificateFacts::read) {
+            let said = |what: &str| format!("{KEY} {}: the certificate {} {what}", path.display(), facts.subject);
+            if facts.self_signed {
+                reading.warn(said("is self-signed, and nothing here is trusted by itself; to trust it, name it in root_ca_cert_path"));
+            } else if !facts.is_ca {
+                reading.warn(said("is no CA certificate, and helps no chain; remove it"));
+            } else if facts.validity_at(reading.now) == Validity::Expired {
+                reading.warn(said("has expired, and helps no chain; replace it"));
+            }
+        }
+        Ok(bundle.certificates.into())
+    }
+
+    /// The end of the excuse as long as it lies ahead; refused when it is further ahead than an emergency lasts.
+    fn excused_until(&self, reading: &mut Reading<'_>) -> Result<Option<Duration>, Explanation> {
+        let Some(until) = self.accept_expired_until else { return Ok(None) };
+        let date = shown_date(i64::try_from(until.as_secs()).unwrap_or(i64::MAX));
+        if until > reading.now.saturating_add(LONGEST_EXCUSE) {
+            return Err(Explanation::new(
+                Reason::LocalInvalid,
+                format!("accept_expired_until: {date} is more than 7 days ahead"),
+                "give a date within the next 7 days; it is meant for an emergency",
+            ));
+        }
+        if until <= reading.now {
+            reading.warn(format!("the date in accept_expired_until, {date}, has passed, so it excuses nothing; remove it"));
+            return Ok(None);
+        }
+        Ok(Some(until))
+    }
 }
+
+/// Most certificates of `intermediates_path`.
+const MAX_INTERMEDIATES: usize = 20;
+
+/// How far ahead `accept_expired_until` may lie.
+const LONGEST_EXCUSE: Duration = Duration::from_secs(7 * 86_400);
 
 /// A host as it stands in a URL: `a.test`, `a.test.`, `10.0.0.1` or `[::1]`.
 fn parse_name(host: &str, key: &str) -> Result<ServerName<'static>, Explanation> {

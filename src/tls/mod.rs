@@ -16,6 +16,7 @@ mod files;
 mod identity;
 mod inspect;
 mod key_file;
+mod key_log;
 mod key_pair;
 mod load;
 mod observed;
@@ -24,6 +25,7 @@ mod pkcs12;
 mod policy;
 pub mod read;
 mod report;
+mod revocation;
 mod settings;
 mod survey;
 mod trust;
@@ -36,6 +38,9 @@ pub use inspect::{CertificateFacts, Validity, changes_the_line, shown, shown_dat
 pub use observed::Observed;
 pub use policy::TlsPolicy;
 pub use report::{CertificateView, ChainLink, FindingView, Negotiated, Position, Report, ReportView, TlsView, Verdict};
-pub use settings::{ClientIdentityFiles, KeyPermissions, MinVersion, Pkcs12File, TlsSettings};
+pub use settings::{
+    ClientIdentityFiles, CrlExpired, CrlMissing, CrlScope, ExpectedSan, KeyPermissions, MinVersion, Pkcs12File, PostQuantum,
+    RevocationSettings, SpkiPin, TlsSettings,
+};
 pub use survey::{CertificateItem, Item, KeyItem, survey};
 pub use trust::SystemCas;

@@ -11,7 +11,7 @@ use rustls::{SignatureScheme, client::ResolvesClientCert, pki_types::Certificate
 use super::inspect;
 
 /// Most certificates of a presented chain that are kept, and most bytes of them together.
-const MAX_CHAIN: usize = 10;
+pub(super) const MAX_CHAIN: usize = 10;
 const MAX_CHAIN_BYTES: usize = 64 * 1024;
 
 /// Most names of acceptable client CAs that are kept.

@@ -1,14 +1,18 @@
 //! `[mcp.servers.NAME.tls]`: from the file to [`TlsSettings`].
 
-use std::path::PathBuf;
+mod check;
+mod values;
 
-use rustls::pki_types::ServerName;
+use std::{path::PathBuf, time::Duration};
 
-use super::settings::{ClientIdentityFiles, KeyPermissions, MinVersion, Pkcs12File, TlsSettings};
+use super::settings::{
+    ClientIdentityFiles, CrlExpired, CrlMissing, CrlScope, ExpectedSan, KeyPermissions, MinVersion, Pkcs12File, PostQuantum,
+    RevocationSettings, SpkiPin, TlsSettings,
+};
 use crate::{
     problem::Problems,
     secret::Secret,
-    table::{Keys, Table, built, planned},
+    table::{Keys, Table, built},
 };
 
 pub const KEYS: Keys = Keys {
@@ -28,16 +32,16 @@ pub const KEYS: Keys = Keys {
         built("server_name", "Name to send and to verify, instead of the URL's host."),
         built("min_version", "Lowest TLS version: `\"1.2\"` or `\"1.3\"`."),
         built("key_permissions", "`\"enforce\"` refuses a private key that is open to others, `\"warn\"` only says so."),
-        planned("intermediates_path", "What the server forgets to send."),
-        planned("expected_sans", "Names accepted instead of the host name."),
-        planned("accept_expired_until", "Excuses an expired certificate for some days."),
-        planned("spki_pins", "The keys that the leaf may have."),
-        planned("crl_paths", "Revocation lists."),
-        planned("crl_scope", "How far revocation is checked."),
-        planned("crl_missing", "What a missing revocation list means."),
-        planned("crl_expired", "What an old revocation list means."),
-        planned("post_quantum", "Post-quantum key exchange."),
-        planned("key_log_path", "Key log for Wireshark."),
+        built("intermediates_path", "What the server forgets to send: helps to build the chain, is never trusted by itself."),
+        built("expected_sans", "Names (`dns:…`, `uri:…`) of which the certificate must carry one, instead of the host's."),
+        built("accept_expired_until", "A date at most 7 days ahead: until then an expired certificate is accepted."),
+        built("spki_pins", "The keys that the server's certificate may have: `\"sha256/…\"`."),
+        built("crl_paths", "Revocation lists, PEM or DER."),
+        built("crl_scope", "`\"leaf\"` checks the server's own certificate, `\"chain\"` the CAs above it too."),
+        built("crl_missing", "`\"deny\"` refuses a certificate that no list covers, `\"allow\"` accepts it."),
+        built("crl_expired", "`\"warn\"` goes on with a list that is overdue, `\"deny\"` refuses."),
+        built("post_quantum", "`\"prefer\"`, `\"offer\"` or `\"off\"`: the hybrid key exchange X25519MLKEM768."),
+        built("key_log_path", "The keys of every connection are written there, for Wireshark."),
     ],
 };
 
@@ -65,6 +69,16 @@ struct RawTls {
     server_name: Option<String>,
     min_version: Option<MinVersion>,
     key_permissions: Option<KeyPermissions>,
+    intermediates_path: Option<PathBuf>,
+    expected_sans: Vec<ExpectedSan>,
+    accept_expired_until: Option<Duration>,
+    spki_pins: Vec<SpkiPin>,
+    crl_paths: Vec<PathBuf>,
+    crl_scope: Option<CrlScope>,
+    crl_missing: Option<CrlMissing>,
+    crl_expired: Option<CrlExpired>,
+    post_quantum: Option<PostQuantum>,
+    key_log_path: Option<PathBuf>,
 }
 
 /// Reads the table, recording every problem and every warning about a weakened check.
@@ -101,125 +115,24 @@ impl RawTls {
                 &[],
                 problems,
             ),
+            intermediates_path: table.path_value("intermediates_path", problems),
+            expected_sans: values::expected_sans(table, problems),
+            accept_expired_until: values::date(table, "accept_expired_until", problems),
+            spki_pins: values::pins(table, problems),
+            crl_paths: values::paths(table, "crl_paths", problems),
+            crl_scope: table.choice("crl_scope", &[("leaf", CrlScope::Leaf), ("chain", CrlScope::Chain)], &[], problems),
+            crl_missing: table.choice("crl_missing", &[("deny", CrlMissing::Deny), ("allow", CrlMissing::Allow)], &[], problems),
+            crl_expired: table.choice("crl_expired", &[("warn", CrlExpired::Warn), ("deny", CrlExpired::Deny)], &[], problems),
+            post_quantum: table.choice(
+                "post_quantum",
+                &[("prefer", PostQuantum::Prefer), ("offer", PostQuantum::Offer), ("off", PostQuantum::Off)],
+                &[],
+                problems,
+            ),
+            key_log_path: table.path_value("key_log_path", problems),
         };
         table.finish(&KEYS, problems);
         raw
-    }
-
-    fn check(&self, table: &Table, problems: &mut Problems) {
-        Self::check_identity(table, problems);
-        let verifies = self.verify_certs.unwrap_or(true);
-        let has_root = table.has("root_ca_cert_path");
-        if !verifies && has_root {
-            table.error(
-                "verify_certs",
-                problems,
-                "verify_certs = false together with root_ca_cert_path",
-                "without verification the CA file would be ignored, although it looks as if it protected the connection",
-                "remove verify_certs = false, or remove root_ca_cert_path",
-            );
-        }
-        if verifies && self.accept_invalid_hostnames == Some(true) && !has_root {
-            table.error(
-                "accept_invalid_hostnames",
-                problems,
-                "accept_invalid_hostnames without root_ca_cert_path",
-                "anyone with a certificate of a public CA, for any name, could stand in for the server",
-                "set server_name to the name in the certificate, or add root_ca_cert_path",
-            );
-        }
-        if verifies && self.accept_invalid_hostnames == Some(true) && has_root && self.include_system_cas == Some(true) {
-            table.error(
-                "accept_invalid_hostnames",
-                problems,
-                "accept_invalid_hostnames together with include_system_cas",
-                "anyone with a certificate of a public CA, for any name, could stand in for the server",
-                "set server_name to the name in the certificate, or remove include_system_cas",
-            );
-        }
-        if self.include_system_cas == Some(true) && !has_root {
-            table.error(
-                "include_system_cas",
-                problems,
-                "include_system_cas without root_ca_cert_path",
-                "the system CAs are what is trusted anyway when no CA file is set",
-                "add root_ca_cert_path, or remove include_system_cas",
-            );
-        }
-        if self.server_name.as_deref().is_some_and(|name| ServerName::try_from(name).is_err()) {
-            table.error(
-                "server_name",
-                problems,
-                "the server name is neither a DNS name nor an IP address",
-                "it is sent to the server and compared with the names in its certificate",
-                "write one name from the certificate, without a scheme, a port or `*`",
-            );
-        }
-    }
-
-    fn check_identity(table: &Table, problems: &mut Problems) {
-        match (table.has("client_cert_path"), table.has("client_key_path")) {
-            (true, false) => table.error(
-                "client_cert_path",
-                problems,
-                "client certificate without a key",
-                "mutual TLS needs both; a certificate alone would be ignored",
-                "add client_key_path, or remove client_cert_path",
-            ),
-            (false, true) => table.error(
-                "client_key_path",
-                problems,
-                "client key without a certificate",
-                "mutual TLS needs both; a key alone would be ignored",
-                "add client_cert_path, or remove client_key_path",
-            ),
-            (true, true) | (false, false) => {}
-        }
-        if table.has("client_pkcs12_path") && (table.has("client_cert_path") || table.has("client_key_path")) {
-            table.error(
-                "client_pkcs12_path",
-                problems,
-                "client_pkcs12_path together with client_cert_path or client_key_path",
-                "only one client certificate can be sent, and which of them was meant is not certain",
-                "keep the archive, or keep the two files",
-            );
-        }
-        for (key, needs) in [
-            ("client_key_password", "client_key_path"),
-            ("client_pkcs12_password", "client_pkcs12_path"),
-            ("client_pkcs12_alias", "client_pkcs12_path"),
-        ] {
-            if table.has(key) && !table.has(needs) {
-                table.error(
-                    key,
-                    problems,
-                    format!("{key} without {needs}"),
-                    "there is nothing that it could open or choose",
-                    &format!("add {needs}, or remove {key}"),
-                );
-            }
-        }
-    }
-
-    fn warn(&self, table: &Table, problems: &mut Problems) {
-        if self.verify_certs == Some(false) {
-            table.insecure(
-                "verify_certs",
-                problems,
-                "the server's certificate is not verified",
-                "anyone on the way can stand in for this server, read the calls and change the answers",
-                "set root_ca_cert_path to the CA of the server, and remove verify_certs = false",
-            );
-        }
-        if self.accept_invalid_hostnames == Some(true) {
-            table.insecure(
-                "accept_invalid_hostnames",
-                problems,
-                "the name in the server's certificate is not verified",
-                "every holder of a certificate of the same CA can stand in for this server",
-                "set server_name to the name in the certificate, and remove accept_invalid_hostnames",
-            );
-        }
     }
 
     /// On a leg without TLS every key is refused, unless it merely repeats its default.
@@ -238,6 +151,16 @@ impl RawTls {
             ("server_name", false),
             ("min_version", self.min_version == Some(MinVersion::default())),
             ("key_permissions", self.key_permissions == Some(KeyPermissions::default())),
+            ("intermediates_path", false),
+            ("expected_sans", false),
+            ("accept_expired_until", false),
+            ("spki_pins", false),
+            ("crl_paths", false),
+            ("crl_scope", self.crl_scope == Some(CrlScope::default())),
+            ("crl_missing", self.crl_missing == Some(CrlMissing::default())),
+            ("crl_expired", self.crl_expired == Some(CrlExpired::default())),
+            ("post_quantum", self.post_quantum == Some(PostQuantum::default())),
+            ("key_log_path", false),
         ];
         for (key, repeats_default) in keys.into_iter().filter(|(key, _)| table.has(key)) {
             let said = format!("a TLS setting on {what}");
@@ -269,6 +192,18 @@ impl RawTls {
             server_name: self.server_name,
             min_version: self.min_version.unwrap_or_default(),
             key_permissions: self.key_permissions.unwrap_or_default(),
+            intermediates_path: self.intermediates_path,
+            expected_sans: self.expected_sans,
+            accept_expired_until: self.accept_expired_until,
+            spki_pins: self.spki_pins,
+            revocation: RevocationSettings {
+                crl_paths: self.crl_paths,
+                scope: self.crl_scope.unwrap_or_default(),
+                missing: self.crl_missing.unwrap_or_default(),
+                expired: self.crl_expired.unwrap_or_default(),
+            },
+            post_quantum: self.post_quantum.unwrap_or_default(),
+            key_log_path: self.key_log_path,
         }
     }
 }

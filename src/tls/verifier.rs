@@ -1,5 +1,8 @@
 //! The verification of a server: chain, then name. What weakens it is in `danger`.
 
+pub(super) mod expected;
+pub(super) mod pins;
+
 use std::sync::Arc;
 
 use rustls::{
@@ -16,7 +19,37 @@ use rustls::{
 use super::{
     inspect::{CertificateFacts, Validity},
     observed::Observed,
+    revocation::Revocation,
 };
+
+/// Passes what concerns signatures on to a field: a layer over a verification changes what it says of certificates only.
+macro_rules! forward_signatures {
+    ($field:ident) => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            self.$field.verify_tls12_signature(message, cert, dss)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            self.$field.verify_tls13_signature(message, cert, dss)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.$field.supported_verify_schemes()
+        }
+    };
+}
+
+pub(super) use forward_signatures;
 
 /// Chain and name in full, plus the rule for a leaf that is itself in the trust file.
 #[derive(Debug)]
@@ -24,6 +57,9 @@ pub(super) struct Strict {
     pub(super) inner: Arc<WebPkiServerVerifier>,
     /// The certificates of `root_ca_cert_path`.
     pub(super) exact: Arc<[CertificateDer<'static>]>,
+    /// Of `intermediates_path`: they help to find a path, and vouch for nothing.
+    pub(super) intermediates: Arc<[CertificateDer<'static>]>,
+    pub(super) revocation: Revocation,
 }
 
 impl ServerCertVerifier for Strict {
@@ -35,35 +71,26 @@ impl ServerCertVerifier for Strict {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let both: Vec<_>;
+        let intermediates = if self.intermediates.is_empty() {
+            intermediates
+        } else {
+            // What the server sends comes first; ours only fill the gaps.
+            both = intermediates.iter().chain(&*self.intermediates).map(|c| CertificateDer::from(c.as_ref())).collect();
+            &both
+        };
         match self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             Err(e) if may_be_trusted_directly(&e) && self.exact.iter().any(|c| c.as_ref() == end_entity.as_ref()) => {
+                if self.revocation.names(end_entity) {
+                    return Err(Error::InvalidCertificate(CertificateError::Revoked));
+                }
                 verify_trusted_leaf(end_entity, server_name, now).map_err(|own| own.unwrap_or(e))
             }
             outcome => outcome,
         }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
+    forward_signatures!(inner);
 }
 
 /// The two refusals of a leaf that an operator trusts by naming it: `openssl req -x509` makes CA certificates, and a
@@ -120,25 +147,5 @@ impl ServerCertVerifier for Recording {
         outcome
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
+    forward_signatures!(inner);
 }

@@ -13,7 +13,7 @@ use super::{
     Concern, CredentialConfig, EndpointConfig, Generation, State, Upstream, UpstreamError,
     answer::Messages,
     bring_up::bring_up,
-    generation::{Notice, Outgoing},
+    generation::{Notice, Outgoing, Transport},
     own::own_meta,
     rotation::{is_about_identity, reject, rotated, trial},
     session::SessionLink,
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     mcp::{Era, Id, Kind, Message, Method, build, headers, offer::Offer},
     reason::{Explanation, Reason},
+    tls::TlsPolicy,
 };
 
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -252,9 +253,21 @@ async fn attend_one(upstream: &Arc<Upstream>, generation: &Arc<Generation>, inbo
             () = upstream.missed.notified() => {
                 refresh_at.get_or_insert_with(|| due(refreshed));
             }
-            _ = sweep.tick() => upstream.sweep(),
+            _ = sweep.tick() => {
+                if excuse_has_lapsed(upstream, generation) {
+                    tracing::warn!(upstream = %upstream.name(), "accept_expired_until has lapsed; connecting again without it");
+                    return End::Recheck;
+                }
+                upstream.sweep();
+            }
         }
     }
+}
+
+/// Open connections were made while expired certificates were excused, and are not verified again by themselves.
+fn excuse_has_lapsed(upstream: &Upstream, generation: &Generation) -> bool {
+    let Transport::Http(transport) = &generation.transport else { return false };
+    transport.policy().and_then(TlsPolicy::excused_until).is_some_and(|until| upstream.clock.now() >= until)
 }
 
 /// When to list again after a change was announced.

@@ -3,6 +3,7 @@
 mod documents;
 mod refusals;
 mod security;
+mod watch;
 
 use std::{path::Path, time::Duration};
 

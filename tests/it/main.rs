@@ -18,6 +18,8 @@ mod catalog;
 mod check;
 // A TOML file to checked values, or all its problems.
 mod config;
+// The fuzz targets' corpus.
+mod corpus;
 // A client of one era before a server of the other.
 mod cross_era;
 // The demo's upstreams over their own transports.
@@ -32,6 +34,8 @@ mod import;
 mod isolation;
 // The program from its start to its end.
 mod life_cycle;
+// A foreign suite of certificate chains.
+mod limbo;
 // Clients and servers of one era.
 mod same_era;
 // A child process and its whole group.
@@ -50,3 +54,5 @@ mod support;
 mod transparency;
 // Handshakes under every policy, with real servers.
 mod tls_policy;
+// Certificates near their end, checks that fail, and who is told.
+mod watch;

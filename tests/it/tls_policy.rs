@@ -2,11 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod archives;
+mod excuse;
 mod failures;
+mod files;
 mod identity;
+mod keys;
 mod matrix;
+mod names;
+mod pins;
 mod probing;
+mod revocation;
 mod separation;
+mod table;
 mod way;
 
 use std::{sync::Arc, time::Duration};
@@ -69,14 +77,23 @@ impl Upstream {
         self
     }
 
+    fn file(mut self, path: &str, bytes: impl Into<Vec<u8>>) -> Self {
+        self.files = self.files.with_file(path, bytes);
+        self
+    }
+
     fn set(mut self, change: impl FnOnce(&mut TlsSettings)) -> Self {
         change(&mut self.settings);
         self
     }
 
     fn load(&self, host: &str) -> Result<TlsPolicy, Explanation> {
+        self.load_at(host, SystemClock.now())
+    }
+
+    fn load_at(&self, host: &str, now: Duration) -> Result<TlsPolicy, Explanation> {
         let system = || Arc::new(SystemCas::new(self.system.clone(), Vec::new(), "the test's store"));
-        self.settings.load(host, &self.files, &system, SystemClock.now())
+        self.settings.load(host, &self.files, &system, now)
     }
 
     /// A client for `https://{host}:{port of the peer}/mcp`.

@@ -174,3 +174,14 @@ pub(super) fn completeness_finding(anchor: &CertificateFacts) -> Finding {
     )
     .with_key("intermediates_path")
 }
+
+/// A chain that `intermediates_path` completes.
+pub(super) fn help_finding(helper: &CertificateFacts) -> Finding {
+    Finding::new(
+        Reason::TlsIncompleteChain,
+        Severity::Info,
+        format!("the server does not send the intermediate certificate {}; it comes from intermediates_path", helper.subject),
+        "let the server send its full chain, for its other clients",
+    )
+    .with_key("intermediates_path")
+}

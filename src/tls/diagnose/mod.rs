@@ -15,7 +15,7 @@ mod trial;
 
 use std::{sync::Arc, time::Duration};
 
-use rustls::{CertificateError, pki_types::CertificateDer};
+use rustls::{CertificateError, OtherError, pki_types::CertificateDer};
 
 use self::{
     certificate::{Certificate, Role},
@@ -23,7 +23,8 @@ use self::{
     path::{Path, Surroundings},
 };
 use super::{
-    CertificateFacts, ChainLink, Handshake, Negotiated, Observed, Position, Report, SystemCas, TlsPolicy, Verdict, policy::Verification,
+    CertificateFacts, ChainLink, Handshake, Negotiated, Observed, Position, Report, SpkiPin, SystemCas, TlsPolicy, Verdict,
+    inspect::shown_date, policy::Verification, verifier::pins::PinMismatch,
 };
 use crate::{
     finding::{Finding, Severity},
@@ -89,7 +90,7 @@ impl TlsPolicy {
         };
         let now = i64::try_from(handshake.now.as_secs()).unwrap_or(i64::MAX);
         let mut findings = Vec::new();
-        let mut pathless = None;
+        let (mut pathless, mut helpers) = (None, Vec::new());
         let anchor = match self.path(&chain, presented, now, system) {
             Ok(Trusted::Directly) => {
                 chain.narrow_to(&[]);
@@ -101,6 +102,9 @@ impl TlsPolicy {
                 findings.extend(anchor.as_ref().and_then(|(facts, _)| chain::anchor_finding(facts, now)));
                 let helped = anchor.as_ref().filter(|(facts, der)| !facts.self_signed && !presented.contains(der));
                 findings.extend(helped.map(|(facts, _)| chain::completeness_finding(facts)));
+                helpers = path.intermediates.into_iter().filter(|der| !presented.contains(der)).collect();
+                findings.extend(helpers.iter().filter_map(Certificate::read).flat_map(|helper| helper.findings(Role::Issuer, now)));
+                findings.extend(helpers.first().and_then(Certificate::read).map(|helper| chain::help_finding(&helper.facts)));
                 anchor
             }
             Err(refusal) => {
@@ -109,7 +113,8 @@ impl TlsPolicy {
             }
         };
         findings.extend(chain.findings(now));
-        findings.extend(name::finding(&chain.leaf, self.name()));
+        findings.extend(self.name_finding(chain.leaf.der));
+        findings.extend(self.key_and_revocation_findings(&chain, handshake));
         if chain.leaf.demands_a_staple() && handshake.observed.staple().is_none() {
             findings.push(Finding::new(
                 Reason::TlsRevocationUnknown,
@@ -123,7 +128,53 @@ impl TlsPolicy {
         if let Some(pathless) = pathless.filter(|pathless| !is_told(pathless)) {
             findings.insert(0, pathless);
         }
-        Diagnosis { links: links(presented, &chain, anchor.as_ref()), findings }
+        Diagnosis { links: links(presented, &chain, &helpers, anchor.as_ref()), findings }
+    }
+
+    /// What there is to say of a leaf's names; `None` when a wanted one is among them, or when they cannot be judged.
+    pub(super) fn name_finding(&self, leaf: &CertificateDer<'static>) -> Option<Finding> {
+        let leaf = Certificate::read(leaf)?;
+        if !self.expects_other_names() {
+            return name::finding(&leaf, self.name());
+        }
+        if self.expected_sans.iter().any(|name| name.is_in(leaf.der)) {
+            return None;
+        }
+        let names = leaf.facts.shown_names().unwrap_or_else(|| "no name".to_owned());
+        let finding = Finding::new(
+            Reason::TlsHostnameMismatch,
+            Severity::Error,
+            format!("the server's certificate is for {names}, not for {}", self.wanted_names()),
+            "add a name of the certificate to expected_sans, if it is the right server",
+        );
+        Some(finding.with_key("expected_sans"))
+    }
+
+    fn key_and_revocation_findings(&self, chain: &Chain<'_>, handshake: &Handshake<'_>) -> Vec<Finding> {
+        let mut refusals = Vec::new();
+        let seen = SpkiPin::of(chain.leaf.der);
+        if !self.pins.is_empty() && !seen.is_some_and(|seen| self.pins.contains(&seen)) {
+            let mismatch = PinMismatch { seen, pins: self.pins.len() };
+            refusals.push(CertificateError::Other(OtherError(Arc::new(mismatch))));
+        }
+        if self.revocation.names(chain.leaf.der) {
+            refusals.push(CertificateError::Revoked);
+        }
+        let mut found: Vec<Finding> = refusals
+            .iter()
+            .map(|refusal| handshake.certificate_refused(refusal))
+            .map(|Explanation { reason, detail, remedy }| Finding::new(reason, Severity::Error, detail, remedy))
+            .collect();
+        found.extend(self.revocation.facts().filter(|list| list.is_expired_at(handshake.now)).map(|list| {
+            let end = list.next_update.unwrap_or_default();
+            Finding::new(
+                Reason::TlsCrlExpired,
+                Severity::Warning,
+                format!("the revocation list of {} should have been renewed on {}", list.issuer, shown_date(end)),
+                "fetch the list again from its CA",
+            )
+        }));
+        found
     }
 
     fn path(
@@ -141,8 +192,8 @@ impl TlsPolicy {
             Verification::Off => system().anchors(),
             Verification::Full | Verification::AnyName => Arc::clone(&self.trust.anchors),
         };
-        let intermediates = presented.get(1..).unwrap_or_default();
-        path::find(&chain.leaf, &chain.others, Surroundings { anchors: &anchors, intermediates, now }).map(Trusted::By)
+        let intermediates = self.intermediates_beside(presented);
+        path::find(&chain.leaf, &chain.others, Surroundings { anchors: &anchors, intermediates: &intermediates, now }).map(Trusted::By)
     }
 
     /// The findings for a chain without a path at any time.
@@ -160,8 +211,8 @@ impl TlsPolicy {
         if is_unknown && !self.trust.has_system_cas && self.verification != Verification::Off {
             let now = i64::try_from(handshake.now.as_secs()).unwrap_or(i64::MAX);
             let anchors = system().anchors();
-            let intermediates = presented.get(1..).unwrap_or_default();
-            if path::find(&chain.leaf, &chain.others, Surroundings { anchors: &anchors, intermediates, now }).is_ok() {
+            let intermediates = self.intermediates_beside(presented);
+            if path::find(&chain.leaf, &chain.others, Surroundings { anchors: &anchors, intermediates: &intermediates, now }).is_ok() {
                 explanation.detail.push_str("; the system's CAs would accept it");
                 explanation.remedy = format!("remove root_ca_cert_path, or set include_system_cas = true; or {}", explanation.remedy);
                 key = Some("include_system_cas");
@@ -172,6 +223,11 @@ impl TlsPolicy {
             Some(key) => finding.with_key(key),
             None => finding,
         }
+    }
+
+    /// What the server sent beside its leaf, and what it is known to forget.
+    fn intermediates_beside(&self, presented: &[CertificateDer<'static>]) -> Vec<CertificateDer<'static>> {
+        presented.get(1..).unwrap_or_default().iter().chain(&*self.intermediates).cloned().collect()
     }
 
     /// The anchor's own certificate, where it comes from the trust file.
@@ -246,6 +302,7 @@ fn weighed(mut findings: Vec<Finding>, trouble: Option<&Explanation>, is_refused
 fn links(
     presented: &[CertificateDer<'static>],
     chain: &Chain<'_>,
+    helpers: &[CertificateDer<'static>],
     anchor: Option<&(CertificateFacts, CertificateDer<'static>)>,
 ) -> Vec<ChainLink> {
     let link = |position, facts: &CertificateFacts, on_path, sent| ChainLink {
@@ -262,6 +319,8 @@ fn links(
         let position = if certificate.facts.self_signed || is_anchor { Position::Root } else { Position::Intermediate };
         links.push(link(position, &certificate.facts, is_anchor || *role == Role::Issuer, true));
     }
+    let helpers = helpers.iter().filter_map(|der| CertificateFacts::read(der));
+    links.extend(helpers.map(|facts| link(Position::Intermediate, &facts, true, false)));
     if let Some((facts, der)) = anchor
         && !presented.contains(der)
     {

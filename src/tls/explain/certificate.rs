@@ -8,6 +8,7 @@ use crate::{
     tls::{
         diagnose::top_of,
         inspect::{CertificateFacts, shown, shown_date, shown_span},
+        verifier::pins::PinMismatch,
     },
 };
 
@@ -19,7 +20,7 @@ impl Handshake<'_> {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => self.not_yet_valid(refusal, &chain),
             CertificateError::UnknownIssuer => self.unknown_issuer(&chain),
             CertificateError::BadSignature => bad_signature(&chain),
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => self.wrong_name(&chain),
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => self.wrong_name(),
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => Explanation::new(
                 Reason::TlsWrongUsage,
                 format!("{} is not for servers (no serverAuth in its extended key usage)", leaf_words(&chain)),
@@ -28,15 +29,17 @@ impl Handshake<'_> {
             CertificateError::Revoked => {
                 Explanation::new(Reason::TlsRevoked, format!("{} was revoked", leaf_words(&chain)), "renew it on the server")
             }
-            CertificateError::UnknownRevocationStatus => Explanation::new(
-                Reason::TlsRevocationUnknown,
-                format!("no revocation list covers {}", leaf_words(&chain)),
-                "add the revocation list of every CA in its chain",
-            ),
-            CertificateError::Other(OtherError(inner)) => match inner.downcast_ref::<webpki::Error>() {
-                Some(error) => unreadable_or_unsuitable(error, &chain),
-                None => unsupported(&chain, &shown(&inner.to_string())),
-            },
+            CertificateError::UnknownRevocationStatus => self.no_list(&chain),
+            CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => self.list_expired(),
+            CertificateError::Other(OtherError(inner)) => {
+                if let Some(mismatch) = inner.downcast_ref::<PinMismatch>() {
+                    return other_key(mismatch);
+                }
+                match inner.downcast_ref::<webpki::Error>() {
+                    Some(error) => unreadable_or_unsuitable(error, &chain),
+                    None => unsupported(&chain, &shown(&inner.to_string())),
+                }
+            }
             CertificateError::BadEncoding | CertificateError::UnhandledCriticalExtension => {
                 unsupported(&chain, "it is malformed or has an unknown critical extension")
             }
@@ -47,6 +50,32 @@ impl Handshake<'_> {
             ),
             other => unsupported(&chain, &shown(&other.to_string())),
         }
+    }
+
+    /// The wanted list is that of the issuer of some certificate; with the usual scope, of the leaf's.
+    fn no_list(&self, chain: &[CertificateFacts]) -> Explanation {
+        let lists: Vec<_> = self.policy.revocation_lists().map(|list| list.issuer.as_str()).take(4).collect();
+        let issuer = chain.first().map_or("its CA", |leaf| leaf.issuer.as_str());
+        Explanation::new(
+            Reason::TlsRevocationUnknown,
+            format!(
+                "no revocation list covers {}, issued by {issuer}, or a CA above it (there are lists of: {})",
+                leaf_words(chain),
+                lists.join("; ")
+            ),
+            "add the list of its CA to crl_paths, with crl_scope = \"chain\" those of every CA above it too; or set crl_missing = \"allow\"",
+        )
+    }
+
+    fn list_expired(&self) -> Explanation {
+        let overdue = self.policy.revocation_lists().find(|list| list.is_expired_at(self.now));
+        let whose = overdue.map_or_else(|| "a revocation list".to_owned(), |list| format!("the revocation list of {}", list.issuer));
+        let end = overdue.and_then(|list| list.next_update).map(|end| format!(" on {}", shown_date(end))).unwrap_or_default();
+        Explanation::new(
+            Reason::TlsCrlExpired,
+            format!("{whose} should have been renewed{end}, and crl_expired = \"deny\" does not go without"),
+            "fetch the list again from its CA (crl_paths), or set crl_expired = \"warn\"",
+        )
     }
 
     fn expired(&self, refusal: &CertificateError, chain: &[CertificateFacts]) -> Explanation {
@@ -140,35 +169,30 @@ impl Handshake<'_> {
         )
     }
 
-    fn wrong_name(&self, chain: &[CertificateFacts]) -> Explanation {
-        let wanted = shown(&self.policy.name().to_str());
-        let Some(leaf) = chain.first() else {
-            return Explanation::new(
+    fn wrong_name(&self) -> Explanation {
+        match self.observed.chain().first().and_then(|leaf| self.policy.name_finding(leaf)) {
+            Some(finding) => finding.explanation(),
+            None => Explanation::new(
                 Reason::TlsHostnameMismatch,
-                format!("the server's certificate is for another name than {wanted}"),
+                format!("the server's certificate is for another name than {}", self.policy.wanted_names()),
                 "set server_name to a name of the certificate",
-            );
-        };
-        let Some(names) = leaf.shown_names() else {
-            let cn = leaf.common_name.as_ref().map(|cn| format!(" (only the common name {cn}, which is ignored)")).unwrap_or_default();
-            return Explanation::new(
-                Reason::TlsCnOnly,
-                format!("the server's certificate has no subject alternative name{cn}; wanted {wanted}"),
-                format!("reissue the certificate with the subject alternative name {wanted}"),
-            );
-        };
-        let remedy = match self.policy.name() {
-            rustls::pki_types::ServerName::IpAddress(_) => {
-                "use a name of the certificate in url, set server_name to it, or reissue the certificate with that IP address"
-            }
-            _ => "use a name of the certificate in url, or set server_name to it",
-        };
-        Explanation::new(Reason::TlsHostnameMismatch, format!("the server's certificate is for {names}, not for {wanted}"), remedy)
+            ),
+        }
     }
 
     fn now_seconds(&self) -> i64 {
         i64::try_from(self.now.as_secs()).unwrap_or(i64::MAX)
     }
+}
+
+fn other_key(mismatch: &PinMismatch) -> Explanation {
+    let pins = if mismatch.pins == 1 { "the one pin".to_owned() } else { format!("any of {} pins", mismatch.pins) };
+    let seen = mismatch.seen.map_or_else(|| "that cannot be read".to_owned(), |seen| seen.to_string());
+    Explanation::new(
+        Reason::TlsPinMismatch,
+        format!("the server's certificate is good, but its key {seen} does not match {pins}"),
+        "if the server's key was changed on purpose, add this pin to spki_pins; if not, somebody stands in between",
+    )
 }
 
 fn bad_signature(chain: &[CertificateFacts]) -> Explanation {

@@ -52,6 +52,11 @@ impl Handshake<'_> {
     pub fn explain(&self, error: &rustls::Error) -> Explanation {
         match error {
             rustls::Error::InvalidCertificate(refusal) => self.certificate_refused(refusal),
+            rustls::Error::InvalidCertRevocationList(why) => Explanation::new(
+                Reason::TlsRevocationUnknown,
+                format!("a revocation list for the server's certificate is not valid: {why:?}"),
+                "fetch the list again from its CA; it must be signed by the CA that issued the certificate (crl_paths)",
+            ),
             rustls::Error::AlertReceived(alert) => self.alert(*alert),
             rustls::Error::InvalidMessage(InvalidMessage::CertificatePayloadTooLarge) => Explanation::new(
                 Reason::TlsCertVersion,

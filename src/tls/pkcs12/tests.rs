@@ -121,3 +121,22 @@ fn a_key_that_is_not_the_certificates_is_refused() {
     assert_eq!(reason, Reason::LocalKeyMismatch);
     assert!(told.contains("one certificate, which is not the key's"), "{told}");
 }
+
+#[test]
+fn a_key_that_no_certificate_is_linked_to_is_matched_by_its_public_key() {
+    let (ours, other) = (dev::mint(&[], NOW).unwrap(), dev::mint(&[], NOW).unwrap());
+    let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let certificate = |pem: &str| CertificateBag {
+        friendly_name: None,
+        local_key_id: None,
+        trusted: false,
+        cert: Certificate::from_der(&der(pem)).unwrap(),
+    };
+    let key = PrivateKeyDer::from_pem_slice(ours.client.key.expose().as_bytes()).unwrap();
+    let bag = PrivateKeyBag { friendly_name: None, local_key_id: None, key: PrivateKey::from_der(key.secret_der()).unwrap() };
+    let signing = crate::tls::policy::provider().key_provider.load_private_key(key).unwrap();
+    let certificates = [&ours.ca, &other.client.certificate, &ours.client.certificate].map(|pem| certificate(pem));
+    let leaf = leaf_of(&certificates, &bag, &signing).unwrap();
+    assert_eq!(leaf.cert.as_der(), der(&ours.client.certificate).as_ref());
+    assert!(leaf_of(&certificates[..2], &bag, &signing).is_none());
+}

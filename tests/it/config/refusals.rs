@@ -15,7 +15,6 @@ fn an_unknown_key_is_refused_with_the_nearest_one() {
 fn a_key_that_is_not_built_yet_is_refused_as_such() {
     for (text, key) in [
         (https("retry = { attempts = 2 }"), "mcp.servers.crm.retry"),
-        (https("[mcp.servers.crm.tls]\nspki_pins = []"), "mcp.servers.crm.tls.spki_pins"),
         (https("[mcp.servers.crm.rate_limits]\nlimit = 1"), "mcp.servers.crm.rate_limits"),
         (server("[server.oauth]\nurl = \"https://idp\""), "server.oauth"),
         (mcp("headers = []"), "mcp.headers"),
@@ -75,6 +74,29 @@ fn combinations_of_tls_settings_that_contradict_are_refused() {
         ("server_name = \"https://a\"", "neither a DNS name nor an IP address"),
         ("server_name = \"*.example.com\"", "neither a DNS name nor an IP address"),
         ("root_ca_cert_path = \"\"", "the path is empty"),
+        ("verify_certs = false\nintermediates_path = \"i\"", "verify_certs = false together with intermediates_path"),
+        ("verify_certs = false\nexpected_sans = [\"dns:a\"]", "verify_certs = false together with expected_sans"),
+        ("verify_certs = false\naccept_expired_until = \"2026-12-01\"", "verify_certs = false together with accept_expired_until"),
+        ("verify_certs = false\ncrl_paths = [\"c\"]", "verify_certs = false together with crl_paths"),
+        ("expected_sans = [\"dns:a\"]", "expected_sans without root_ca_cert_path"),
+        ("expected_sans = [\"a\"]", "entry 1, \"a\", is not a name that a certificate can carry"),
+        (
+            "expected_sans = [\"dns:a\"]\nroot_ca_cert_path = \"ca\"\ninclude_system_cas = true",
+            "expected_sans together with include_system_cas",
+        ),
+        (
+            "expected_sans = [\"dns:a\"]\nroot_ca_cert_path = \"ca\"\naccept_invalid_hostnames = true",
+            "accept_invalid_hostnames together with expected_sans",
+        ),
+        ("spki_pins = []", "an empty list of pins"),
+        ("spki_pins = [\"sha256/AAAA\"]", "entry 1, \"sha256/AAAA\", is not a pin"),
+        ("accept_expired_until = \"tomorrow\"", "this is no date"),
+        ("accept_expired_until = \"\"", "this is no date"),
+        ("crl_paths = [\"\"]", "is not a path"),
+        ("crl_scope = \"chain\"", "crl_scope without crl_paths"),
+        ("crl_missing = \"allow\"", "crl_missing without crl_paths"),
+        ("crl_expired = \"deny\"", "crl_expired without crl_paths"),
+        ("post_quantum = \"of\"", "did you mean \"off\"?"),
         ("client_key_password = \"p\"", "client_key_password without client_key_path"),
         ("client_pkcs12_password = \"p\"", "client_pkcs12_password without client_pkcs12_path"),
         ("client_pkcs12_alias = \"a\"", "client_pkcs12_alias without client_pkcs12_path"),
@@ -90,10 +112,25 @@ fn combinations_of_tls_settings_that_contradict_are_refused() {
 #[test]
 fn a_tls_setting_without_tls_is_refused_unless_it_repeats_its_default() {
     for upstream in [plain, process] {
-        for tls in ["verify_certs = false", "root_ca_cert_path = \"ca\"", "server_name = \"a\"", "min_version = \"1.3\""] {
+        for tls in [
+            "verify_certs = false",
+            "root_ca_cert_path = \"ca\"",
+            "server_name = \"a\"",
+            "min_version = \"1.3\"",
+            "intermediates_path = \"x\"",
+            "crl_paths = []",
+            "post_quantum = \"off\"",
+            "key_log_path = \"k\"",
+        ] {
             refused(&upstream(&format!("[mcp.servers.crm.tls]\n{tls}")), &["a TLS setting on", "would be ignored"]);
         }
-        for tls in ["verify_certs = true", "accept_invalid_hostnames = false", "min_version = \"1.2\""] {
+        for tls in [
+            "verify_certs = true",
+            "accept_invalid_hostnames = false",
+            "min_version = \"1.2\"",
+            "crl_expired = \"warn\"",
+            "post_quantum = \"offer\"",
+        ] {
             warned(&upstream(&format!("[mcp.servers.crm.tls]\n{tls}")), &["repeats its default"], false);
         }
     }

@@ -33,6 +33,26 @@ fn what_weakens_security_is_warned_about() {
 }
 
 #[test]
+fn what_weakens_tls_for_an_emergency_or_for_a_look_is_warned_about() {
+    let tls = |keys: &str| https(&format!("[mcp.servers.crm.tls]\n{keys}"));
+    warned(&tls("accept_expired_until = \"2026-12-01\""), &["expired certificates of the server are accepted"], true);
+    warned(&tls("key_log_path = \"keys.log\""), &["the keys of all connections to this server are written to a file"], true);
+}
+
+#[test]
+fn a_pin_verifies_what_nothing_else_does() {
+    let pin = |byte: char| format!("\"sha256/{}=\"", byte.to_string().repeat(43));
+    let (one, two) = (format!("[{}]", pin('A')), format!("[{}, {}]", pin('A'), pin('E')));
+    warned(&https(&format!("tls = {{ spki_pins = {one} }}")), &["there is only one pin"], false);
+    good(&https(&format!("tls = {{ spki_pins = {two} }}")));
+    let unverified = https(&format!("tls = {{ verify_certs = false, spki_pins = {two} }}\nauth = {{ token = \"t\" }}"));
+    warned(&unverified, &["only its key is compared with spki_pins"], true);
+    assert!(!shown(&load(&unverified).problems).contains("a credential is sent over an unverified connection"));
+    let any_name = https(&format!("tls = {{ accept_invalid_hostnames = true, spki_pins = {two} }}"));
+    warned(&any_name, &["the name in the server's certificate is not verified"], true);
+}
+
+#[test]
 fn plain_http_on_this_machine_is_fine() {
     for host in ["127.0.0.1", "localhost", "[::1]", "demo.localhost"] {
         good(&format!("[mcp.servers.a]\nurl = \"http://{host}:9000/mcp\"\nauth = {{ token = \"t\" }}"));
@@ -77,6 +97,8 @@ fn no_message_shows_a_secret() {
         https(&format!("headers = [{{ rule = \"insert\", name = \"X-Key\", value = \"{secret}\\n\" }}]")),
         https(&format!("headers = [\"{secret}\"]")),
         https(&format!("token = \"{secret}\"")),
+        https(&format!("tls = {{ client_key_password = \"{secret}\" }}")),
+        https(&format!("tls = {{ client_pkcs12_password = [\"{secret}\"] }}")),
         process(&format!("env = {{ KEY = \"{secret}\\u0000\" }}")),
         process(&format!("env = [\"{secret}\"]")),
         process(&format!("cwd = \"\"\nenv = {{ KEY = \"{secret}\" }}\nauth = {{ token = \"{secret}\" }}")),

@@ -225,7 +225,7 @@ pub(crate) struct Nexus {
     pub(crate) gateway: Arc<Gateway>,
     /// What it was started with.
     pub(crate) toml: String,
-    sources: Arc<dyn Sources>,
+    pub(crate) sources: Arc<dyn Sources>,
     stop: Stop,
     serving: tokio::task::JoinHandle<()>,
     operators: Option<Operators>,

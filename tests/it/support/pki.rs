@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot mint its certificates has failed")]
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -28,6 +28,12 @@ impl Chain {
 
     pub(crate) fn pem(&self) -> String {
         self.certificates.iter().map(|c| pem("CERTIFICATE", c)).collect()
+    }
+
+    /// The serial number of the leaf.
+    pub(crate) fn serial(&self) -> SerialNumber {
+        let (_, leaf) = x509_parser::parse_x509_certificate(&self.certificates[0]).unwrap();
+        SerialNumber::from_slice(leaf.raw_serial())
     }
 
     pub(crate) fn key_pem(&self) -> String {
@@ -78,12 +84,42 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), certificate, above }
     }
 
+    /// An odd one.
+    pub(crate) fn intermediate_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = authority(name);
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
+        let mut above = vec![certificate.clone()];
+        above.extend(self.above.iter().cloned());
+        Self { issuer: Issuer::new(params, key), certificate, above }
+    }
+
     pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
     }
 
     pub(crate) fn pem(&self) -> String {
         pem("CERTIFICATE", &self.certificate)
+    }
+
+    /// Its revocation list of 2021, in DER, to be renewed at the beginning of `next_year`.
+    pub(crate) fn crl(&self, revoked: &[&Chain], next_year: i32) -> Vec<u8> {
+        let revoked = revoked.iter().map(|chain| RevokedCertParams {
+            serial_number: chain.serial(),
+            revocation_time: date_time_ymd(2020, 6, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2021, 1, 1),
+            next_update: date_time_ymd(next_year, 1, 1),
+            crl_number: SerialNumber::from(7_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().der().to_vec()
     }
 
     pub(crate) fn sign(&self, leaf: Leaf) -> Chain {
@@ -117,8 +153,19 @@ impl Leaf {
         Self(params)
     }
 
+    pub(crate) fn set(mut self, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        change(&mut self.0);
+        self
+    }
+
     pub(crate) fn expired(mut self) -> Self {
         self.0.not_after = date_time_ymd(2021, 1, 1);
+        self
+    }
+
+    /// Ends so many days from now.
+    pub(crate) fn ends_in(mut self, days: i64) -> Self {
+        self.0.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(days) + time::Duration::hours(1);
         self
     }
 
@@ -129,6 +176,12 @@ impl Leaf {
 
     pub(crate) fn common_name(mut self, name: &str) -> Self {
         self.0.distinguished_name.push(DnType::CommonName, name);
+        self
+    }
+
+    /// One more subject alternative name.
+    pub(crate) fn uri(mut self, uri: &str) -> Self {
+        self.0.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
         self
     }
 

@@ -131,7 +131,11 @@ impl Peer {
     }
 
     pub(crate) async fn plain() -> Self {
-        Self::start(|stream, notes| serve(stream, notes, || Response::new(Bytes::from_static(b"hello")))).await
+        Self::plain_answering(|| Response::new(Bytes::from_static(b"hello"))).await
+    }
+
+    pub(crate) async fn plain_answering(answer: impl Fn() -> Response<Bytes> + Clone + Send + Sync + 'static) -> Self {
+        Self::start(move |stream, notes| serve(stream, notes, answer.clone())).await
     }
 
     /// Hands each connection to `talk`.

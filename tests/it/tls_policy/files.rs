@@ -1,0 +1,174 @@
+//! Any file in place of any other: named at load, never a hang, never a weaker policy.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use nexus::{
+    clock::{Clock as _, SystemClock},
+    reason::{Explanation, Reason},
+    sources::SystemSources,
+    tls::{ClientIdentityFiles, Pkcs12File, SystemCas, TlsPolicy, TlsSettings},
+};
+use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
+use tempfile::TempDir;
+
+use crate::support::pki::{Authority, Chain, Leaf, pem};
+
+/// A folder with one good file of each kind, and bad ones.
+struct Shelf {
+    folder: TempDir,
+}
+
+const GOOD: [&str; 9] = ["ca.pem", "ca.der", "chain.pem", "chain.der", "key.pem", "key.der", "list.pem", "list.der", "archive.p12"];
+const BAD: [&str; 8] = ["empty", "blank", "garbage", "huge", "folder", "fifo", "absent", "utf16"];
+
+impl Shelf {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let company = Authority::root("Company CA");
+        let chain = company.sign(Leaf::client("nexus"));
+        let list = company.crl(&[], 2090);
+        let shelf = Self { folder };
+        for (name, bytes) in [
+            ("ca.pem", company.pem().into_bytes()),
+            ("ca.der", company.certificate().to_vec()),
+            ("chain.pem", chain.pem().into_bytes()),
+            ("chain.der", chain.certificates.first().unwrap().to_vec()),
+            ("key.pem", chain.key_pem().into_bytes()),
+            ("key.der", chain.key.secret_der().to_vec()),
+            ("list.pem", pem("X509 CRL", &list).into_bytes()),
+            ("list.der", list),
+            ("archive.p12", archive(&chain)),
+            ("empty", Vec::new()),
+            ("blank", b" \r\n\t\n".to_vec()),
+            ("garbage", (0..=255).cycle().take(5_000).collect()),
+            ("huge", vec![b'x'; 10 * 1024 * 1024]),
+            ("utf16", [0xff, 0xfe].into_iter().chain(b"-----BEGIN".iter().flat_map(|b| [*b, 0])).collect()),
+        ] {
+            fs::write(shelf.path(name), bytes).unwrap();
+            fs::set_permissions(shelf.path(name), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        }
+        fs::create_dir(shelf.path("folder")).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(shelf.path("fifo")).status().unwrap();
+        assert!(made.success());
+        shelf
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+fn archive(chain: &Chain) -> Vec<u8> {
+    let leaf = Certificate::from_der(chain.certificates.first().unwrap()).unwrap();
+    let key = PrivateKey::from_der(chain.key.secret_der()).unwrap();
+    let mut store = KeyStore::new();
+    store.add_entry("nexus", KeyStoreEntry::PrivateKeyChain(PrivateKeyChain::new("id", key, [leaf])));
+    store.writer("right").encryption_iterations(10).mac_iterations(10).write().unwrap()
+}
+
+/// The keys that name a file, what sets them, and the files that are good there.
+type Place = (&'static str, fn(&mut TlsSettings, &Shelf, PathBuf), &'static [&'static str]);
+
+const PLACES: [Place; 6] = [
+    ("root_ca_cert_path", |s, _, path| s.root_ca_cert_path = Some(path), &["ca.pem", "ca.der", "chain.pem", "chain.der"]),
+    ("intermediates_path", |s, _, path| s.intermediates_path = Some(path), &["ca.pem", "ca.der", "chain.pem", "chain.der"]),
+    (
+        "client_cert_path",
+        |s, shelf, path| s.client_identity = Some(ClientIdentityFiles { cert_path: path, key_path: shelf.path("key.pem") }),
+        &["chain.pem", "chain.der"],
+    ),
+    (
+        "client_key_path",
+        |s, shelf, path| s.client_identity = Some(ClientIdentityFiles { cert_path: shelf.path("chain.pem"), key_path: path }),
+        &["key.pem", "key.der"],
+    ),
+    (
+        "client_pkcs12_path",
+        |s, _, path| s.client_pkcs12 = Some(Pkcs12File { path, password: Some(nexus::secret::Secret::new("right")), alias: None }),
+        &["archive.p12"],
+    ),
+    ("crl_paths", |s, _, path| s.revocation.crl_paths = vec![path], &["list.pem", "list.der"]),
+];
+
+fn load(settings: &TlsSettings) -> Result<TlsPolicy, Explanation> {
+    let nobody = || -> Arc<SystemCas> { panic!("the trust file was given: nobody else is asked") };
+    settings.load("crm.test", &SystemSources, &nobody, SystemClock.now())
+}
+
+fn settings(shelf: &Shelf) -> TlsSettings {
+    TlsSettings { root_ca_cert_path: Some(shelf.path("ca.pem")), ..TlsSettings::default() }
+}
+
+#[test]
+fn any_file_in_place_of_any_other_is_named_and_takes_the_upstream_down() {
+    let shelf = Shelf::new();
+    for (key, set, good) in PLACES {
+        for name in GOOD.iter().chain(&BAD) {
+            let path = shelf.path(name);
+            let mut settings = settings(&shelf);
+            set(&mut settings, &shelf, path.clone());
+            let started = Instant::now();
+            let outcome = load(&settings);
+            assert!(started.elapsed() < Duration::from_secs(5), "{name} as {key} took {:?}", started.elapsed());
+            match outcome {
+                Ok(_) => assert!(good.contains(name), "{name} as {key} was taken"),
+                Err(refused) => {
+                    assert!(!good.contains(name), "{name} as {key}: {refused}");
+                    assert!(refused.reason.code().starts_with("local_"), "{name} as {key}: {refused}");
+                    let names_both = refused.detail.contains(key) && refused.detail.contains(path.to_str().unwrap());
+                    assert!(names_both, "{name} as {key}: {refused}");
+                    assert!(!refused.remedy.is_empty());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_regular_file_is_told_as_such() {
+    let shelf = Shelf::new();
+    for (name, reason, told) in [
+        ("fifo", Reason::LocalUnreadable, "not a regular file"),
+        ("folder", Reason::LocalUnreadable, "not a regular file"),
+        ("huge", Reason::LocalUnreadable, "larger than 1 MiB"),
+        ("absent", Reason::LocalMissing, "No such file"),
+        ("empty", Reason::LocalInvalid, "it is empty"),
+        ("blank", Reason::LocalInvalid, "it is empty"),
+        ("utf16", Reason::LocalInvalid, "UTF-16"),
+    ] {
+        let refused = load(&TlsSettings { root_ca_cert_path: Some(shelf.path(name)), ..TlsSettings::default() }).unwrap_err();
+        assert_eq!(refused.reason, reason, "{name}: {refused}");
+        assert!(refused.detail.contains(told), "{name}: {refused}");
+    }
+    let device = load(&TlsSettings { root_ca_cert_path: Some("/dev/zero".into()), ..TlsSettings::default() }).unwrap_err();
+    assert!(device.detail.contains("not a regular file"), "{device}");
+}
+
+#[test]
+fn an_unreadable_file_is_told_by_its_cause() {
+    let shelf = Shelf::new();
+    let path = shelf.path("ca.pem");
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    // Root reads everything, whatever the mode.
+    let expected = if fs::read(&path).is_ok() { None } else { Some(Reason::LocalUnreadable) };
+    assert_eq!(load(&settings(&shelf)).err().map(|e| e.reason), expected);
+}
+
+#[test]
+fn the_files_of_the_settings_are_all_that_is_read() {
+    let shelf = Shelf::new();
+    let mut all = TlsSettings::default();
+    for (_, set, good) in PLACES.iter().filter(|(key, ..)| *key != "client_pkcs12_path") {
+        set(&mut all, &shelf, shelf.path(good[0]));
+    }
+    let mut named: Vec<&Path> = all.files();
+    named.sort();
+    named.dedup();
+    let expected = ["ca.pem", "chain.pem", "key.pem", "list.pem"].map(|name| shelf.path(name));
+    assert_eq!(named, expected.iter().map(PathBuf::as_path).collect::<Vec<_>>());
+}

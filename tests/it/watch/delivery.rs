@@ -1,0 +1,122 @@
+//! Receivers that fail, hang, or come back after a restart.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::{Response, StatusCode};
+use tokio::io::AsyncReadExt as _;
+
+use super::*;
+use crate::support::{
+    fake::legacy,
+    nexus::gateway,
+    pki::{Authority, Leaf},
+    tls_peer::server_config,
+};
+
+/// A gateway with something to tell.
+async fn with_a_certificate_near_its_end() -> Nexus {
+    let ca = Authority::root("Company CA");
+    let config = server_config(&ca.sign(Leaf::server(&["localhost"]).ends_in(5)));
+    gateway().file("/ca.pem", ca.pem()).upstream("crm", legacy().tool("x").https(config).toml(TRUSTING)).start().await
+}
+
+/// Refuses so many requests before it takes one.
+async fn refusing(times: usize, status: StatusCode) -> Peer {
+    let left = Arc::new(AtomicUsize::new(times));
+    Peer::plain_answering(move || {
+        let refuse = left.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        let mut response = Response::new(bytes::Bytes::new());
+        *response.status_mut() = if refuse { status } else { StatusCode::ACCEPTED };
+        response
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_receiver_that_fails_is_asked_again_while_a_hanging_one_keeps_no_other_waiting() {
+    let hanging = Peer::start(|mut stream, _| async move {
+        let mut rest = [0; 1024];
+        while stream.read(&mut rest).await.is_ok_and(|count| count > 0) {}
+    })
+    .await;
+    let failing = refusing(2, StatusCode::INTERNAL_SERVER_ERROR).await;
+    let fine = Peer::plain().await;
+    let nexus = with_a_certificate_near_its_end().await;
+    let watched = watch(&nexus, &format!("{}{}{}", webhook(&hanging), webhook(&failing), webhook(&fine)));
+    hears(&fine, 1).await;
+    watched.checks("crm", 3).await;
+    let tries = hears(&failing, 3).await;
+    assert!(tries.iter().all(|alert| alert == &tries[0]), "the same alert each time: {tries:?}");
+    let channels = watched.board.channels();
+    let counts: Vec<_> = channels.iter().map(|c| (c.name.as_str(), c.sent(), c.failed(), c.waiting())).collect();
+    assert_eq!(counts, [("webhook 1", 0, 0, 1), ("webhook 2", 1, 2, 0), ("webhook 3", 1, 0, 0)]);
+}
+
+#[tokio::test]
+async fn a_receiver_that_refuses_for_good_is_not_asked_again() {
+    let gone = refusing(1, StatusCode::GONE).await;
+    let nexus = with_a_certificate_near_its_end().await;
+    let watched = watch(&nexus, &webhook(&gone));
+    let channels = watched.board.channels();
+    until("the alert to be given up", || channels[0].dropped() == 1).await;
+    watched.checks("crm", 3).await;
+    assert_eq!((told(&gone).len(), channels[0].waiting()), (1, 0));
+}
+
+#[tokio::test]
+async fn what_was_told_survives_a_restart_and_so_does_what_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = format!("[state]\ndirectory = {:?}\n", folder.path());
+    let failing = refusing(1, StatusCode::BAD_GATEWAY).await;
+    let fine = Peer::plain().await;
+    let nexus = with_a_certificate_near_its_end().await;
+    let channels = format!("{state}{}{}", webhook(&fine), webhook(&failing));
+
+    let watched = watch(&nexus, &channels);
+    hears(&fine, 1).await;
+    hears(&failing, 1).await;
+    watched.watch.end().await;
+
+    let watched = watch(&nexus, &channels);
+    assert_eq!(watched.board.alerts().len(), 1, "known before anything was looked at");
+    let tries = hears(&failing, 2).await;
+    assert_eq!(tries[0], tries[1], "what could not be sent is sent");
+    watched.checks("crm", 3).await;
+    assert_eq!(told(&fine).len(), 1, "what was told is not told again");
+    watched.watch.end().await;
+
+    // Without the file everything starts afresh.
+    std::fs::write(folder.path().join("alerts.json"), "not JSON").unwrap();
+    let watched = watch(&nexus, &channels);
+    hears(&fine, 2).await;
+    watched.watch.end().await;
+    assert_eq!(std::fs::read_to_string(folder.path().join("alerts.json.unusable")).unwrap(), "not JSON");
+}
+
+#[tokio::test]
+async fn a_receiver_is_verified_under_the_channels_own_policy() {
+    let ca = Authority::root("Receivers CA");
+    let receiver = Peer::tls(server_config(&ca.sign(Leaf::server(&["localhost"])))).await;
+    let stranger = Peer::tls(server_config(&Authority::root("Other CA").sign(Leaf::server(&["localhost"])))).await;
+    let ca_file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(ca_file.path(), ca.pem()).unwrap();
+    let config = server_config(&ca.sign(Leaf::server(&["localhost"]).ends_in(5)));
+    let path = ca_file.path().to_str().unwrap();
+    let nexus = gateway()
+        .file("/ca.pem", ca.pem())
+        .file(path, ca.pem())
+        .upstream("crm", legacy().tool("x").https(config).toml(TRUSTING))
+        .start()
+        .await;
+    let channel = |peer: &Peer| {
+        format!(
+            "[[certificates.alerts]]\ntype = \"webhook\"\nurl = \"https://localhost:{}/\"\ntls = {{ root_ca_cert_path = {path:?} }}\n",
+            peer.address.port()
+        )
+    };
+    let watched = watch(&nexus, &format!("{}{}", channel(&stranger), channel(&receiver)));
+    hears(&receiver, 1).await;
+    let channels = watched.board.channels();
+    until("a refusal", || channels[0].failed() >= 1).await;
+    assert_eq!(told(&stranger).len(), 0, "a stranger hears nothing");
+}
