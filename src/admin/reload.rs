@@ -4,10 +4,16 @@ use std::fmt;
 
 use futures_util::future::BoxFuture;
 
-use crate::problem::Problem;
+use crate::{gateway::Reloader, problem::Problem};
 
 /// Reads the configuration again, and takes over what is different.
 pub trait Reload: Send + Sync + fmt::Debug {
     /// What changed, one sentence each; or all problems, and then nothing has changed.
     fn reload(&self) -> BoxFuture<'_, Result<Vec<String>, Vec<Problem>>>;
+}
+
+impl Reload for Reloader {
+    fn reload(&self) -> BoxFuture<'_, Result<Vec<String>, Vec<Problem>>> {
+        Box::pin(async move { Self::reload(self).await.map(|changes| changes.words()).map_err(|rejected| rejected.problems) })
+    }
 }

@@ -7,6 +7,7 @@ pub mod check;
 mod demo;
 pub mod import;
 mod operators;
+mod reload;
 mod serve;
 pub mod snippet;
 mod start;

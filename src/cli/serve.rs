@@ -7,12 +7,12 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{FAILURE, USAGE, World, announce::Announcer, fail, operators::Operators, start, watch};
+use super::{FAILURE, USAGE, World, announce::Announcer, fail, operators::Operators, reload::FileConfiguration, start, watch};
 use crate::{
     admin::{self, Parts},
     config::Config,
     downstream::{BindError, Bound, ListenerTls, Server, Stop},
-    gateway::Gateway,
+    gateway::{Gateway, Reloader},
 };
 
 /// Time for sessions and child processes to end, after the clients' requests have.
@@ -56,6 +56,9 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
         announcer.say(&format!("admin on {url}"));
     }
     let shared = watch::Shared::new(&gateway);
+    let file = Arc::new(FileConfiguration::new(world, path.to_owned(), &config));
+    let reloader = Reloader::new(Arc::clone(&gateway), file, Arc::clone(&world.clock), Arc::clone(&world.sources));
+    let reloader = Arc::new(reloader);
     let attended = operators.attend(
         &config,
         Parts {
@@ -64,7 +67,7 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
             board: shared.board.clone(),
             prober: shared.prober.clone(),
             clock: Arc::clone(&world.clock),
-            reload: None,
+            reload: Some(Arc::clone(&reloader) as Arc<dyn admin::Reload>),
         },
     );
     let watch = watch::start(world, &config, &gateway, &shared, address, listeners);
@@ -76,7 +79,8 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     tokio::select! {
         () = announcer.follow(&gateway) => {}
         () = admin::record(Arc::clone(&gateway), shared.events.clone()) => {}
-        () = signals.first() => {}
+        () = reloader.watch() => {}
+        () = signals.first(&announcer, &reloader) => {}
     }
     drain(announcer, &config, &gateway, &stop, &mut serving).await;
     attended.end().await;
@@ -137,19 +141,31 @@ async fn drain(announcer: Announcer, config: &Config, gateway: &Gateway, stop: &
 }
 
 struct Signals {
+    hang_up: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            hang_up: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
-    async fn first(mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+    /// Waits for the end; a SIGHUP before it is a reload.
+    async fn first(mut self, announcer: &Announcer, reloader: &Reloader) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => match reloader.reload().await {
+                    Ok(_) => announcer.say("the configuration was reloaded"),
+                    Err(rejected) => announcer.say(&rejected.to_string()),
+                },
+            }
         }
     }
 }

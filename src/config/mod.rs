@@ -2,11 +2,13 @@
 
 mod document;
 mod find;
+mod reading;
 mod template;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 pub use find::{NOT_FOUND_REMEDY, NotFound, PATH_VARIABLE, find};
+pub use reading::Reading;
 
 use crate::{
     admin::{self, AdminConfig},
@@ -14,7 +16,7 @@ use crate::{
     gateway::{self, McpConfig},
     health::{self, CertificatesConfig, StateConfig},
     problem::{Problem, Problems},
-    sources::{FileFacts, Sources},
+    sources::{FileFacts, Noted, Sources},
     table::{Keys, Origin, built, planned},
     tls, upstream,
 };
@@ -29,6 +31,8 @@ pub struct Config {
     pub admin: Option<AdminConfig>,
     pub certificates: CertificatesConfig,
     pub state: StateConfig,
+    /// How it was read, for the next reading.
+    pub reading: Reading,
 }
 
 /// The outcome of one reading of the file.
@@ -115,6 +119,11 @@ pub fn load_text(text: &str, path: &Path, facts: Option<FileFacts>, sources: &dy
     read(text, path, facts, Fill::Sources, sources, &Overrides::default())
 }
 
+/// Checks the text of an earlier reading again, with the files of its templates as they are now.
+pub fn load_again(earlier: &Reading, path: &Path, sources: &dyn Sources, overrides: &Overrides) -> Loaded {
+    read(earlier.text.expose(), path, earlier.facts, Fill::Sources, sources, overrides)
+}
+
 fn text_of(path: &Path, sources: &dyn Sources) -> Result<(String, Option<FileFacts>), Box<Problem>> {
     let refused = |what: String, why: &str, remedy: &str| {
         let mut problems = Problems::new(path);
@@ -137,7 +146,9 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     };
     // An editor's byte order mark is not part of the text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut root = document::parse(text, origin, fill, sources, &mut problems);
+    let noted = Noted::new(sources);
+    let mut root = document::parse(text, origin, fill, &noted, &mut problems);
+    let reading = Reading::new(text, facts, &root, noted.fingerprint());
     let lines = root.lines();
     let server = downstream::read::read(root.table("server", &mut problems), overrides.listen_address, &mut problems);
     let mut mcp = gateway::read::read(root.table("mcp", &mut problems), &mut problems);
@@ -151,7 +162,7 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     if server.insecure == downstream::Insecure::Forbid {
         problems.forbid_insecure();
     }
-    let read = Some(Config { server, mcp, admin, certificates, state });
+    let read = Some(Config { server, mcp, admin, certificates, state, reading });
     let (config, draft) = if problems.has_errors() { (None, read) } else { (read, None) };
     Loaded { config, draft, problems: problems.into_sorted(), lines }
 }

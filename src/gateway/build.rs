@@ -104,6 +104,11 @@ impl Gateway {
         &self.surroundings.events
     }
 
+    /// Watches files for everybody in this gateway.
+    pub(super) fn watcher(&self) -> &Watcher {
+        &self.surroundings.watcher
+    }
+
     /// The upstreams and the catalog of this moment.
     pub(super) fn view(&self) -> Arc<View> {
         self.view.load_full()

@@ -16,6 +16,8 @@ mod outlive;
 pub mod read;
 mod rebuild;
 mod relay;
+mod reload;
+mod reloader;
 mod reply;
 mod route;
 mod tally;
@@ -29,6 +31,8 @@ pub use inventory::{KnownTool, Visibility};
 pub use legacy::LegacySession;
 pub use listen::Change;
 pub use outbox::Outbox;
+pub use reload::Changes;
+pub use reloader::{Configuration, Rejected, Reloader, Reread};
 pub use reply::{EventReply, JsonReply, Reply};
 pub use tally::{Outcome, Tally};
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     Gateway, WhenDown,
     listen::Change,
+    reload::Successor,
     view::{Lineup, View},
 };
 use crate::{
@@ -19,12 +20,14 @@ use crate::{
 pub(super) struct Making {
     /// Served with the next making.
     pub(super) lineup: Arc<Lineup>,
+    /// Not served yet.
+    pub(super) successors: Vec<Successor>,
     of: Option<Vec<Part>>,
 }
 
 impl Making {
     pub(super) fn new(lineup: Arc<Lineup>) -> Self {
-        Self { lineup, of: None }
+        Self { lineup, successors: Vec::new(), of: None }
     }
 }
 

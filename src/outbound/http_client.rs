@@ -48,7 +48,7 @@ const HTTP2_WINDOW: u32 = 8 << 20;
 const HTTP2_HEADERS: u32 = 64 << 10;
 
 /// The way to a server.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Way {
     pub version: HttpVersion,
     pub proxy: Option<Proxy>,

@@ -4,12 +4,13 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
 use parking_lot::Mutex;
 
-use super::{FileFacts, Sources};
+use super::{FileFacts, LineSink, Sources};
 
 /// Files and what was found in each: content, permissions and owner, or why there was nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +36,13 @@ impl Fingerprint {
     /// What `newer` says of a file counts.
     pub fn extend(&mut self, newer: Self) {
         self.0.extend(newer.0);
+    }
+
+    /// All but this file.
+    #[must_use]
+    pub fn without(mut self, path: &Path) -> Self {
+        self.0.remove(path);
+        self
     }
 
     pub fn is_empty(&self) -> bool {
@@ -87,6 +95,10 @@ impl Sources for Noted<'_> {
         let read = self.sources.read(path);
         self.files.lock().insert(path.to_owned(), Found::of(&read));
         read
+    }
+
+    fn line_sink(&self, path: &Path) -> Arc<dyn LineSink> {
+        self.sources.line_sink(path)
     }
 
     fn is_mount_point(&self, path: &Path) -> bool {

@@ -99,6 +99,21 @@ impl Table {
         lines
     }
 
+    /// A digest (SHA-256) of every value, by its dotted path: two readings are compared without keeping a secret.
+    pub fn digests(&self) -> BTreeMap<String, [u8; 32]> {
+        let mut digests = BTreeMap::new();
+        let mut open = vec![self];
+        while let Some(table) = open.pop() {
+            for entry in &table.entries {
+                match &entry.value {
+                    Value::Table(inner) => open.push(inner),
+                    value => drop(digests.insert(table.path_of(&entry.key), value.digest())),
+                }
+            }
+        }
+        digests
+    }
+
     /// Whether the file says anything about `key`, usable or not.
     pub fn has(&self, key: &str) -> bool {
         self.entry(key).is_some()

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest::{Context, SHA256};
+
 use super::Table;
 use crate::secret::Secret;
 
@@ -43,6 +45,42 @@ impl fmt::Debug for Text {
 }
 
 impl Value {
+    /// SHA-256 over the value and its kind; nested no deeper than the file may be.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        let mut context = Context::new(&SHA256);
+        self.digest_into(&mut context);
+        let mut digest = [0; 32];
+        digest.copy_from_slice(context.finish().as_ref());
+        digest
+    }
+
+    fn digest_into(&self, context: &mut Context) {
+        context.update(self.kind().as_bytes());
+        let mut framed = |bytes: &[u8]| {
+            context.update(&(bytes.len() as u64).to_be_bytes());
+            context.update(bytes);
+        };
+        match self {
+            Self::Text(text) => framed(text.value.expose().as_bytes()),
+            Self::Integer(number) => framed(&number.to_be_bytes()),
+            Self::Boolean(value) => framed(&[u8::from(*value)]),
+            Self::Other(kind) => framed(kind.as_bytes()),
+            Self::Unusable => {}
+            Self::Array(items) => {
+                framed(&(items.len() as u64).to_be_bytes());
+                for item in items {
+                    item.value.digest_into(context);
+                }
+            }
+            Self::Table(table) => {
+                for (path, digest) in table.digests() {
+                    framed(path.as_bytes());
+                    framed(&digest);
+                }
+            }
+        }
+    }
+
     /// What it is, with its article, for messages.
     pub(super) const fn kind(&self) -> &'static str {
         match self {

@@ -28,15 +28,42 @@ pub struct UpstreamConfig {
     pub call_timeout: Duration,
 }
 
+/// How a configuration differs from the one that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    None,
+    /// Only in how it is shown.
+    Shown,
+    /// The same server, reached with another certificate, credential or patience: sessions go on.
+    Rotation,
+    /// Another server, or another process.
+    Replacement,
+}
+
+impl UpstreamConfig {
+    /// How `wanted`, of the same name, differs from this.
+    pub fn difference(&self, wanted: &Self) -> Difference {
+        let shown = |config: &Self| (config.prefix.clone(), config.required, config.expose.clone(), config.hide.clone());
+        let times = |config: &Self| (config.connect_timeout, config.list_timeout, config.call_timeout);
+        let is_same_way = self.endpoint == wanted.endpoint && times(self) == times(wanted);
+        match (&self.endpoint, &wanted.endpoint) {
+            _ if is_same_way && shown(self) == shown(wanted) => Difference::None,
+            _ if is_same_way => Difference::Shown,
+            (EndpointConfig::Http(before), EndpointConfig::Http(after)) if before.url == after.url => Difference::Rotation,
+            _ => Difference::Replacement,
+        }
+    }
+}
+
 /// Where the upstream is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EndpointConfig {
     Http(Box<HttpConfig>),
     Stdio(Box<StdioConfig>),
 }
 
 /// A streamable HTTP upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpConfig {
     pub url: Url,
     /// Absent for an `http://` URL, present for `https://`.
@@ -49,7 +76,7 @@ pub struct HttpConfig {
 }
 
 /// `[mcp.servers.NAME.auth]`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum CredentialConfig {
     #[default]
     None,
@@ -60,7 +87,7 @@ pub enum CredentialConfig {
 }
 
 /// A child process that speaks newline-delimited JSON-RPC.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StdioConfig {
     /// Program and arguments, never empty; no shell is involved.
     pub cmd: Vec<String>,

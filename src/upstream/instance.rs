@@ -10,17 +10,13 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use futures_util::future::join_all;
 use parking_lot::Mutex;
-use tokio::{
-    sync::{Notify, Semaphore, mpsc, watch},
-    time::timeout,
-};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Bounds, Concern, EndpointConfig, Generation, Isolation, Notice, Reloads, Session, SessionKey, SessionSpec, State, Status, Traffic,
-    UpstreamConfig, UpstreamError,
+    Bounds, Concern, EndpointConfig, Generation, Isolation, Notice, Reloads, RotationRules, Session, SessionKey, SessionSpec, State,
+    Status, Traffic, UpstreamConfig, UpstreamError,
     files::Files,
     generation::Transport,
     life::Life,
@@ -40,12 +36,6 @@ use crate::{
 
 /// A pooled upstream session without work is ended after this long.
 const POOL_IDLE: Duration = Duration::from_secs(600);
-/// Replaced generations that go on at a time; with the running one they are three.
-const MAX_DRAINING: usize = 2;
-/// An upstream that does not answer the end of a session is left alone after this, at shutdown.
-const CLOSE_LIMIT: Duration = Duration::from_secs(3);
-/// Longest wait for a process to be gone; asking, SIGTERM and SIGKILL take about half of it.
-const END_LIMIT: Duration = Duration::from_secs(10);
 
 static UPSTREAMS: AtomicU64 = AtomicU64::new(1);
 
@@ -68,40 +58,13 @@ pub struct Surroundings {
     pub rules: Arc<RotationRules>,
 }
 
-/// How generations are replaced; a reload may change it.
-#[derive(Debug)]
-pub struct RotationRules {
-    /// Milliseconds.
-    drain: AtomicU64,
-    tries: AtomicBool,
-}
-
-impl RotationRules {
-    pub fn new(drain: Duration, tries: bool) -> Self {
-        let rules = Self { drain: AtomicU64::new(0), tries: AtomicBool::new(tries) };
-        rules.set(drain, tries);
-        rules
-    }
-
-    /// `drain`: longest time that calls go on in a generation that was replaced. `tries`: a new identity or CA set is tried
-    /// before it takes over.
-    pub fn set(&self, drain: Duration, tries: bool) {
-        self.drain.store(u64::try_from(drain.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.tries.store(tries, Ordering::Relaxed);
-    }
-
-    fn drain(&self) -> Duration {
-        Duration::from_millis(self.drain.load(Ordering::Relaxed))
-    }
-}
-
 /// One upstream of the running gateway.
 #[derive(Debug)]
 pub struct Upstream {
     id: UpstreamId,
     name: UpstreamName,
     /// As last configured; what runs may lag behind it.
-    config: ArcSwap<UpstreamConfig>,
+    pub(super) config: ArcSwap<UpstreamConfig>,
     pub(crate) bounds: Bounds,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sources: Arc<dyn Sources>,
@@ -115,17 +78,18 @@ pub struct Upstream {
     pub(crate) files: Files,
     pub(crate) reloads: Reloads,
     pub(crate) events: Events,
-    rules: Arc<RotationRules>,
+    pub(super) rules: Arc<RotationRules>,
     /// Generations that were replaced and are not over yet, oldest first.
-    draining: Mutex<VecDeque<Life>>,
+    pub(super) draining: Mutex<VecDeque<Life>>,
     /// Told when one of them is over.
-    drained: Notify,
-    tasks: TaskTracker,
+    pub(super) drained: Notify,
+    pub(super) tasks: TaskTracker,
+    pub(super) dismissed: CancellationToken,
     /// Cancelled by the end of this upstream, whether by a reload or by the gateway's.
-    ended: CancellationToken,
+    pub(super) ended: CancellationToken,
     /// Held while its files are read.
     pub(crate) reading: Arc<tokio::sync::Mutex<()>>,
-    running: ArcSwapOption<Generation>,
+    pub(super) running: ArcSwapOption<Generation>,
     offer: ArcSwapOption<Offer>,
     status: watch::Sender<Status>,
     was_up: AtomicBool,
@@ -133,7 +97,7 @@ pub struct Upstream {
     concerns: Mutex<BTreeMap<Concern, Explanation>>,
     /// Why the last checks failed, while that is not enough to call it down.
     suspicion: Mutex<Option<Explanation>>,
-    sessions: Pool,
+    pub(super) sessions: Pool,
     /// One permit a process besides the gateway's own, kept until the process is gone; across all generations.
     pub(crate) processes: Arc<Semaphore>,
     /// Every process from before its start until it is gone, of whatever session and generation.
@@ -168,6 +132,7 @@ impl Upstream {
             draining: Mutex::default(),
             drained: Notify::new(),
             tasks: TaskTracker::new(),
+            dismissed: CancellationToken::new(),
             ended: CancellationToken::new(),
             reading: Arc::default(),
             running: ArcSwapOption::empty(),
@@ -316,87 +281,6 @@ impl Upstream {
         };
         for session in self.sessions.take_idle(limit) {
             self.close(session);
-        }
-    }
-
-    /// Another configuration for the same server; it is followed as changed files are.
-    pub(crate) fn configure(&self, config: UpstreamConfig) {
-        self.config.store(Arc::new(config));
-        self.reconfigured.notify_one();
-    }
-
-    /// How often its files were taken anew.
-    pub fn reloads(&self) -> &Reloads {
-        &self.reloads
-    }
-
-    /// Whether a new identity or CA set is tried before it takes over.
-    pub(crate) fn tries_before_swap(&self) -> bool {
-        self.rules.tries.load(Ordering::Relaxed)
-    }
-
-    /// Ends all sessions, at shutdown: all at once. Processes are waited for until they are gone, which the grace of their
-    /// shutdown bounds.
-    pub(crate) async fn close_all(&self) {
-        self.ended.cancel();
-        let generation = self.running.swap(None);
-        let mut sessions = self.sessions.take_all();
-        sessions.extend(generation.as_ref().and_then(|generation| generation.own_session.clone()));
-        let close = |session: Arc<Session>| {
-            let generation = generation.clone();
-            async move {
-                match generation {
-                    Some(generation) => drop(timeout(CLOSE_LIMIT, generation.close(&session)).await),
-                    None => session.stop(),
-                }
-                session.stop();
-            }
-        };
-        join_all(sessions.into_iter().map(close)).await;
-        self.tasks.close();
-        self.tasks.wait().await;
-        // Those that were only starting have no session yet; they end because nobody waits for them any more.
-        self.alive.close();
-        let _ = timeout(END_LIMIT, self.alive.wait()).await;
-    }
-
-    /// Lets the calls in a generation that was replaced end, and cuts off what is left after `mcp.upstream_drain`. The
-    /// session that it has for itself ends too, unless `current` has the same.
-    pub(crate) fn retire(self: &Arc<Self>, old: Arc<Generation>, current: &Generation) {
-        let life = old.life.clone();
-        {
-            let mut draining = self.draining.lock();
-            draining.push_back(life.clone());
-            if draining.len() > MAX_DRAINING
-                && let Some(oldest) = draining.pop_front()
-            {
-                oldest.end();
-            }
-        }
-        let own = old.own_session.clone().filter(|own| !current.is_own(own));
-        let upstream = Arc::clone(self);
-        self.tasks.spawn(async move {
-            if let Some(session) = own.as_ref().filter(|session| !session.is_process()) {
-                drop(timeout(CLOSE_LIMIT, old.close(session)).await);
-            }
-            drop(old);
-            let limit = upstream.rules.drain();
-            tokio::select! {
-                () = life.drain(limit) => {}
-                () = upstream.ended.cancelled() => life.end(),
-            }
-            if let Some(session) = own {
-                session.stop();
-            }
-            upstream.draining.lock().retain(|other| !other.is(&life));
-            upstream.drained.notify_one();
-        });
-    }
-
-    /// Waits until one more generation may be replaced without cutting off another's calls.
-    pub(crate) async fn room_to_drain(&self) {
-        while self.draining.lock().len() >= MAX_DRAINING {
-            self.drained.notified().await;
         }
     }
 

@@ -40,7 +40,8 @@ impl Generation {
             Transport::Stdio(host) => host.startup_timeout(),
         };
         let ticket = self.life.begin(Stay::Call)?;
-        let opened = timeout(limit, ticket.within(self.open_without_limit(spec))).await.unwrap_or(Err(UpstreamError::TimedOut(limit)));
+        let opened =
+            timeout(limit, ticket.within(Box::pin(self.open_without_limit(spec)))).await.unwrap_or(Err(UpstreamError::TimedOut(limit)));
         match opened {
             Err(error) if self.era == Era::Modern && spec.version.era() == Era::Legacy && error.is_no_initialize() => {
                 // One client's words are no reason to speak differently for all others.

@@ -41,6 +41,10 @@ pub(crate) async fn supervise(upstream: Arc<Upstream>, shutdown: CancellationTok
     tokio::select! {
         () = keep_up(&upstream) => {}
         () = shutdown.cancelled() => {}
+        () = upstream.dismissed() => tokio::select! {
+            () = upstream.run_out() => {}
+            () = shutdown.cancelled() => {}
+        },
     }
     upstream.close_all().await;
 }
@@ -179,8 +183,8 @@ enum End {
 async fn attend(upstream: &Arc<Upstream>, mut generation: Arc<Generation>, inbox: &mut mpsc::Receiver<Notice>) -> (Arc<Generation>, End) {
     loop {
         let rotated = tokio::select! {
-            end = attend_one(upstream, &generation, inbox) => return (generation, end),
-            rotated = rotated(upstream, &generation) => rotated,
+            end = Box::pin(attend_one(upstream, &generation, inbox)) => return (generation, end),
+            rotated = Box::pin(rotated(upstream, &generation)) => rotated,
         };
         // Its stream for changes begins anew on the new generation, with a look at what changed in between.
         generation = upstream.swap(rotated, generation);

@@ -44,6 +44,8 @@ mod limbo;
 mod same_era;
 // A child process and its whole group.
 mod stdio_child;
+// Another configuration for a running gateway.
+mod reload;
 // Certificates and keys that are replaced under a running gateway.
 mod rotation;
 // What a server asks in the middle of a call.

@@ -354,6 +354,7 @@ async fn an_identity_that_the_server_does_not_know_yet_waits_until_it_does() {
         strangers.certificate(),
         rustls::ALL_VERSIONS,
     ));
+    advance(Duration::from_secs(60)).await;
     swapped(&nexus, before).await;
     assert!(client.call("up__work").await["result"].is_object());
     assert_eq!(state(&nexus).word(), "up");

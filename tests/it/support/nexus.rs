@@ -239,7 +239,7 @@ impl GatewaySpec {
             operators = Some(Operators { config, board, serving, recorder, _watch: watch });
         }
         let serving = tokio::spawn(Server::new(bound, config.server, Arc::clone(&gateway)).run(stop.clone()));
-        Nexus { address, tls, gateway, stop, serving, operators, sources, fakes, notes, _folder: folder }
+        Nexus { address, tls, gateway, toml, sources, stop, serving, operators, fakes, notes, _folder: folder }
     }
 }
 
@@ -257,6 +257,8 @@ pub(crate) struct Nexus {
     pub(crate) address: SocketAddr,
     tls: Option<Arc<ListenerTls>>,
     pub(crate) gateway: Arc<Gateway>,
+    /// What it was started with.
+    pub(crate) toml: String,
     pub(crate) sources: Arc<dyn Sources>,
     stop: Stop,
     serving: tokio::task::JoinHandle<()>,
@@ -328,6 +330,13 @@ impl Nexus {
 
     pub(crate) fn modern(&self) -> Client {
         Client::modern(self.address)
+    }
+
+    /// Takes another configuration.
+    pub(crate) fn reload(&self, toml: &str) -> nexus::gateway::Changes {
+        let loaded = config::load_text(toml, Path::new("/etc/nexus.toml"), None, &*self.sources);
+        let problems: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
+        self.gateway.reload(loaded.config.unwrap_or_else(|| panic!("{}\n{toml}", problems.join("\n"))).mcp)
     }
 
     pub(crate) fn upstream(&self, name: &str) -> Arc<nexus::upstream::Upstream> {

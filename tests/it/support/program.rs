@@ -73,6 +73,12 @@ impl Program {
         kill_process(pid, Signal::TERM).unwrap();
     }
 
+    /// Asks for a reload.
+    pub(crate) fn hang_up_signal(&self) {
+        let pid = Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap();
+        kill_process(pid, Signal::HUP).unwrap();
+    }
+
     /// Waits for the end, and gives the exit code.
     pub(crate) async fn ends(&mut self) -> Option<i32> {
         soon("the program's end", self.child.wait()).await.unwrap().code()

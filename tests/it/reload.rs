@@ -1,0 +1,269 @@
+//! Another configuration for a running gateway.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use nexus::gateway::Changes;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::support::{
+    child::{child, is_dead},
+    client::Client,
+    fake::{Answer, FakeSpec, legacy, modern},
+    nexus::{Nexus, gateway},
+    program::Program,
+    soon, until,
+};
+
+/// The configuration with one upstream's table left out.
+fn without(toml: &str, name: &str) -> String {
+    let head = format!("[mcp.servers.{name}");
+    let mut out = Vec::new();
+    let mut skips = false;
+    for line in toml.lines() {
+        if line.starts_with('[') {
+            skips = line.starts_with(&format!("{head}]")) || line.starts_with(&format!("{head}."));
+        }
+        if !skips {
+            out.push(line);
+        }
+    }
+    out.join("\n")
+}
+
+fn sorted(names: Vec<String>) -> BTreeSet<String> {
+    names.into_iter().collect()
+}
+
+async fn listed(client: &Client) -> BTreeSet<String> {
+    sorted(client.list("tools").await)
+}
+
+fn named(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+async fn lists(nexus: &Nexus, names: &[&str]) {
+    let expected = named(names);
+    let client = nexus.modern();
+    soon("the list", async {
+        while listed(&client).await != expected {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_added_changed_and_removed_leaves_the_rest_alone() {
+    let nexus = gateway()
+        .upstream("a", legacy().tool("work"))
+        .upstream("b", legacy().tool("work"))
+        .upstream("c", modern().tool("work"))
+        .start()
+        .await;
+    let client = nexus.legacy().await;
+    let mut stream = client.get().await;
+    assert_eq!(client.call("a__work").await["result"]["content"][0]["text"], "a:work");
+    let a = nexus.upstream("a");
+    let before = nexus.fake("a").seen().len();
+
+    // `c` goes, and comes back under another name; `b` gets another prefix.
+    let toml = without(&nexus.toml, "c");
+    let url = nexus.fake("c").url();
+    let toml = toml.replace("[mcp.servers.b]", "[mcp.servers.b]\nprefix = \"bee\"");
+    let changes = nexus.reload(&format!("{toml}\n[mcp.servers.d]\nurl = {url:?}\n"));
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(changes, Changes { added: names(&["d"]), changed: names(&["b"]), removed: names(&["c"]), unchanged: 1 });
+    lists(&nexus, &["a__work", "bee__work", "d__work"]).await;
+    assert_eq!(stream.next().await.unwrap()["method"], "notifications/tools/list_changed");
+    for tool in ["a__work", "bee__work", "d__work"] {
+        assert!(client.call(tool).await["result"].is_object(), "{tool}: the client's session goes on");
+    }
+    let gone = client.call("c__work").await;
+    assert_eq!(gone["error"]["code"], -32602, "{gone}");
+    assert!(Arc::ptr_eq(&a, &nexus.upstream("a")));
+    let calls: Vec<_> = nexus.fake("a").seen()[before..].iter().map(|call| call.method().to_owned()).collect();
+    assert_eq!(calls, ["tools/call"], "nothing but the call reached what has not changed");
+
+    let again = nexus.reload(&format!("{toml}\n[mcp.servers.d]\nurl = {url:?}\n"));
+    assert_eq!(again, Changes { unchanged: 3, ..Changes::default() });
+}
+
+#[tokio::test]
+async fn calls_in_flight_end_on_what_was_removed() {
+    let (spec, mut held) = legacy().tool("slow").held("tools/call");
+    let nexus = gateway().upstream("stays", legacy().tool("work")).upstream("goes", spec).start().await;
+    let client = nexus.legacy().await;
+    let twin = client.twin();
+    let call = tokio::spawn(async move { twin.call("goes__slow").await });
+    let (arrived, reply) = held.recv().await.unwrap();
+    nexus.reload(&without(&nexus.toml, "goes"));
+    lists(&nexus, &["stays__work"]).await;
+    assert_eq!(client.call("goes__slow").await["error"]["code"], -32602);
+    let _ = reply.send(Answer::json(arrived.response(r#""content":[]"#)));
+    assert!(call.await.unwrap()["result"].is_object());
+    nexus.fake("goes").arrives("the end of its session", |call| call.verb == http::Method::DELETE).await;
+}
+
+#[tokio::test]
+async fn another_token_for_the_same_server_keeps_its_sessions() {
+    let nexus = gateway().upstream("up", legacy().tool("work").toml("[.auth]\ntoken = \"first\"")).start().await;
+    let client = nexus.legacy().await;
+    assert!(client.call("up__work").await["result"].is_object());
+    let session = nexus.fake("up").last("tools/call").header("mcp-session-id").unwrap().to_owned();
+    let changes = nexus.reload(&nexus.toml.replace("first", "second"));
+    assert_eq!(changes.changed, ["up"]);
+    nexus.fake("up").arrives("the new token", |call| call.header("authorization") == Some("Bearer second")).await;
+    until("the swap", || nexus.upstream("up").reloads().counts().0 == 1).await;
+    assert!(client.call("up__work").await["result"].is_object());
+    let last = nexus.fake("up").last("tools/call");
+    assert_eq!((last.header("authorization"), last.header("mcp-session-id")), (Some("Bearer second"), Some(session.as_str())));
+}
+
+#[tokio::test]
+async fn the_old_server_serves_until_the_new_one_was_tried() {
+    let (next, mut held) = modern().tool("work").held("tools/list");
+    let nexus = gateway().upstream("up", legacy().tool("work")).upstream("next", next.toml("enabled = false")).start().await;
+    let client = nexus.legacy().await;
+    assert_eq!(client.call("up__work").await["result"]["content"][0]["text"], "up:work");
+    let (old, new) = (nexus.fake("up").url(), nexus.fake("next").url());
+    nexus.reload(&without(&nexus.toml, "next").replace(&old, &new));
+    let (list, reply) = held.recv().await.unwrap();
+    assert_eq!(client.call("up__work").await["result"]["content"][0]["text"], "up:work", "the new one is not ready");
+    let tool = r#""resultType":"complete","ttlMs":0,"cacheScope":"private","tools":[{"name":"work","inputSchema":{"type":"object"}}]"#;
+    let _ = reply.send(Answer::json(list.response(tool)));
+    let is_new = || nexus.upstream("up").generation().is_ok_and(|generation| generation.era() == nexus::mcp::Era::Modern);
+    until("the hand-over", is_new).await;
+    assert_eq!(client.call("up__work").await["result"]["content"][0]["text"], "next:work");
+}
+
+#[tokio::test]
+async fn a_removed_process_ends() {
+    let nexus = gateway().upstream("kid", child()).upstream("stays", legacy().tool("work")).start().await;
+    let client = nexus.legacy().await;
+    assert!(client.call("kid__echo").await["result"].is_object());
+    let pids = nexus.notes("kid").pids();
+    assert!(!pids.is_empty());
+    nexus.reload(&without(&nexus.toml, "kid"));
+    until("the end of its processes", || pids.iter().all(|pid| is_dead(*pid))).await;
+}
+
+#[tokio::test]
+async fn two_hundred_streaming_calls_notice_nothing_of_twenty_reloads() {
+    let (spec, mut streams) = modern().tool("work").streamed("tools/call");
+    let other = || -> FakeSpec { legacy().tool("work") };
+    let nexus = Arc::new(gateway().upstream("up", spec).upstream("x", other()).upstream("y", other()).start().await);
+    let tick = watch::Sender::new(0_u32);
+    let ticks = tick.clone();
+    tokio::spawn(async move {
+        while let Some((call, sender)) = streams.recv().await {
+            let mut ticks = ticks.subscribe();
+            let now = *ticks.borrow_and_update();
+            tokio::spawn(async move {
+                sender
+                    .event(
+                        json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 1, "progress": 1}})
+                            .to_string(),
+                    )
+                    .await;
+                let _ = ticks.wait_for(|tick| *tick > now).await;
+                sender.event(call.response(r#""resultType":"complete","content":[]"#)).await;
+            });
+        }
+    });
+    let done = watch::Sender::new(false);
+    let callers: Vec<_> = (0..200)
+        .map(|_| {
+            let (client, done) = (nexus.modern(), done.subscribe());
+            tokio::spawn(async move {
+                let (mut calls, mut failed) = (0_u32, Vec::<Value>::new());
+                while !*done.borrow() {
+                    let answer = client.call("up__work").await;
+                    calls += 1;
+                    if !answer["result"].is_object() {
+                        failed.push(answer);
+                    }
+                }
+                (calls, failed)
+            })
+        })
+        .collect();
+    until("200 calls", || nexus.fake("up").seen_of("tools/call").len() >= 200).await;
+    let up = nexus.upstream("up");
+    let generation = up.generation().unwrap().number();
+    for round in 0..20 {
+        let toml = match round % 4 {
+            0 => without(&nexus.toml, "x"),
+            1 => nexus.toml.replace("[mcp.servers.x]", &format!("[mcp.servers.x]\ncall_timeout = \"{}s\"", 60 + round)),
+            2 => nexus.toml.replace(&nexus.fake("y").url(), &nexus.fake("x").url()),
+            _ => format!("{}\n[mcp.servers.z{round}]\nurl = {:?}\n", nexus.toml, nexus.fake("y").url()),
+        };
+        nexus.reload(&toml);
+        let started = nexus.fake("up").seen_of("tools/call").len();
+        tick.send_modify(|tick| *tick += 1);
+        until("more calls", || nexus.fake("up").seen_of("tools/call").len() > started).await;
+    }
+    done.send_replace(true);
+    let mut calls = 0;
+    for caller in callers {
+        while !caller.is_finished() {
+            tick.send_modify(|tick| *tick += 1);
+            tokio::task::yield_now().await;
+        }
+        let (called, failed) = caller.await.unwrap();
+        assert!(failed.is_empty(), "{failed:?}");
+        calls += called;
+    }
+    assert!(calls >= 400, "{calls} calls");
+    assert!(Arc::ptr_eq(&up, &nexus.upstream("up")) && up.generation().unwrap().number() == generation, "it was never touched");
+}
+
+#[tokio::test]
+async fn sighup_reads_the_file_again_and_a_bad_file_changes_nothing() {
+    let written = gateway().upstream("a", legacy().tool("work")).write().await;
+    let mut program = Program::start(&written, "serve", "info", &[]);
+    let client = Client::modern(program.address().await);
+    program.says("the upstream is up").await;
+    let path = written.folder.path().join("nexus.toml");
+    let url = written.fakes["a"].url();
+    let second = format!("{}\n[mcp.servers.b]\nurl = {url:?}\n", written.toml);
+    for (bad, words) in [
+        (second.replace("[mcp]\n", "[mcp]\nnonsense = 1\n"), "mcp.nonsense"),
+        (format!("{second}\n[[["), "not valid TOML"),
+        (second.replace("127.0.0.1:0", "127.0.0.1:1"), "restart needed: server.listen_address"),
+        (second.replace("[mcp]\n", "[mcp]\npath = \"/other\"\n"), "restart needed: mcp.path"),
+        (format!("{second}\n[state]\ndirectory = {:?}\n", written.folder.path()), "restart needed: state.directory"),
+    ] {
+        std::fs::write(&path, bad).unwrap();
+        program.hang_up_signal();
+        program.says(words).await;
+        assert_eq!(listed(&client).await, named(&["a__work"]), "{words}");
+    }
+    std::fs::write(&path, second).unwrap();
+    program.hang_up_signal();
+    program.says("upstream b: up").await;
+    assert_eq!(listed(&client).await, named(&["a__work", "b__work"]));
+    program.terminate();
+    assert_eq!(program.ends().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_token_file_is_followed_and_an_edit_that_nobody_asked_for_is_not() {
+    let token = tempfile::tempdir().unwrap();
+    let token = token.path().join("token");
+    std::fs::write(&token, "first\n").unwrap();
+    let table = format!("[.auth]\ntoken = \"{{{{ file('{}') }}}}\"", token.display()).replace('\'', "\\\"");
+    let written = gateway().upstream("a", legacy().tool("work").toml(&table)).write().await;
+    let program = Program::start(&written, "serve", "info", &[]);
+    let client = Client::modern(program.address().await);
+    program.says("the upstream is up").await;
+    std::fs::write(written.folder.path().join("nexus.toml"), without(&written.toml, "a")).unwrap();
+    std::fs::write(&token, "second\n").unwrap();
+    written.fakes["a"].arrives("the new token", |call| call.header("authorization") == Some("Bearer second")).await;
+    program.says("a new generation serves").await;
+    assert!(client.call("a__work").await["result"].is_object(), "the edited file is for the next SIGHUP");
+    assert_eq!(written.fakes["a"].last("tools/call").header("authorization"), Some("Bearer second"));
+}
