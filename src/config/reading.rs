@@ -1,6 +1,6 @@
 //! One reading of the file, to compare the next one with.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use crate::{
     secret::Secret,
@@ -9,13 +9,20 @@ use crate::{
 };
 
 /// What was read, without a value in it: the text is kept hidden, and of each value its digest.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Reading {
     /// May hold secrets.
     pub(super) text: Secret,
     pub(super) facts: Option<FileFacts>,
     digests: BTreeMap<String, [u8; 32]>,
     template_files: Fingerprint,
+}
+
+/// Says nothing: what was read is in the rest of the configuration.
+impl fmt::Debug for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[reading]")
+    }
 }
 
 impl Reading {
