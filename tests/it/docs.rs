@@ -1,5 +1,7 @@
 //! What the documents say holds: their TOML loads, their links lead somewhere, the tests they name exist.
 
+mod troubleshooting;
+
 use std::{
     collections::BTreeSet,
     fs,
