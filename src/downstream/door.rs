@@ -119,6 +119,7 @@ mod tests {
             shutdown_grace: std::time::Duration::from_secs(1),
             insecure: Insecure::Warn,
             allow_anonymous: false,
+            tls: None,
             health: HealthConfig { enabled: true, path: "/health".into(), listen: None },
         }
     }

@@ -70,7 +70,7 @@ impl TlsPolicy {
         let verifier = Recording { inner: self.verifier(&provider)?, name: self.name.clone(), observed: Arc::clone(&observed) };
         let resolver = RecordingResolver { identity: self.identity.as_ref().map(|i| Arc::clone(&i.key)), observed: Arc::clone(&observed) };
         let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(self.versions())
+            .with_protocol_versions(self.min_version.versions())
             .map_err(|e| unbuildable(&e))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
@@ -295,11 +295,13 @@ impl TlsPolicy {
             revocation: self.revocation.clone(),
         }))
     }
+}
 
-    fn versions(&self) -> &'static [&'static SupportedProtocolVersion] {
-        match self.min_version {
-            MinVersion::Tls12 => rustls::ALL_VERSIONS,
-            MinVersion::Tls13 => TLS13_ONLY,
+impl MinVersion {
+    pub(super) fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
+        match self {
+            Self::Tls12 => rustls::ALL_VERSIONS,
+            Self::Tls13 => TLS13_ONLY,
         }
     }
 }
