@@ -31,7 +31,10 @@ async fn a_credential_over_a_connection_that_is_not_verified_is_held_against_its
     for name in ["lax", "any_name"] {
         let upstream = shown(&nexus, name).await;
         assert_eq!((&upstream["state"], &upstream["reason"]), (&json!("degraded"), &json!("insecure_credential")), "{upstream}");
-        assert!(upstream["remedy"].as_str().unwrap().contains("root_ca_cert_path") && !upstream.to_string().contains("canary"), "{upstream}");
+        assert!(
+            upstream["remedy"].as_str().unwrap().contains("root_ca_cert_path") && !upstream.to_string().contains("canary"),
+            "{upstream}"
+        );
     }
     for name in ["strict", "without"] {
         assert_eq!(shown(&nexus, name).await["state"], "up", "{name}");

@@ -11,7 +11,8 @@ use nexus::{
 
 use super::root;
 
-const PIN: &str = "spki_pins = [\"sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\", \"sha256/BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"]";
+const PIN: &str =
+    "spki_pins = [\"sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\", \"sha256/BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"]";
 
 fn page() -> String {
     fs::read_to_string(root().join("docs/tls-policy.md")).expect("the page can be read")

@@ -122,7 +122,10 @@ fn messages_of_other_programs_lead_to_our_codes() {
     let (index, _) = after.split_once("\n## ").expect("something follows the index");
     let rows: Vec<&str> = index.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| message")).collect();
     for message in MESSAGES {
-        assert!(rows.iter().any(|row| row.split(" | ").next().is_some_and(|first| first.contains(message))), "{message} is not in the index");
+        assert!(
+            rows.iter().any(|row| row.split(" | ").next().is_some_and(|first| first.contains(message))),
+            "{message} is not in the index"
+        );
     }
     let codes: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
     for target in super::links(index) {
@@ -134,19 +137,59 @@ fn messages_of_other_programs_lead_to_our_codes() {
     assert_eq!(anchor("### tls_unknown_ca"), "tls_unknown_ca", "a heading is its code's anchor");
 }
 
+/// What stands in the messages as an example, or comes from the system and from libraries.
+const EXAMPLES: [&str; 13] = [
+    "localhost",
+    "hours",
+    "\"crm\"",
+    "\"npx\"",
+    "certs/nexus.pfx",
+    "no database",
+    "No such file or directory (os error",
+    "Permission denied (os error",
+    "No route to host (os error",
+    "Connection refused (os error",
+    "failed to lookup address information: Name or service not known",
+    "connection closed before message completed",
+    "exit status",
+];
+
 /// The details and remedies in the messages are texts of the program, with something filled in.
 #[test]
 fn every_message_is_the_programs_own() {
-    let texts: Vec<Vec<String>> = files("src", "rs").iter().filter(|(path, _)| !is_test(path)).flat_map(|(_, text)| literals(text)).collect();
-    assert!(texts.len() > 1000, "the texts of src/ were found");
+    let mut texts: BTreeSet<String> =
+        files("src", "rs").iter().filter(|(path, _)| !is_test(path)).flat_map(|(_, text)| literals(text)).collect();
+    assert!(texts.len() > 1000, "the texts of src/ were found: {}", texts.len());
+    texts.extend(EXAMPLES.map(str::to_owned));
     for (reason, entry) in produced() {
         for (_, block) in blocks(&entry, "text") {
             for line in block.lines().filter(|line| !line.trim().is_empty()) {
                 let said = said(line, reason.code()).unwrap_or_else(|| panic!("{reason}: {line:?} has none of the forms of a message"));
-                assert!(texts.iter().any(|text| fits(text, &said)), "{reason}: the program has no text for {said:?}");
+                let strange = words_of_nobody(&said, &texts);
+                assert!(strange.is_empty(), "{reason}: the program has no text with {strange:?}, in {said:?}");
             }
         }
     }
+}
+
+/// The plain words that no text of the program accounts for. Names, dates, paths and numbers are not plain words.
+fn words_of_nobody(said: &str, texts: &BTreeSet<String>) -> Vec<String> {
+    let is_letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = said.as_bytes();
+    let mut known = vec![false; bytes.len()];
+    for text in texts {
+        let (first, last) = (text.as_bytes().first(), text.as_bytes().last());
+        for (at, _) in said.match_indices(text.as_str()) {
+            let end = at + text.len();
+            let within_a_word = is_letter(first) && at > 0 && is_letter(bytes.get(at - 1)) || is_letter(last) && is_letter(bytes.get(end));
+            if !within_a_word {
+                known[at..end].fill(true);
+            }
+        }
+    }
+    let rest: String = said.char_indices().map(|(at, c)| if known[at] { ' ' } else { c }).collect();
+    let words = rest.split_whitespace().map(|word| word.trim_matches(|c: char| c.is_ascii_punctuation()));
+    words.filter(|word| word.len() > 2 && word.bytes().all(|b| b.is_ascii_lowercase())).map(str::to_owned).collect()
 }
 
 /// The detail or the remedy of a line, without what is printed around it.
@@ -162,28 +205,8 @@ fn said(line: &str, code: &str) -> Option<String> {
     line.strip_prefix("WARN ").and_then(|rest| rest.split_once(" topic=")).map(|(message, _)| message.to_owned())
 }
 
-/// Whether the fixed parts of a text occur in `said`, in their order and from its beginning, and make a good part of it.
-fn fits(text: &[String], said: &str) -> bool {
-    let fixed: usize = text.iter().map(String::len).sum();
-    if fixed < 30.min(said.len() / 2) {
-        return false;
-    }
-    let mut rest = said;
-    text.iter().enumerate().all(|(index, part)| match rest.find(part.as_str()) {
-        Some(0) => {
-            rest = &rest[part.len()..];
-            true
-        }
-        Some(at) if index > 0 => {
-            rest = &rest[at + part.len()..];
-            true
-        }
-        _ => false,
-    })
-}
-
-/// The string literals of a source, each cut at its `{…}`. A beginning that is filled in gives an empty first part.
-fn literals(source: &str) -> Vec<Vec<String>> {
+/// The parts of a source's string literals that say something: cut at each `{…}`, and no single words by themselves.
+fn literals(source: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut chars = source.chars().peekable();
     while let Some(c) = chars.next() {
@@ -196,7 +219,7 @@ fn literals(source: &str) -> Vec<Vec<String>> {
                 }
                 chars.next_if_eq(&'\'');
             }
-            '"' => found.push(cut(&literal(&mut chars))),
+            '"' => found.extend(cut(&literal(&mut chars))),
             _ => {}
         }
     }
@@ -238,14 +261,19 @@ fn cut(literal: &str) -> Vec<String> {
         }
     }
     // `FILE` stands for the path in the remedies about files.
-    parts.iter().flat_map(|part| part.split("FILE").map(str::to_owned).collect::<Vec<_>>()).collect()
+    let parts: Vec<&str> = parts.iter().flat_map(|part| part.split("FILE")).map(str::trim).collect();
+    let is_filled_in = parts.len() > 1;
+    let says = |part: &&str| part.len() > 1 && (is_filled_in || part.contains([' ', '_']));
+    parts.into_iter().filter(says).map(str::to_owned).collect()
 }
 
 #[test]
 fn every_code_is_produced_by_a_test() {
     let mut tests: Vec<String> = files("src", "rs").iter().filter_map(|(path, text)| tests_of(path, text)).collect();
     let own = [Path::new(file!()).file_name().expect("it has a name"), "docs.rs".as_ref()];
-    tests.extend(files("tests/it", "rs").into_iter().filter(|(path, _)| path.file_name().is_some_and(|n| !own.contains(&n))).map(|(_, t)| t));
+    tests.extend(
+        files("tests/it", "rs").into_iter().filter(|(path, _)| path.file_name().is_some_and(|n| !own.contains(&n))).map(|(_, t)| t),
+    );
     tests.extend(files("tests/e2e", "py").into_iter().map(|(_, text)| text));
     let functions: Vec<String> = tests.iter().flat_map(|text| functions(text)).collect();
     assert!(functions.len() > 500, "the tests were found: {}", functions.len());
@@ -270,7 +298,8 @@ fn codes_that_are_kept_free_are_not_produced() {
 /// Whether a function names a code where it checks: itself, or in what it hands to a function that does.
 fn expects(function: &str, reason: Reason) -> bool {
     let code = reason.code();
-    let is_named = names_path(function, &variant(reason)) || [format!("\"{code}\""), format!("{code} ·")].iter().any(|form| function.contains(form));
+    let is_named =
+        names_path(function, &variant(reason)) || [format!("\"{code}\""), format!("{code} ·")].iter().any(|form| function.contains(form));
     let checks = ["assert", "check(", "refused(", "below(", "row(", "same(", "named(", "finds(", "Row("];
     is_named && checks.iter().any(|check| function.contains(check))
 }
@@ -333,11 +362,14 @@ fn a_page_that_is_wrong_is_noticed() {
     let entries = entries("## A\n\n### tls_x\n\n```sh\n# no heading\n```\n\n### tls_y\ntext\n\n## B\nmore\n");
     assert_eq!(entries.keys().collect::<Vec<_>>(), ["tls_x", "tls_y"]);
     assert!(!entries["tls_y"].contains("more") && entries["tls_x"].contains("no heading"));
-    let text = &literals("let x = format!(\"the {a} \\\n     of \\\"{}\\\" ended\"); // \"none\"\n")[0];
-    assert_eq!(text, &["the ", " of \"", "\" ended"]);
-    assert!(fits(text, "the end of \"crm\" ended"));
-    assert!(!fits(text, "the end of \"crm\" began") && !fits(text, "and the end of \"crm\" ended"));
-    assert!(!fits(&["".to_owned(), " ended".to_owned()], "what a long line it is that has nearly no text of the program, and ended"));
+    let texts = literals(
+        "let x = format!(\"the {a} \\\n     of \\\"{}\\\" has ended\"); // \"none at all\"\nlet y = (\"word\", '\"', \"a word\");\n",
+    );
+    assert_eq!(texts, ["the", "of \"", "\" has ended", "a word"]);
+    let texts = texts.into_iter().collect();
+    assert!(words_of_nobody("the CN=a of \"crm.test\" has ended", &texts).is_empty());
+    assert_eq!(words_of_nobody("the CN=a of \"crm.test\" has begun", &texts), ["has", "begun"]);
+    assert_eq!(words_of_nobody("these CN=a of \"crm.test\" has ended", &texts), ["these"]);
     assert!(names_path("x(Reason::Dns)", "Reason::Dns") && !names_path("Reason::TlsSelfSignedCa", "Reason::TlsSelfSigned"));
     assert!(!expects("fn a() { let x = Reason::Dns; }", Reason::Dns) && expects("fn a() { assert_eq!(x, Reason::Dns); }", Reason::Dns));
     assert!(!prose(&page()).contains("TODO"));
