@@ -31,8 +31,9 @@ impl Revocation {
         let mut lists = Vec::new();
         for path in &settings.crl_paths {
             let bytes = reading.read(path, "crl_paths")?;
-            let read = crl::read(&bytes).map_err(|e| unusable(path, "crl_paths", e))?;
-            for list in &read {
+            let mut read = crl::read(&bytes).map_err(|e| unusable(path, "crl_paths", e))?;
+            for list in &mut read {
+                list.facts.file.clone_from(path);
                 let said = |what: String| format!("crl_paths {}: the list of {} {what}", path.display(), list.facts.issuer);
                 if list.facts.is_expired_at(reading.now) {
                     let end = shown_date(list.facts.next_update.unwrap_or_default());

@@ -31,8 +31,8 @@ const LISTENER_KEYS: &[Key] = &[
     built("key_permissions", "`\"enforce\"` refuses a private key that is open to others, `\"warn\"` only says so."),
 ];
 
-/// What `hsts = true` means; browsers' preload lists ask for at least this.
-const HSTS: Duration = Duration::from_secs(365 * 86_400);
+/// What `hsts = true` means: two years, as Mozilla's recommendations for servers have it.
+const HSTS: Duration = Duration::from_secs(2 * 365 * 86_400);
 const LONGEST_HSTS: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// Reads the table, whose path says which listener it is for. `None` when it names no usable certificate; the reason is recorded.

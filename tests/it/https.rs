@@ -59,7 +59,7 @@ async fn calls_are_answered_over_every_version_of_tls_and_http() {
 async fn hsts_is_sent_when_asked_for_and_only_then() {
     let pki = Pki::new();
     for (keys, expected) in
-        [("", None), (", hsts = false", None), (", hsts = true", Some("max-age=31536000")), (", hsts = \"1d\"", Some("max-age=86400"))]
+        [("", None), (", hsts = false", None), (", hsts = true", Some("max-age=63072000")), (", hsts = \"1d\"", Some("max-age=86400"))]
     {
         let nexus = pki.serve(gateway(), keys).start_at_once().await;
         for protocols in [&["h2"][..], &["http/1.1"]] {

@@ -10,6 +10,7 @@ mod http2;
 mod patience;
 mod refuse;
 mod tls;
+mod told;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -73,8 +74,8 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits,
             accepted = listener.accept() => accepted,
             () = shared.stop.drain.cancelled() => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -87,7 +88,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits,
         match &tls {
             None => shared.plain(stream),
             Some(tls) => {
-                shared.connections.spawn(secured(stream, Arc::clone(tls), shared.clone()));
+                shared.connections.spawn(secured(stream, peer, Arc::clone(tls), shared.clone()));
             }
         }
     }
@@ -127,7 +128,7 @@ impl Shared {
 
 /// One connection to an HTTPS listener. It takes a place among the connections only after its handshake, so that those
 /// who never finish theirs keep nobody out.
-async fn secured(stream: TcpStream, tls: Arc<ListenerTls>, shared: Shared) {
+async fn secured(stream: TcpStream, peer: SocketAddr, tls: Arc<ListenerTls>, shared: Shared) {
     let turn = tls.handshakes().enter();
     let arrived = tokio::select! {
         arrived = tls.arrive(stream, shared.limits.unread) => arrived,
@@ -136,7 +137,7 @@ async fn secured(stream: TcpStream, tls: Arc<ListenerTls>, shared: Shared) {
     };
     let Arrival { stream, protocol, served } = match arrived {
         Ok(arrival) => arrival,
-        Err(refused) => return refused.tell().await,
+        Err(refused) => return refused.tell(peer, tls.told()).await,
     };
     let Some(place) = shared.place() else {
         // It keeps its turn until it was told, so that these have a bound too.

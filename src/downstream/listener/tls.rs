@@ -1,6 +1,6 @@
 //! The certificates that a listener serves with, and how they are exchanged while it serves.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
@@ -8,7 +8,7 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{handshakes::Handshakes, patience::Patient, refuse};
+use super::{handshakes::Handshakes, patience::Patient, refuse, told::Told};
 use crate::{
     problem::Problem,
     sources::Sources,
@@ -32,6 +32,8 @@ pub(super) type Secured = TlsStream<Patient<TcpStream>>;
 pub struct ListenerTls {
     served: ArcSwap<Served>,
     handshakes: Handshakes,
+    /// Refused client certificates.
+    told: Told,
     /// The host of `public_url`, and whether others reach the listener: for what is worth a warning.
     public_host: Option<String>,
     exposed: bool,
@@ -70,7 +72,14 @@ impl ListenerTls {
     ) -> Result<Self, Box<Problem>> {
         let served = Served::new(settings.clone(), settings.load(sources, now)?);
         let public_host = public_host.map(str::to_owned);
-        Ok(Self { served: ArcSwap::from_pointee(served), handshakes: Handshakes::default(), public_host, exposed, drain: DRAIN })
+        Ok(Self {
+            served: ArcSwap::from_pointee(served),
+            handshakes: Handshakes::default(),
+            told: Told::default(),
+            public_host,
+            exposed,
+            drain: DRAIN,
+        })
     }
 
     /// Gives open requests another time to end after a swap.
@@ -143,6 +152,10 @@ impl ListenerTls {
         &self.handshakes
     }
 
+    pub(super) fn told(&self) -> &Told {
+        &self.told
+    }
+
     pub(super) fn drain(&self) -> Duration {
         self.drain
     }
@@ -213,16 +226,20 @@ pub(super) enum Refused {
 }
 
 impl Refused {
-    /// Tells whoever can be told.
-    pub(super) async fn tell(self) {
+    /// Tells whoever can be told: the client, or, of its certificate, the operator.
+    pub(super) async fn tell(self, peer: SocketAddr, told: &Told) {
         match self {
             Self::PlainHttp(stream) => {
                 tracing::debug!("a plain HTTP request came to an HTTPS port");
                 refuse::plain_http(stream).await;
             }
             Self::Handshake(error) => match handshake_refusal(&error) {
-                Some(words) => tracing::info!("a client was refused: {words}"),
-                None => tracing::debug!(%error, "a handshake failed"),
+                Some(words) => match told.next() {
+                    Some(0) => tracing::info!(%peer, "a client was refused: {words}"),
+                    Some(others) => tracing::info!(%peer, others, "a client was refused: {words}; others before it were not told"),
+                    None => tracing::debug!(%peer, "a client was refused: {words}"),
+                },
+                None => tracing::debug!(%peer, %error, "a handshake failed"),
             },
             Self::Closed => tracing::debug!("a client connected and left"),
             Self::TooSlow => tracing::debug!("a handshake took too long"),

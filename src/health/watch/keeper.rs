@@ -21,7 +21,7 @@ use crate::{
     finding::Severity,
     health::{
         alert::{Alert, Stage, Topic},
-        board::{Checkup, Role, WatchedCertificate},
+        board::{Checkup, Role, WatchedCertificate, WatchedList},
         definitions::Definitions,
         deliver::Desk,
         jitter::{jittered, part_of},
@@ -63,6 +63,7 @@ pub(super) struct Keeper {
     /// What each upstream's server showed last, and what we have for it.
     server: BTreeMap<String, Vec<WatchedCertificate>>,
     own: BTreeMap<String, Vec<WatchedCertificate>>,
+    lists: BTreeMap<String, Vec<WatchedList>>,
     /// The offers whose tools were looked at.
     offers: BTreeMap<String, Arc<Offer>>,
     own_due: Instant,
@@ -91,6 +92,7 @@ impl Keeper {
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
             server: BTreeMap::new(),
             own: BTreeMap::new(),
+            lists: BTreeMap::new(),
             offers: BTreeMap::new(),
             own_due: Instant::now(),
             heard: 0,
@@ -129,7 +131,9 @@ impl Keeper {
             self.own_due = now + jittered(self.parts.certificates.probe_interval);
             self.look_at_own();
         }
-        if self.changed.swap(false, Ordering::Relaxed) {
+        // Both are asked: neither is to be written twice.
+        let (judged, sent) = (self.judge.take_dirty(), self.changed.swap(false, Ordering::Relaxed));
+        if judged || sent {
             self.save().await;
         }
     }
@@ -162,7 +166,6 @@ impl Keeper {
             Some(Ok(Look::Upstream(upstream, seen))) => self.take(&upstream, *seen),
             Some(Ok(Look::Tools(name, definitions))) => {
                 let told = self.judge.offered(&name, &definitions, self.parts.clock.now());
-                self.changed.store(true, Ordering::Relaxed);
                 self.tell(told);
             }
             Some(Ok(Look::Public(report))) => self.take_public(&report),
@@ -186,7 +189,11 @@ impl Keeper {
         if let Some(own) = seen.own {
             self.parts.board.now_showing(&scope, own.clone());
             self.own.insert(name.to_owned(), own);
+            self.parts.board.now_revoking(&scope, seen.lists.clone());
+            self.lists.insert(name.to_owned(), seen.lists);
         }
+        let lists = self.lists.get(name).map(Vec::as_slice).unwrap_or_default();
+        told.extend(self.judge.lists(&format!("crl:{name}"), lists, now));
         // Time goes on for what is in use, even while its files cannot be read.
         let own = self.own.get(name).map(Vec::as_slice).unwrap_or_default();
         told.extend(self.judge.held(&scope, own, now));
@@ -292,7 +299,6 @@ impl Keeper {
             self.desk.tell(&alert);
         }
         if any {
-            self.changed.store(true, Ordering::Relaxed);
             self.parts.board.now_told(self.judge.open());
         }
     }
@@ -305,9 +311,11 @@ impl Keeper {
         let upstream = |name: &str| names.contains(name);
         // `server:NAME` and the like; what is ours stays.
         let scope = |scope: &str| match scope.split_once(':') {
-            Some(("listener" | "lists", _)) | None => true,
+            Some(("listener" | "lists", listener)) => self.parts.listeners.iter().any(|own| own.name == listener),
             Some(("rejected", "")) => true,
             Some((_, name)) => names.contains(name),
+            // What is served at `public_url`.
+            None => self.parts.public_url.is_some(),
         };
         let told = self.judge.keep(upstream, scope, self.parts.clock.now());
         self.parts.board.keep(upstream, scope);
@@ -319,6 +327,7 @@ impl Keeper {
         self.due.retain(|name, _| upstream(name));
         self.server.retain(|name, _| upstream(name));
         self.own.retain(|name, _| upstream(name));
+        self.lists.retain(|name, _| upstream(name));
         self.offers.retain(|name, _| upstream(name));
         self.tell(told);
     }
