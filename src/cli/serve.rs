@@ -55,7 +55,7 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     if let Some(url) = operators.url() {
         announcer.say(&format!("admin on {url}"));
     }
-    let shared = watch::Shared::new(world);
+    let shared = watch::Shared::new(&gateway);
     let attended = operators.attend(
         &config,
         Parts {

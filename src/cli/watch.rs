@@ -24,8 +24,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(world: &World) -> Self {
-        Self { events: Events::new(Arc::clone(&world.clock)), board: Board::default(), prober: Prober::new(PROBES_AT_ONCE) }
+    pub(super) fn new(gateway: &Gateway) -> Self {
+        Self { events: gateway.events().clone(), board: Board::default(), prober: Prober::new(PROBES_AT_ONCE) }
     }
 }
 

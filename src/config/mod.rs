@@ -140,9 +140,10 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     let mut root = document::parse(text, origin, fill, sources, &mut problems);
     let lines = root.lines();
     let server = downstream::read::read(root.table("server", &mut problems), overrides.listen_address, &mut problems);
-    let mcp = gateway::read::read(root.table("mcp", &mut problems), &mut problems);
+    let mut mcp = gateway::read::read(root.table("mcp", &mut problems), &mut problems);
     let admin = admin::read::read(root.table("admin", &mut problems), &mut problems);
     let certificates = health::read::read(root.table("certificates", &mut problems), &mut problems);
+    mcp.probe_before_swap = certificates.probe_before_swap;
     let state = health::read::read_state(root.table("state", &mut problems), &mut problems);
     root.finish(&KEYS, &mut problems);
     check_health(&server, &mcp, &lines, &mut problems);

@@ -21,9 +21,10 @@ use super::{
 use crate::{
     catalog::Catalog,
     clock::Clock,
+    events::Events,
     mcp::Era,
-    sources::Sources,
-    upstream::{Notice, Surroundings, Upstream, UpstreamId, supervise},
+    sources::{Sources, Watcher},
+    upstream::{Notice, RotationRules, Surroundings, Upstream, UpstreamId, supervise},
 };
 
 const EXPIRY_CHECK: Duration = Duration::from_secs(30);
@@ -34,6 +35,8 @@ const NOTICES: usize = 1024;
 pub struct Gateway {
     pub(super) view: ArcSwap<View>,
     pub(super) sessions: Sessions,
+    /// What every upstream is given.
+    pub(super) surroundings: Surroundings,
     /// Counts the changes of each list; `subscriptions/listen` streams follow it.
     pub(super) changes: watch::Sender<Change>,
     /// One making of the catalog at a time, and none without a change.
@@ -59,12 +62,16 @@ impl Gateway {
             sources: Arc::clone(sources),
             changed: Arc::clone(&changed),
             notices,
+            events: Events::new(Arc::clone(clock)),
+            watcher: Watcher::default(),
+            rules: Arc::new(RotationRules::new(config.upstream_drain, config.probe_before_swap)),
         };
         let upstreams: Arc<[_]> =
             config.upstreams.iter().map(|upstream| Arc::new(Upstream::new(upstream.clone(), surroundings.clone()))).collect();
         let lineup = Arc::new(Lineup::new(Arc::new(config), upstreams));
         let gateway = Arc::new(Self {
             sessions: Sessions::default(),
+            surroundings,
             view: ArcSwap::from_pointee(View { lineup: Arc::clone(&lineup), catalog: Arc::default() }),
             changes: watch::Sender::new(Change::default()),
             making: Mutex::new(Making::new(lineup)),
@@ -90,6 +97,11 @@ impl Gateway {
     /// Those of now, in file order; a reload replaces the whole list.
     pub fn upstreams(&self) -> Arc<[Arc<Upstream>]> {
         Arc::clone(&self.view.load().lineup.upstreams)
+    }
+
+    /// What happens in this gateway; whoever learns of something notes it here.
+    pub fn events(&self) -> &Events {
+        &self.surroundings.events
     }
 
     /// The upstreams and the catalog of this moment.

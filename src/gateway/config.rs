@@ -20,6 +20,10 @@ pub struct McpConfig {
     pub max_sessions: usize,
     /// Longest a list waits, after start, for upstreams that were not tried yet.
     pub list_wait: Duration,
+    /// Longest time that calls go on in a generation of an upstream that was replaced.
+    pub upstream_drain: Duration,
+    /// A new identity or CA set is tried before it takes over; of `[certificates]`.
+    pub probe_before_swap: bool,
     pub bounds: Bounds,
     /// In file order, which settles collisions. Disabled ones are left out.
     pub upstreams: Vec<UpstreamConfig>,

@@ -95,6 +95,10 @@ impl Follower {
     async fn run(&mut self) {
         let mut pause = FIRST_PAUSE;
         loop {
+            // The one that serves now: the stream of one that was replaced ends, and is opened again here.
+            if let Ok(serving) = self.upstream.generation() {
+                self.generation = serving;
+            }
             match self.generation.listen(&self.up).await {
                 Ok(Some(mut messages)) => {
                     while let Some(Ok(bytes)) = messages.next().await {
@@ -109,6 +113,9 @@ impl Follower {
                 Ok(None) => return tracing::debug!(upstream = %self.upstream.name(), "the upstream offers no stream of its own"),
                 Err(UpstreamError::SessionLost) => return,
                 Err(error) => tracing::debug!(upstream = %self.upstream.name(), %error, "the upstream's stream could not be opened"),
+            }
+            if self.upstream.generation().is_ok_and(|serving| serving.number() != self.generation.number()) {
+                continue;
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -156,7 +163,7 @@ impl Follower {
         if message.method() == Method::Ping.as_str() {
             return Some(build::response(id, b"{}"));
         }
-        let asked = Asked { generation: Arc::clone(&self.generation), session: Arc::clone(&self.up), id: id.clone() };
+        let asked = Asked { upstream: Arc::clone(&self.upstream), session: Arc::clone(&self.up), id: id.clone() };
         let Some(granted) = self.session.ask(asked) else {
             return Some(errors::error_response(Some(id), errors::code::METHOD_NOT_FOUND, "this client cannot be asked", None));
         };

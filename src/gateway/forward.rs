@@ -19,6 +19,7 @@ use crate::{
     catalog::Catalog,
     limits::Admission,
     mcp::{Era, Field, Id, Message, Method, Splices, Version},
+    reason::Reason,
     upstream::{ClientCapabilities, Generation, Outgoing, Session, SessionKey, SessionSpec, Upstream, UpstreamError, own_info},
 };
 
@@ -49,9 +50,13 @@ impl Gateway {
             upstream.report(&error);
             Self::upstream_error(upstream, error)
         };
-        // Neither was executed (a lost session: MCP 2025-11-25, transports, session management), so it is tried once more.
+        // None was executed (a lost session: MCP 2025-11-25, transports, session management), so it is tried once more.
         match self.attempt(upstream, &request).await {
             Err(UpstreamError::SessionLost | UpstreamError::WrongEra) => self.attempt(upstream, &request).await.map_err(failed),
+            // The generation that it had taken was over before it was sent.
+            Err(UpstreamError::Failed { never_sent: true, explanation }) if explanation.reason == Reason::Drained => {
+                self.attempt(upstream, &request).await.map_err(failed)
+            }
             other => other.map_err(failed),
         }
     }
@@ -249,7 +254,8 @@ fn prepare(generation: &Generation, catalog: &Catalog, era: Era, session: Option
     };
     let owner = request.client.session().map(|session| session.id());
     let id = renumbered.as_ref().map_or(0, |renumbered| renumbered.id);
-    Prepared { outgoing: Outgoing { body: splices.apply(message.bytes()), id, owner, routing }, renumbered }
+    let is_endless = request.method == Method::Listen;
+    Prepared { outgoing: Outgoing { body: splices.apply(message.bytes()), id, owner, routing, is_endless }, renumbered }
 }
 
 /// Wherever a session or process may carry other requests too, ids and progress tokens are ours.

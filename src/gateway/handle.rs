@@ -117,9 +117,9 @@ impl Gateway {
         };
         let Some(span) = message.id_span() else { return };
         let mut splices = crate::mcp::Splices::new();
-        splices.replace(span, asked.id.into_json());
+        splices.replace(span, asked.id.clone().into_json());
         let body = splices.apply(message.bytes());
-        if let Err(error) = asked.generation.notify(&asked.session, body).await {
+        if let Err(error) = asked.answer(body).await {
             tracing::debug!(%error, "a client's answer could not be passed on");
         }
     }

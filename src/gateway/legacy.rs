@@ -19,7 +19,7 @@ use crate::{
     auth::Caller,
     mcp::Id,
     session::{SessionId, SessionRecord},
-    upstream::{ClientCapabilities, Generation, Session, UpstreamId},
+    upstream::{ClientCapabilities, Generation, Session, Upstream, UpstreamError, UpstreamId},
 };
 
 /// Requests of servers that may wait for one client at a time.
@@ -49,10 +49,20 @@ pub struct LegacySession {
 /// A server's request that was passed to the client and waits for its answer.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub(super) generation: Arc<Generation>,
+    pub(super) upstream: Arc<Upstream>,
     pub(super) session: Arc<Session>,
     /// The server's own id.
     pub(super) id: Id,
+}
+
+impl Asked {
+    /// Passes the answer to the server that asked.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]
+    pub(super) async fn answer(&self, answer: Bytes) -> Result<(), UpstreamError> {
+        self.upstream.generation()?.notify(&self.session, answer).await
+    }
 }
 
 /// A client's request on its way, by the client's id.

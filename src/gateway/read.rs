@@ -22,13 +22,13 @@ pub const KEYS: Keys = Keys {
         built("session_idle_timeout", "A session ends after this long without a request or a stream."),
         built("max_sessions", "Most sessions at a time."),
         built("list_wait", "Longest time a list waits, after the start, for upstreams that were not tried yet."),
+        built("upstream_drain", "How long calls may go on with a certificate or configuration that was replaced."),
         built("bounds", "What an upstream may make the gateway hold."),
         built("servers", "The upstreams, each in a table of its own."),
         planned("enable_structured_content", "Structured results of the `search` tool."),
         planned("downstream_cache", "Connections made for a caller's own token."),
         planned("headers", "Headers for all upstreams."),
         planned("parked", "Calls that wait for a client's answer."),
-        planned("upstream_drain", "How long an old configuration's calls may go on after a reload."),
     ],
 };
 
@@ -61,6 +61,8 @@ pub fn read(table: Option<Table>, problems: &mut Problems) -> McpConfig {
         session_idle_timeout: table.duration("session_idle_timeout", &(seconds(1)..=HOUR * 168), problems).unwrap_or(HOUR),
         max_sessions: table.integer("max_sessions", 1..=10_000_000, problems).unwrap_or(100_000),
         list_wait: table.duration("list_wait", &(Duration::ZERO..=seconds(60)), problems).unwrap_or(Duration::from_secs(3)),
+        upstream_drain: table.duration("upstream_drain", &(Duration::ZERO..=HOUR * 24), problems).unwrap_or(Duration::from_secs(600)),
+        probe_before_swap: true,
         bounds: bounds(table.table("bounds", problems), problems),
         upstreams: table.table("servers", problems).map(|servers| upstream::read::read_all(servers, problems)).unwrap_or_default(),
     };

@@ -305,7 +305,7 @@ impl Relay {
             self.answer_up(pong);
             return Taken::Nothing;
         }
-        let asked = || Asked { generation: Arc::clone(&self.parties.generation), session: Arc::clone(session), id: id.clone() };
+        let asked = || Asked { upstream: Arc::clone(&self.parties.upstream), session: Arc::clone(session), id: id.clone() };
         let granted = match &self.parties.client {
             Client::Legacy(down) if !self.parties.generation.is_own(session) => down.ask(asked()),
             Client::Legacy(_) | Client::Modern(_) => None,
@@ -333,7 +333,8 @@ impl Relay {
 
     fn send_up(&self, body: Bytes, place: Option<OwnedSemaphorePermit>) {
         let Some(session) = self.parties.session.clone() else { return };
-        let generation = Arc::clone(&self.parties.generation);
+        // Sessions outlive generations; what serves now can say it in any case.
+        let generation = self.parties.upstream.generation().unwrap_or_else(|_| Arc::clone(&self.parties.generation));
         self.parties.gateway.tasks.spawn(async move {
             let _place = place;
             if let Err(error) = generation.notify(&session, body).await {

@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     mcp::ResponseScanner,
-    outbound::UpstreamBody,
-    upstream::{Messages, UpstreamError},
+    reason::Reason,
+    upstream::{AnswerBody, Messages, UpstreamError},
 };
 
 /// An answer to one request.
@@ -94,7 +94,7 @@ impl JsonReply {
 /// The document's bytes; with a scanner, the id is put back on the way, and a wrong one breaks the body off.
 #[derive(Debug)]
 pub struct JsonBody {
-    body: UpstreamBody,
+    body: AnswerBody,
     scanner: Option<ResponseScanner>,
     ready: VecDeque<Bytes>,
     ended: bool,
@@ -119,12 +119,12 @@ enum Wait {
 
 impl JsonBody {
     /// A subscription that a server answers with documents instead of events.
-    pub(super) fn subscription(body: UpstreamBody, relay: Relay) -> Self {
+    pub(super) fn subscription(body: AnswerBody, relay: Relay) -> Self {
         let wait = Wait::Subscription(Box::pin(relay.gateway().drain.clone().cancelled_owned()));
         Self { body, scanner: None, ready: VecDeque::new(), ended: false, wait, _relay: relay }
     }
 
-    pub(super) fn scanned(body: UpstreamBody, scanner: ResponseScanner, relay: Relay) -> Self {
+    pub(super) fn scanned(body: AnswerBody, scanner: ResponseScanner, relay: Relay) -> Self {
         let max = relay.call_timeout_max();
         let wait = Wait::Call { patience: relay.call_timeout(), idle: None, last: Instant::now() + max, max };
         Self { body, scanner: Some(scanner), ready: VecDeque::new(), ended: false, wait, _relay: relay }
@@ -154,7 +154,7 @@ impl JsonBody {
                 }
                 Some(Err(error)) => {
                     self.ended = true;
-                    return Poll::Ready(Some(Err(error.into())));
+                    return Poll::Ready(Some(Err(error)));
                 }
                 Some(Ok(frame)) => {
                     let Ok(chunk) = frame.into_data() else { continue };
@@ -353,6 +353,11 @@ impl Relayed {
             };
             let message = match message {
                 Some(Ok(message)) => message,
+                // Whoever subscribed does so again, and then meets the generation of then.
+                Some(Err(error)) if self.limits.is_none() && error.reason() == Reason::Drained => {
+                    self.relay.settle();
+                    return None;
+                }
                 Some(Err(error)) => return Some(Err(self.relay.failure(error))),
                 // An untouched stream is the upstream's own affair to the end.
                 None if self.relay.is_untouched() => {

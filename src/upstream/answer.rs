@@ -8,13 +8,13 @@ use std::{
 
 use bytes::Bytes;
 use http::StatusCode;
-use http_body::Body;
+use http_body::{Body, Frame};
 use tokio::sync::mpsc;
 
 use crate::{
     mcp::sse::EventReader,
     outbound::UpstreamBody,
-    upstream::{UpstreamError, transport::process::Waiting},
+    upstream::{UpstreamError, life::Ticket, transport::process::Waiting},
 };
 
 /// An upstream's answer; its content still streams.
@@ -33,7 +33,51 @@ pub struct JsonAnswer {
     pub status: StatusCode,
     /// From Content-Length.
     pub length: Option<u64>,
-    pub body: UpstreamBody,
+    pub body: AnswerBody,
+}
+
+/// A body that breaks off when its generation is over.
+#[derive(Debug)]
+pub struct AnswerBody {
+    body: UpstreamBody,
+    ticket: Option<Ticket>,
+}
+
+impl From<UpstreamBody> for AnswerBody {
+    fn from(body: UpstreamBody) -> Self {
+        Self { body, ticket: None }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = UpstreamError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        let Self { body, ticket } = &mut *self;
+        match Pin::new(body).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(UpstreamError::from))),
+            Poll::Pending => over(ticket.as_mut(), cx),
+        }
+    }
+}
+
+fn over<T>(ticket: Option<&mut Ticket>, cx: &mut Context<'_>) -> Poll<Option<Result<T, UpstreamError>>> {
+    ticket.map_or(Poll::Pending, |ticket| ticket.poll_over(cx).map(|error| Some(Err(error))))
+}
+
+impl Answer {
+    /// The ticket is kept as long as the answer streams.
+    pub(crate) fn with(self, ticket: Ticket) -> Self {
+        match self {
+            Self::Accepted => Self::Accepted,
+            Self::Json(mut json) => {
+                json.body.ticket = Some(ticket);
+                Self::Json(json)
+            }
+            Self::Messages(messages) => Self::Messages(messages.with(ticket)),
+        }
+    }
 }
 
 impl JsonAnswer {
@@ -50,12 +94,12 @@ impl JsonAnswer {
 ///
 /// # Errors
 /// When it is longer or breaks off.
-pub(crate) async fn collect(body: UpstreamBody, limit: usize) -> Result<Bytes, UpstreamError> {
+pub(crate) async fn collect(body: AnswerBody, limit: usize) -> Result<Bytes, UpstreamError> {
     use http_body_util::{BodyExt as _, Limited};
     match Limited::new(body, limit).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) => Err(match error.downcast::<crate::outbound::SendError>() {
-            Ok(error) => (*error).into(),
+        Err(error) => Err(match error.downcast::<UpstreamError>() {
+            Ok(error) => *error,
             Err(_) => UpstreamError::protocol(format!("the answer is longer than {limit} bytes")),
         }),
     }
@@ -63,7 +107,10 @@ pub(crate) async fn collect(body: UpstreamBody, limit: usize) -> Result<Bytes, U
 
 /// JSON-RPC messages in the order they came. Cancel-safe.
 #[derive(Debug)]
-pub struct Messages(Source);
+pub struct Messages {
+    source: Source,
+    ticket: Option<Ticket>,
+}
 
 #[derive(Debug)]
 struct Events {
@@ -76,25 +123,34 @@ struct Events {
 #[derive(Debug)]
 enum Source {
     Events(Box<Events>),
+    Ended,
     Process { inbox: mpsc::Receiver<Bytes>, waiting: Waiting },
 }
 
 impl Messages {
     pub(crate) fn of_events(body: UpstreamBody, max_event: usize) -> Self {
-        Self(Source::Events(Box::new(Events { body, parser: EventReader::new(max_event), ready: VecDeque::new(), ended: false })))
+        let events = Events { body, parser: EventReader::new(max_event), ready: VecDeque::new(), ended: false };
+        Self { source: Source::Events(Box::new(events)), ticket: None }
     }
 
     pub(crate) fn of_process(inbox: mpsc::Receiver<Bytes>, waiting: Waiting) -> Self {
-        Self(Source::Process { inbox, waiting })
+        Self { source: Source::Process { inbox, waiting }, ticket: None }
     }
 
-    /// The next message; `None` at the end of the stream.
+    /// The ticket is kept as long as the messages come.
+    pub(crate) fn with(mut self, ticket: Ticket) -> Self {
+        self.ticket = Some(ticket);
+        self
+    }
+
+    /// The next message; `None` at the end of the stream, and after an error.
     pub async fn next(&mut self) -> Option<Result<Bytes, UpstreamError>> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
-        match &mut self.0 {
+        let next = match &mut self.source {
+            Source::Ended => Poll::Ready(None),
             Source::Process { inbox, waiting } => inbox.poll_recv(cx).map(|message| {
                 message.map(|message| {
                     waiting.read(message.len());
@@ -102,7 +158,16 @@ impl Messages {
                 })
             }),
             Source::Events(events) => events.poll_next(cx),
+        };
+        if next.is_ready() {
+            return next;
         }
+        let over = over(self.ticket.as_mut(), cx);
+        if over.is_ready() {
+            // What is left of it is let go of at once: its connection must not outlive its generation.
+            self.source = Source::Ended;
+        }
+        over
     }
 }
 

@@ -14,6 +14,7 @@ use url::Url;
 use super::{
     EndpointConfig, Generation, HttpConfig, SessionSpec, StdioConfig, Upstream, UpstreamConfig, UpstreamError,
     generation::{Notices, Transport},
+    life::Life,
     load_policy::load_policy,
     opening::initialize_process,
     own::{own_info, own_meta},
@@ -32,6 +33,7 @@ use crate::{
     },
     outbound::HttpClient,
     reason::{Explanation, Reason},
+    tls::TlsPolicy,
 };
 
 /// A legacy child may never answer a method it does not know before initialize; after this we initialize anyway.
@@ -71,6 +73,37 @@ struct Connected {
 }
 
 async fn connect_http(upstream: &Upstream, all: &UpstreamConfig, config: &HttpConfig) -> Result<Connected, Explanation> {
+    let Trusting { tls, policy, warnings } = trusting(upstream, config).await?;
+    let mut url = config.url.clone();
+    let mut redirected = false;
+    loop {
+        let client = HttpClient::by(config.way.clone(), &url, tls.as_ref(), all.connect_timeout)?;
+        let transport = HttpTransport::new(config, url.clone(), client, upstream.bounds.max_event)?;
+        match discover(candidate(upstream, Transport::Http(transport), None)).await {
+            Ok((generation, greeting)) => return Ok(Connected { generation, greeting, policy, warnings }),
+            Err(UpstreamError::Redirected { location, permanent_method: true }) if !redirected => {
+                let target = same_origin(&url, &location).ok_or_else(|| UpstreamError::redirected(location).explanation())?;
+                tracing::info!(upstream = %upstream.name(), path = target.path(), "the server redirects to another path; using it");
+                url = target;
+                redirected = true;
+            }
+            Err(error) => return Err(error.explanation()),
+        }
+    }
+}
+
+/// An upstream's files after they were read.
+pub(super) struct Trusting {
+    /// Absent for `http://`.
+    pub(super) tls: Option<TlsPolicy>,
+    /// The transport and its trust in words.
+    pub(super) policy: String,
+    pub(super) warnings: Vec<String>,
+}
+
+/// # Errors
+/// A `local_*` reason.
+pub(super) async fn trusting(upstream: &Upstream, config: &HttpConfig) -> Result<Trusting, Explanation> {
     let tls = match &config.tls {
         None => None,
         Some(settings) => {
@@ -83,22 +116,7 @@ async fn connect_http(upstream: &Upstream, all: &UpstreamConfig, config: &HttpCo
         policy = format!("{policy}, {words}");
     }
     let warnings = tls.as_ref().map(|tls| tls.warnings().to_vec()).unwrap_or_default();
-    let mut url = config.url.clone();
-    let mut redirected = false;
-    loop {
-        let client = HttpClient::by(config.way.clone(), &url, tls.as_ref(), all.connect_timeout)?;
-        let transport = HttpTransport::new(config, client, upstream.bounds.max_event)?;
-        match discover(candidate(upstream, Transport::Http(transport), None)).await {
-            Ok((generation, greeting)) => return Ok(Connected { generation, greeting, policy, warnings }),
-            Err(UpstreamError::Redirected { location, permanent_method: true }) if !redirected => {
-                let target = same_origin(&url, &location).ok_or_else(|| UpstreamError::redirected(location).explanation())?;
-                tracing::info!(upstream = %upstream.name(), path = target.path(), "the server redirects to another path; using it");
-                url = target;
-                redirected = true;
-            }
-            Err(error) => return Err(error.explanation()),
-        }
-    }
+    Ok(Trusting { tls, policy, warnings })
 }
 
 /// A redirect is learned only within one scheme, host and port: `/mcp` to `/mcp/`.
@@ -160,10 +178,14 @@ async fn discover_child(upstream: &Upstream, host: StdioHost) -> Result<(Generat
     legacy(generation, session)
 }
 
+pub(super) fn next_number() -> u64 {
+    GENERATIONS.fetch_add(1, Ordering::Relaxed)
+}
+
 fn candidate(upstream: &Upstream, transport: Transport, own_session: Option<Arc<Session>>) -> Generation {
     let config = upstream.config();
     Generation {
-        number: GENERATIONS.fetch_add(1, Ordering::Relaxed),
+        number: next_number(),
         era: Era::Modern,
         refuses_legacy: AtomicBool::new(false),
         version: Version::V2026_07_28,
@@ -172,6 +194,7 @@ fn candidate(upstream: &Upstream, transport: Transport, own_session: Option<Arc<
         own_ids: AtomicU64::new(1),
         call_timeout: config.call_timeout,
         list_timeout: config.list_timeout,
+        life: Life::default(),
     }
 }
 
@@ -224,7 +247,7 @@ fn modern_greeting(message: &Message) -> Result<Option<Greeting>, UpstreamError>
     Ok(ServerFacts::from_discover(&result).ok().filter(|facts| facts.best_modern().is_some()).map(Greeting::new))
 }
 
-fn discover_body(id: u64) -> Bytes {
+pub(super) fn discover_body(id: u64) -> Bytes {
     build::discover(&Id::from_u64(id), &own_meta())
 }
 

@@ -14,6 +14,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     Answer, Isolation, Session, UpstreamError,
+    life::{Life, Stay},
     session::SessionLink,
     stdio_host::StdioHost,
     transport::streamable_http::{HttpTransport, RequestHeaders},
@@ -49,6 +50,7 @@ pub struct Generation {
     pub(crate) own_ids: AtomicU64,
     pub(crate) call_timeout: Duration,
     pub(crate) list_timeout: Duration,
+    pub(crate) life: Life,
 }
 
 #[derive(Debug)]
@@ -68,6 +70,8 @@ pub struct Outgoing {
     pub owner: Option<SessionId>,
     /// `Mcp-Method`, `Mcp-Name` and `Mcp-Param-*` for a modern HTTP upstream.
     pub routing: HeaderMap,
+    /// It has no end of its own, such as a subscription.
+    pub is_endless: bool,
 }
 
 impl Generation {
@@ -132,6 +136,12 @@ impl Generation {
     }
 
     async fn exchange_without_limit(&self, session: Option<&Arc<Session>>, request: Outgoing) -> Result<Answer, UpstreamError> {
+        let ticket = self.life.begin(if request.is_endless { Stay::Stream } else { Stay::Call })?;
+        let answer = ticket.within(self.send(session, request)).await?;
+        Ok(answer.with(ticket))
+    }
+
+    async fn send(&self, session: Option<&Arc<Session>>, request: Outgoing) -> Result<Answer, UpstreamError> {
         match (session.map(|session| &session.link), &self.transport) {
             (Some(SessionLink::Process(process)), _) => {
                 Ok(Answer::Messages(process.request(request.id, request.owner, request.body).await?))
@@ -158,7 +168,7 @@ impl Generation {
         match &session.link {
             SessionLink::Process(process) => process.send(body).await,
             SessionLink::Http { .. } => {
-                let request = Outgoing { body, id: 0, owner: None, routing: HeaderMap::new() };
+                let request = Outgoing { body, id: 0, owner: None, routing: HeaderMap::new(), is_endless: false };
                 let answer = timeout(self.list_timeout, self.exchange_without_limit(Some(session), request));
                 answer.await.unwrap_or(Err(UpstreamError::TimedOut(self.list_timeout))).map(drop)
             }
@@ -190,7 +200,7 @@ impl Generation {
             routing.insert(HeaderName::from_static(headers::METHOD), HeaderValue::from_static(method.as_str()));
         }
         let work = async {
-            let answer = self.exchange_without_limit(session, Outgoing { body, id, owner: None, routing }).await?;
+            let answer = self.exchange_without_limit(session, Outgoing { body, id, owner: None, routing, is_endless: false }).await?;
             whole(answer, id, limit, session.map(|session| (self, session))).await
         };
         timeout(self.list_timeout, work).await.unwrap_or_else(|_| {
@@ -206,7 +216,10 @@ impl Generation {
     pub(crate) async fn listen(&self, session: &Session) -> Result<Option<super::answer::Messages>, UpstreamError> {
         match (&session.link, &self.transport) {
             (SessionLink::Http { id, version }, Transport::Http(http)) => {
-                http.listen(RequestHeaders { version: Some(version.clone()), session: id.clone(), ..Default::default() }).await
+                let ticket = self.life.begin(Stay::Stream)?;
+                let headers = RequestHeaders { version: Some(version.clone()), session: id.clone(), ..Default::default() };
+                let messages = ticket.within(http.listen(headers)).await?;
+                Ok(messages.map(|messages| messages.with(ticket)))
             }
             _ => Ok(None),
         }

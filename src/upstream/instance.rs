@@ -1,7 +1,7 @@
 //! A running upstream: its condition, what it offers, and the sessions opened with it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -14,31 +14,34 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, Semaphore, mpsc, watch},
-    time::{sleep, timeout},
+    time::timeout,
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Bounds, Concern, EndpointConfig, Generation, Isolation, Notice, Session, SessionKey, SessionSpec, State, Status, Traffic,
+    Bounds, Concern, EndpointConfig, Generation, Isolation, Notice, Reloads, Session, SessionKey, SessionSpec, State, Status, Traffic,
     UpstreamConfig, UpstreamError,
+    files::Files,
     generation::Transport,
+    life::Life,
     pool::{NoPlace, Pool},
     session::ClientCapabilities,
 };
 use crate::{
     auth::PrincipalKey,
     clock::Clock,
+    events::Events,
     mcp::{Era, offer::Offer},
     names::UpstreamName,
     reason::{Explanation, Reason},
     session::SessionId,
-    sources::Sources,
+    sources::{Sources, Watcher},
 };
 
 /// A pooled upstream session without work is ended after this long.
 const POOL_IDLE: Duration = Duration::from_secs(600);
-/// How often a replaced process is looked at, whether its last call is answered.
-const RETIRE_LOOK: Duration = Duration::from_secs(1);
+/// Replaced generations that go on at a time; with the running one they are three.
+const MAX_DRAINING: usize = 2;
 /// An upstream that does not answer the end of a session is left alone after this, at shutdown.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 /// Longest wait for a process to be gone; asking, SIGTERM and SIGKILL take about half of it.
@@ -60,6 +63,36 @@ pub struct Surroundings {
     pub changed: Arc<Notify>,
     /// Takes what upstreams say without being asked.
     pub notices: mpsc::Sender<(UpstreamId, Notice)>,
+    pub events: Events,
+    pub watcher: Watcher,
+    pub rules: Arc<RotationRules>,
+}
+
+/// How generations are replaced; a reload may change it.
+#[derive(Debug)]
+pub struct RotationRules {
+    /// Milliseconds.
+    drain: AtomicU64,
+    tries: AtomicBool,
+}
+
+impl RotationRules {
+    pub fn new(drain: Duration, tries: bool) -> Self {
+        let rules = Self { drain: AtomicU64::new(0), tries: AtomicBool::new(tries) };
+        rules.set(drain, tries);
+        rules
+    }
+
+    /// `drain`: longest time that calls go on in a generation that was replaced. `tries`: a new identity or CA set is tried
+    /// before it takes over.
+    pub fn set(&self, drain: Duration, tries: bool) {
+        self.drain.store(u64::try_from(drain.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.tries.store(tries, Ordering::Relaxed);
+    }
+
+    fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain.load(Ordering::Relaxed))
+    }
 }
 
 /// One upstream of the running gateway.
@@ -75,6 +108,21 @@ pub struct Upstream {
     pub(crate) changed: Arc<Notify>,
     pub(crate) notices: mpsc::Sender<(UpstreamId, Notice)>,
     pub(crate) recheck: Notify,
+    /// There is another configuration for the same server.
+    pub(crate) reconfigured: Notify,
+    /// The stream for changes was interrupted: what it would have said is looked up.
+    pub(crate) missed: Notify,
+    pub(crate) files: Files,
+    pub(crate) reloads: Reloads,
+    pub(crate) events: Events,
+    rules: Arc<RotationRules>,
+    /// Generations that were replaced and are not over yet, oldest first.
+    draining: Mutex<VecDeque<Life>>,
+    /// Told when one of them is over.
+    drained: Notify,
+    tasks: TaskTracker,
+    /// Cancelled by the end of this upstream, whether by a reload or by the gateway's.
+    ended: CancellationToken,
     /// Held while its files are read.
     pub(crate) reading: Arc<tokio::sync::Mutex<()>>,
     running: ArcSwapOption<Generation>,
@@ -100,6 +148,7 @@ impl Upstream {
             EndpointConfig::Http(_) => 0,
             EndpointConfig::Stdio(stdio) => stdio.max_processes.saturating_sub(1),
         };
+        let files = Files::new(Arc::clone(&surroundings.sources), &surroundings.watcher);
         Self {
             id: UpstreamId(UPSTREAMS.fetch_add(1, Ordering::Relaxed)),
             name: config.name.clone(),
@@ -110,6 +159,16 @@ impl Upstream {
             changed: surroundings.changed,
             notices: surroundings.notices,
             recheck: Notify::new(),
+            reconfigured: Notify::new(),
+            missed: Notify::new(),
+            files,
+            reloads: Reloads::default(),
+            events: surroundings.events,
+            rules: surroundings.rules,
+            draining: Mutex::default(),
+            drained: Notify::new(),
+            tasks: TaskTracker::new(),
+            ended: CancellationToken::new(),
             reading: Arc::default(),
             running: ArcSwapOption::empty(),
             offer: ArcSwapOption::empty(),
@@ -260,9 +319,26 @@ impl Upstream {
         }
     }
 
+    /// Another configuration for the same server; it is followed as changed files are.
+    pub(crate) fn configure(&self, config: UpstreamConfig) {
+        self.config.store(Arc::new(config));
+        self.reconfigured.notify_one();
+    }
+
+    /// How often its files were taken anew.
+    pub fn reloads(&self) -> &Reloads {
+        &self.reloads
+    }
+
+    /// Whether a new identity or CA set is tried before it takes over.
+    pub(crate) fn tries_before_swap(&self) -> bool {
+        self.rules.tries.load(Ordering::Relaxed)
+    }
+
     /// Ends all sessions, at shutdown: all at once. Processes are waited for until they are gone, which the grace of their
     /// shutdown bounds.
     pub(crate) async fn close_all(&self) {
+        self.ended.cancel();
         let generation = self.running.swap(None);
         let mut sessions = self.sessions.take_all();
         sessions.extend(generation.as_ref().and_then(|generation| generation.own_session.clone()));
@@ -277,30 +353,51 @@ impl Upstream {
             }
         };
         join_all(sessions.into_iter().map(close)).await;
+        self.tasks.close();
+        self.tasks.wait().await;
         // Those that were only starting have no session yet; they end because nobody waits for them any more.
         self.alive.close();
         let _ = timeout(END_LIMIT, self.alive.wait()).await;
     }
 
-    /// Ends the own session of a generation that was replaced; a process when the calls in it are answered.
-    pub(crate) fn retire(old: Arc<Generation>) {
-        let Some(session) = old.own_session.clone() else { return };
-        if !session.is_process() {
-            tokio::spawn(async move { old.close(&session).await });
-            return;
-        }
-        let session = Arc::downgrade(&session);
-        drop(old);
-        tokio::spawn(async move {
-            loop {
-                sleep(RETIRE_LOOK).await;
-                match session.upgrade() {
-                    Some(session) if session.is_idle() => return session.stop(),
-                    Some(_) => {}
-                    None => return,
-                }
+    /// Lets the calls in a generation that was replaced end, and cuts off what is left after `mcp.upstream_drain`. The
+    /// session that it has for itself ends too, unless `current` has the same.
+    pub(crate) fn retire(self: &Arc<Self>, old: Arc<Generation>, current: &Generation) {
+        let life = old.life.clone();
+        {
+            let mut draining = self.draining.lock();
+            draining.push_back(life.clone());
+            if draining.len() > MAX_DRAINING
+                && let Some(oldest) = draining.pop_front()
+            {
+                oldest.end();
             }
+        }
+        let own = old.own_session.clone().filter(|own| !current.is_own(own));
+        let upstream = Arc::clone(self);
+        self.tasks.spawn(async move {
+            if let Some(session) = own.as_ref().filter(|session| !session.is_process()) {
+                drop(timeout(CLOSE_LIMIT, old.close(session)).await);
+            }
+            drop(old);
+            let limit = upstream.rules.drain();
+            tokio::select! {
+                () = life.drain(limit) => {}
+                () = upstream.ended.cancelled() => life.end(),
+            }
+            if let Some(session) = own {
+                session.stop();
+            }
+            upstream.draining.lock().retain(|other| !other.is(&life));
+            upstream.drained.notify_one();
         });
+    }
+
+    /// Waits until one more generation may be replaced without cutting off another's calls.
+    pub(crate) async fn room_to_drain(&self) {
+        while self.draining.lock().len() >= MAX_DRAINING {
+            self.drained.notified().await;
+        }
     }
 
     fn close(self: &Arc<Self>, session: Arc<Session>) {
@@ -320,7 +417,8 @@ impl Upstream {
     }
 
     /// Notes, or forgets, something to look at; a serving upstream is then degraded, or not any more.
-    pub(crate) fn concern(&self, about: Concern, explanation: Option<&Explanation>) {
+    /// Whether that is new.
+    pub(crate) fn concern(&self, about: Concern, explanation: Option<&Explanation>) -> bool {
         {
             let mut concerns = self.concerns.lock();
             let before = match explanation {
@@ -328,13 +426,14 @@ impl Upstream {
                 None => concerns.remove(&about),
             };
             if before.as_ref() == explanation {
-                return;
+                return false;
             }
         }
         let serves = self.status.borrow().state.serves();
         if serves {
             self.now_up(None);
         }
+        true
     }
 
     /// Notes why the last checks failed, or that they passed; a serving upstream is then suspect, or not any more.

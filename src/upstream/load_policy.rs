@@ -10,6 +10,7 @@ use crate::{
         system_cas,
     },
     reason::{Explanation, Reason},
+    sources::Noted,
     tls::{Report, TlsPolicy, TlsSettings},
 };
 
@@ -27,12 +28,21 @@ pub(crate) async fn load_policy(upstream: &Upstream, settings: &TlsSettings, hos
         let place = Arc::clone(&upstream.reading).lock_owned().await;
         tokio::task::spawn_blocking(move || {
             let _place = place;
-            settings.load(&host, &*sources, &system_cas, clock.now())
+            let noted = Noted::new(&*sources);
+            let outcome = settings.load(&host, &noted, &system_cas, clock.now());
+            (outcome, noted.fingerprint())
         })
         .await
     };
     match tokio::time::timeout(PATIENCE, reading).await {
-        Ok(Ok(outcome)) => outcome,
+        Ok(Ok((Ok(policy), read))) => {
+            upstream.files.all_were(read);
+            Ok(policy)
+        }
+        Ok(Ok((Err(explanation), read))) => {
+            upstream.files.some_were(read);
+            Err(explanation)
+        }
         Ok(Err(_)) => Err(Explanation::new(Reason::LocalInvalid, "reading the TLS files broke off", "report this as a bug")),
         Err(_) => Err(Explanation::new(
             Reason::LocalUnreadable,

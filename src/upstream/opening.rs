@@ -10,6 +10,7 @@ use super::{
     Answer, Generation, Session, SessionSpec, UpstreamError,
     bring_up::own_spec,
     generation::{MAX_GREETING, Transport, version_header, whole, within_limit},
+    life::Stay,
     session::SessionLink,
     transport::{
         process::Process,
@@ -38,7 +39,8 @@ impl Generation {
             Transport::Http(_) => self.list_timeout,
             Transport::Stdio(host) => host.startup_timeout(),
         };
-        let opened = timeout(limit, self.open_without_limit(spec)).await.unwrap_or(Err(UpstreamError::TimedOut(limit)));
+        let ticket = self.life.begin(Stay::Call)?;
+        let opened = timeout(limit, ticket.within(self.open_without_limit(spec))).await.unwrap_or(Err(UpstreamError::TimedOut(limit)));
         match opened {
             Err(error) if self.era == Era::Modern && spec.version.era() == Era::Legacy && error.is_no_initialize() => {
                 // One client's words are no reason to speak differently for all others.

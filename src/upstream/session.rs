@@ -125,14 +125,6 @@ impl Session {
         matches!(&self.link, SessionLink::Process(process) if process.number() == number)
     }
 
-    /// Whether nothing waits for an answer in it, as far as that is known.
-    pub(crate) fn is_idle(&self) -> bool {
-        match &self.link {
-            SessionLink::Http { .. } => true,
-            SessionLink::Process(process) => process.is_idle(),
-        }
-    }
-
     /// Ends the process, if it is one.
     pub(crate) fn stop(&self) {
         if let SessionLink::Process(process) = &self.link {

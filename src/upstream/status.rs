@@ -48,6 +48,8 @@ pub enum Concern {
     Insecure,
     /// A certificate that it depends on comes to its end.
     Certificate,
+    /// What is configured now does not work; what ran before goes on.
+    Reload,
     /// Some of its items are left out.
     Quarantine,
     /// Some of its names are another upstream's.

@@ -15,6 +15,7 @@ use super::{
     bring_up::bring_up,
     generation::{Notice, Outgoing, Transport},
     own::own_meta,
+    rotation::{is_about_identity, reject, rotated, trial},
     session::SessionLink,
     walk::{MAX_QUARANTINED, WalkBounds, walk},
 };
@@ -61,33 +62,62 @@ async fn keep_up(upstream: &Arc<Upstream>) {
                 upstream.concern(Concern::Quarantine, left_out(&up.offer).as_ref());
                 upstream.now_offering(Arc::new(up.offer));
                 upstream.suspect(None);
+                upstream.concern(Concern::Reload, None);
                 upstream.now_up(Some(up.policy));
-                if let Some(old) = previous.replace(Arc::clone(&generation)) {
-                    Upstream::retire(old);
+                if let Some(old) = previous.take() {
+                    upstream.retire(old, &generation);
                 }
-                drain(&upstream.recheck).await;
-                match attend(upstream, &generation, &mut inbox).await {
-                    // The old generation goes on serving until the new one is there or known to be impossible.
-                    End::Recheck => sleep(jittered(FIRST_RETRY)).await,
-                    End::Lost(explanation) => {
-                        upstream.now_serving(None);
-                        upstream.now_in(State::Down(explanation), None);
-                        sleep(jittered(delay)).await;
+                previous = Some(serve(upstream, generation, &mut inbox, delay).await);
+            }
+            Err(explanation) => match still_good(upstream, previous.as_ref(), &explanation).await {
+                Some(running) => previous = Some(serve(upstream, running, &mut inbox, delay).await),
+                None => {
+                    upstream.now_serving(None);
+                    upstream.now_in(State::Down(explanation), None);
+                    tokio::select! {
+                        () = sleep(jittered(delay)) => delay = (delay * 2).min(LONGEST_RETRY),
+                        () = upstream.recheck.notified() => delay = (delay * 2).min(LONGEST_RETRY),
+                        // What was wrong with its files may be right now.
+                        () = upstream.files.changed() => delay = FIRST_RETRY,
+                        () = upstream.reconfigured.notified() => delay = FIRST_RETRY,
+                        () = discard(&mut inbox) => {}
                     }
                 }
-            }
-            Err(explanation) => {
-                upstream.now_serving(None);
-                upstream.now_in(State::Down(explanation), None);
-                tokio::select! {
-                    () = sleep(jittered(delay)) => {}
-                    () = upstream.recheck.notified() => {}
-                    () = discard(&mut inbox) => {}
-                }
-                delay = (delay * 2).min(LONGEST_RETRY);
-            }
+            },
         }
     }
+}
+
+/// Serves until something is wrong, and gives what goes on serving until the next bring-up has come to something.
+async fn serve(
+    upstream: &Arc<Upstream>,
+    generation: Arc<Generation>,
+    inbox: &mut mpsc::Receiver<Notice>,
+    delay: Duration,
+) -> Arc<Generation> {
+    drain(&upstream.recheck).await;
+    let (generation, end) = attend(upstream, generation, inbox).await;
+    match end {
+        // The old generation goes on serving until the new one is there or known to be impossible.
+        End::Recheck => sleep(jittered(FIRST_RETRY)).await,
+        End::Lost(explanation) => {
+            upstream.now_serving(None);
+            upstream.now_in(State::Down(explanation), None);
+            sleep(jittered(delay)).await;
+        }
+    }
+    generation
+}
+
+/// A generation that still answers goes on when only the files that would take its place are bad.
+async fn still_good(upstream: &Upstream, running: Option<&Arc<Generation>>, why: &Explanation) -> Option<Arc<Generation>> {
+    let running = running.filter(|running| !running.is_stdio() && is_about_identity(why.reason))?;
+    let serves = upstream.generation().is_ok_and(|serving| serving.number() == running.number());
+    if !serves || trial(running).await.is_err() {
+        return None;
+    }
+    reject(upstream, running, why);
+    Some(Arc::clone(running))
 }
 
 /// What was reported so far was about the generation before.
@@ -145,7 +175,20 @@ enum End {
     Recheck,
 }
 
-async fn attend(upstream: &Arc<Upstream>, generation: &Arc<Generation>, inbox: &mut mpsc::Receiver<Notice>) -> End {
+/// Follows what the upstream says and what its files say. Gives the generation that serves in the end.
+async fn attend(upstream: &Arc<Upstream>, mut generation: Arc<Generation>, inbox: &mut mpsc::Receiver<Notice>) -> (Arc<Generation>, End) {
+    loop {
+        let rotated = tokio::select! {
+            end = attend_one(upstream, &generation, inbox) => return (generation, end),
+            rotated = rotated(upstream, &generation) => rotated,
+        };
+        // Its stream for changes begins anew on the new generation, with a look at what changed in between.
+        generation = upstream.swap(rotated, generation);
+        upstream.missed.notify_one();
+    }
+}
+
+async fn attend_one(upstream: &Arc<Upstream>, generation: &Arc<Generation>, inbox: &mut mpsc::Receiver<Notice>) -> End {
     let mut stream = match open_stream(generation).await {
         Ok(stream) => stream,
         Err(error) => {
@@ -203,6 +246,9 @@ async fn attend(upstream: &Arc<Upstream>, generation: &Arc<Generation>, inbox: &
             }
             explanation = end_of_process(generation) => return End::Lost(explanation),
             () = upstream.recheck.notified() => return End::Recheck,
+            () = upstream.missed.notified() => {
+                refresh_at.get_or_insert_with(|| due(refreshed));
+            }
             _ = sweep.tick() => {
                 if excuse_has_lapsed(upstream, generation) {
                     tracing::warn!(upstream = %upstream.name(), "accept_expired_until has lapsed; connecting again without it");
@@ -283,7 +329,7 @@ async fn subscribe(generation: &Generation) -> Result<Option<Messages>, Upstream
     let body = build::request(&Id::from_u64(id), Method::Listen, Some(&params));
     let mut routing = http::HeaderMap::new();
     routing.insert(http::HeaderName::from_static(headers::METHOD), http::HeaderValue::from_static(Method::Listen.as_str()));
-    match generation.exchange(None, Outgoing { body, id, owner: None, routing }).await {
+    match generation.exchange(None, Outgoing { body, id, owner: None, routing, is_endless: true }).await {
         Ok(super::Answer::Messages(messages)) => Ok(Some(messages)),
         // It offers no such stream: changes are then seen at the next reconnect only.
         Ok(_) => Ok(None),

@@ -148,8 +148,8 @@ fn the_messages_under_troubleshooting_are_the_programs_own() {
         .filter_map(|line| line.split(": down · ").nth(1).and_then(|rest| rest.split(" · ").next()).map(str::to_owned))
         .collect();
     assert_eq!(codes, ["tls_unknown_ca", "tls_hostname_mismatch", "tls_expired", "tls_client_cert_required"]);
-    let explain = ["mod.rs", "certificate.rs"].map(|file| fs::read_to_string(root().join("src/tls/explain").join(file)).expect("readable"));
-    let explain = explain.concat();
+    let files = ["explain/mod.rs", "explain/certificate.rs", "diagnose/name.rs"];
+    let explain = files.map(|file| fs::read_to_string(root().join("src/tls").join(file)).expect("readable")).concat();
     let fixes: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("  fix: ")).collect();
     assert_eq!(fixes.len(), 4);
     for fix in fixes {

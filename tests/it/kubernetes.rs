@@ -6,11 +6,12 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use nexus::{
     cli::check::{CheckArgs, run},
-    clock::{Clock, SystemClock},
+    clock::SystemClock,
     sources::{FileFacts, MemorySources},
-    tls::dev,
 };
 use serde_json::Value;
+
+use crate::support::pki::{Authority, Leaf};
 
 /// Every document of a page.
 fn documents(page: &str) -> Vec<Value> {
@@ -41,29 +42,27 @@ fn machine() -> (PathBuf, MemorySources) {
     let config = document("kubernetes/configmap.yaml");
     let mounts = mounts();
     let path = PathBuf::from(&mounts["config"]).join("nexus.toml");
-    let now = SystemClock.now();
     let names: Vec<String> = documents("kubernetes/certificate.yaml")[0]["spec"]["dnsNames"]
         .as_array()
         .unwrap()
         .iter()
         .map(|name| name.as_str().unwrap().to_owned())
         .collect();
-    let minted = dev::mint(&names, now).unwrap();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let ca = Authority::root("Company CA");
+    let (server, client) = (ca.sign(Leaf::server(&names)), ca.sign(Leaf::client("nexus.mcp")));
     let facts = FileFacts { mode: 0o440, owner: 0, group: 65532, projected_volume: true, effective_user: 65532, group_is_ours: true };
     let mut sources = MemorySources::default().with_env("NEXUS_ADMIN_TOKEN", "0123456789abcdef").with_file_and_facts(
         &path,
         config["data"]["nexus.toml"].as_str().unwrap(),
         FileFacts { mode: 0o644, ..facts },
     );
-    for (volume, certificate, key) in [
-        ("server", &minted.server.certificate, minted.server.key.expose()),
-        ("client", &minted.client.certificate, minted.client.key.expose()),
-    ] {
+    for (volume, chain) in [("server", server), ("client", client)] {
         let folder = PathBuf::from(&mounts[volume]);
         sources = sources
-            .with_file_and_facts(folder.join("tls.crt"), certificate.as_bytes(), facts)
-            .with_file_and_facts(folder.join("tls.key"), key, facts)
-            .with_file_and_facts(folder.join("ca.crt"), minted.ca.as_bytes(), facts);
+            .with_file_and_facts(folder.join("tls.crt"), chain.pem(), facts)
+            .with_file_and_facts(folder.join("tls.key"), chain.key_pem(), facts)
+            .with_file_and_facts(folder.join("ca.crt"), ca.pem(), facts);
     }
     (path, sources)
 }
@@ -97,8 +96,8 @@ fn the_pod_may_write_nowhere_and_reads_its_keys_alone() {
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
     assert!(pod["securityContext"]["fsGroup"].is_u64());
     for volume in pod["volumes"].as_array().unwrap().iter().filter(|volume| volume["secret"].is_object()) {
-        // YAML 1.2 reads 0400 as decimal, and 1.1, which kubectl speaks, as octal.
-        assert!([256, 400].contains(&volume["secret"]["defaultMode"].as_u64().unwrap()), "{volume}");
+        // YAML 1.1, which kubectl speaks, reads 0400 as octal, and YAML 1.2 as decimal.
+        assert_eq!(volume["secret"]["defaultMode"].as_f64(), Some(400.0), "{volume}");
     }
     for mount in pod["containers"][0]["volumeMounts"].as_array().unwrap() {
         assert!(mount["subPath"].is_null(), "a subPath is never updated: {mount}");

@@ -46,6 +46,8 @@ mod own_view;
 mod same_era;
 // A child process and its whole group.
 mod stdio_child;
+// Certificates and keys that are replaced under a running gateway.
+mod rotation;
 // What a server asks in the middle of a call.
 mod server_requests;
 // What servers say in a session, outside of any call.
@@ -58,3 +60,5 @@ mod transparency;
 mod tls_policy;
 // Certificates near their end, checks that fail, and who is told.
 mod watch;
+// The commands `nexus tls` and `nexus check --connect`.
+mod tls_commands;

@@ -60,7 +60,7 @@ async fn a_name_that_another_has_already_is_held_against_the_later_upstream() {
 #[tokio::test]
 async fn a_call_to_an_upstream_that_was_not_tried_yet_is_told_that_it_is_starting() {
     let (slow, mut held) = modern().tool("x").held("server/discover");
-    let nexus = gateway().upstream("slow", slow).upstream("other", modern().tool("y")).start_at_once().await;
+    let nexus = gateway().mcp("list_wait = \"100ms\"").upstream("slow", slow).upstream("other", modern().tool("y")).start_at_once().await;
     let (asked, answer) = held.recv().await.unwrap();
     let told = nexus.modern().call("slow__x").await;
     assert_eq!((&told["error"]["code"], &told["error"]["data"]["reason"]), (&json!(-32603), &json!("starting")), "{told}");

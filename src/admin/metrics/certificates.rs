@@ -34,14 +34,36 @@ const VERIFY_DISABLED: Metric =
     Metric::new(Kind::Gauge, "nexus_tls_verify_disabled", "1 for an upstream whose server is not verified, or not by its name.");
 const CRL_NEXT_UPDATE: Metric =
     Metric::new(Kind::Gauge, "nexus_tls_crl_next_update_timestamp_seconds", "When a revocation list is due to be replaced.");
+const RELOADS: Metric = Metric::new(
+    Kind::Counter,
+    "nexus_tls_reload",
+    "How often an upstream's files and settings were taken over anew (result=success), or tried and not taken (error).",
+);
+const LAST_RELOAD: Metric = Metric::new(
+    Kind::Gauge,
+    "nexus_tls_reload_last_success_timestamp_seconds",
+    "When they were taken over last; absent: never since the start.",
+);
 const ALERTS: Metric = Metric::new(
     Kind::Counter,
     "nexus_alerts",
     "Alerts by channel and result (sent, failed, dropped); a failed attempt is mostly repeated.",
 );
 
-pub(super) const ALL: &[Metric] =
-    &[NOT_AFTER, EARLIEST, PROBE_SUCCESS, PROBE_FAILURES, CHAIN_COMPLETE, SAN_MATCH, VERSION, VERIFY_DISABLED, CRL_NEXT_UPDATE, ALERTS];
+pub(super) const ALL: &[Metric] = &[
+    NOT_AFTER,
+    EARLIEST,
+    PROBE_SUCCESS,
+    PROBE_FAILURES,
+    CHAIN_COMPLETE,
+    SAN_MATCH,
+    VERSION,
+    VERIFY_DISABLED,
+    CRL_NEXT_UPDATE,
+    RELOADS,
+    LAST_RELOAD,
+    ALERTS,
+];
 
 pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway, board: &Board) -> fmt::Result {
     let certificates = board.certificates();
@@ -53,6 +75,7 @@ pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway, board: &Board) -> fm
     let lists = board.lists();
     let due = lists.iter().filter_map(|list| Some((vec![("file", list.file.display().to_string())], list.next_update?)));
     page.gauge(CRL_NEXT_UPDATE, earliest(due))?;
+    write_reloads(page, gateway)?;
     let channels = board.channels();
     let alerts = channels.iter().flat_map(|channel| {
         let counts = [("sent", channel.sent()), ("failed", channel.failed()), ("dropped", channel.dropped())];
@@ -82,6 +105,21 @@ fn write_checks(page: &mut Page<'_>, board: &Board) -> fmt::Result {
     page.gauge(CHAIN_COMPLETE, complete)?;
     page.gauge(SAN_MATCH, names)?;
     page.gauge(VERSION, versions)
+}
+
+fn write_reloads(page: &mut Page<'_>, gateway: &Gateway) -> fmt::Result {
+    let (mut counts, mut last) = (vec![], vec![]);
+    for upstream in gateway.upstreams().iter() {
+        let target = || ("target", upstream.name().to_string());
+        let (succeeded, rejected) = upstream.reloads().counts();
+        for (result, count) in [("success", succeeded), ("error", rejected)] {
+            counts.push((vec![target(), ("result", result.to_owned())], count));
+        }
+        let at = upstream.reloads().last_success().and_then(|at| i64::try_from(at.as_secs()).ok());
+        last.extend(at.map(|at| (vec![target()], at)));
+    }
+    page.counter(RELOADS, counts)?;
+    page.gauge(LAST_RELOAD, last)
 }
 
 /// Of every upstream with TLS, so that an alert has something to compare with.

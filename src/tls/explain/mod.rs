@@ -58,11 +58,13 @@ impl Handshake<'_> {
                 "fetch the list again from its CA; it must be signed by the CA that issued the certificate (crl_paths)",
             ),
             rustls::Error::AlertReceived(alert) => self.alert(*alert),
-            rustls::Error::InvalidMessage(InvalidMessage::CertificatePayloadTooLarge) => Explanation::new(
-                Reason::TlsCertVersion,
-                "the server's certificate chain is larger than 64 KiB",
-                "let the server send a smaller certificate",
-            ),
+            rustls::Error::InvalidMessage(InvalidMessage::CertificatePayloadTooLarge | InvalidMessage::HandshakePayloadTooLarge) => {
+                Explanation::new(
+                    Reason::TlsCertVersion,
+                    "the server's certificate chain is larger than 64 KiB",
+                    "let the server send a smaller certificate",
+                )
+            }
             rustls::Error::InvalidMessage(_) if self.observed.chain().is_empty() => not_tls(None),
             rustls::Error::PeerIncompatible(why) => self.incompatible(why),
             rustls::Error::NoApplicationProtocol => alpn(),

@@ -187,11 +187,6 @@ impl Process {
         })
     }
 
-    /// No request waits for its response.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.waiting.lock().is_empty()
-    }
-
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.borrow().is_some() || self.ended.has_changed().is_err()
     }

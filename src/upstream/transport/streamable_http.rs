@@ -8,6 +8,8 @@ use http::{
     header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
 };
 
+use url::Url;
+
 use crate::{
     mcp::headers::{LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID},
     outbound::{HttpClient, UpstreamBody},
@@ -28,6 +30,8 @@ const NGINX_BAD_CERTIFICATE: &[u8] = b"The SSL certificate error";
 /// The client and the headers that every request to one upstream carries.
 #[derive(Debug)]
 pub(crate) struct HttpTransport {
+    /// The configured one, or where it redirected to.
+    url: Url,
     client: HttpClient,
     headers: HeaderMap,
     max_event: usize,
@@ -46,7 +50,7 @@ pub(crate) struct RequestHeaders {
 impl HttpTransport {
     /// # Errors
     /// When a configured value cannot be a header.
-    pub(crate) fn new(config: &HttpConfig, client: HttpClient, max_event: usize) -> Result<Self, Explanation> {
+    pub(crate) fn new(config: &HttpConfig, url: Url, client: HttpClient, max_event: usize) -> Result<Self, Explanation> {
         let mut headers = config.headers.clone();
         let credential = match &config.credential {
             CredentialConfig::None => None,
@@ -65,7 +69,11 @@ impl HttpTransport {
             headers.insert(name, value);
         }
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        Ok(Self { client, headers, max_event })
+        Ok(Self { url, client, headers, max_event })
+    }
+
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
     }
 
     /// Sends one JSON-RPC message and sorts what comes back.
@@ -170,7 +178,7 @@ impl HttpTransport {
         let content = Content::of(response.headers());
         if status.is_success() {
             return match content {
-                Content::Json => Ok(Answer::Json(JsonAnswer { status, length, body: response.into_body() })),
+                Content::Json => Ok(Answer::Json(JsonAnswer { status, length, body: response.into_body().into() })),
                 Content::Events => Ok(Answer::Messages(Messages::of_events(response.into_body(), self.max_event))),
                 _ if status == StatusCode::ACCEPTED || status == StatusCode::NO_CONTENT || length == Some(0) => Ok(Answer::Accepted),
                 Content::Html | Content::Other => {
@@ -202,9 +210,9 @@ impl HttpTransport {
             _ => {}
         }
         match content {
-            Content::Json => Ok(Answer::Json(JsonAnswer { status, length, body: response.into_body() })),
+            Content::Json => Ok(Answer::Json(JsonAnswer { status, length, body: response.into_body().into() })),
             Content::Html if status == StatusCode::BAD_REQUEST => {
-                let page = collect(response.into_body(), MAX_ERROR_BODY).await.unwrap_or_default();
+                let page = collect(response.into_body().into(), MAX_ERROR_BODY).await.unwrap_or_default();
                 Err(nginx_refusal(&page).unwrap_or_else(|| http_status(status)))
             }
             Content::Html | Content::Events | Content::Other => Err(http_status(status)),

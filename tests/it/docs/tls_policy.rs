@@ -86,5 +86,5 @@ fn every_row_of_the_matrix_is_what_the_program_does() {
             assert_eq!(!refused && warned, row[5].starts_with("warned about at each start"), "{row:?}\n{text}\n{problems:?}");
         }
     }
-    assert!(tried >= 20, "the rows were tried: {tried}");
+    assert!(tried >= 16, "the rows were tried: {tried}");
 }

@@ -138,11 +138,12 @@ fn messages_of_other_programs_lead_to_our_codes() {
 }
 
 /// What stands in the messages as an example, or comes from the system and from libraries.
-const EXAMPLES: [&str; 13] = [
+const EXAMPLES: [&str; 14] = [
     "localhost",
     "hours",
     "\"crm\"",
     "\"npx\"",
+    "certs/",
     "certs/nexus.pfx",
     "no database",
     "No such file or directory (os error",

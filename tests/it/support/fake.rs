@@ -33,6 +33,7 @@ use self::state::{Eras, Open, State};
 use super::{
     offer::{Offer, tool},
     soon,
+    tls_peer::Shown,
     wire::{self, Body, Sender},
 };
 
@@ -279,9 +280,11 @@ impl FakeSpec {
             streams: Mutex::default(),
             down: AtomicBool::new(self.starts_down),
             connections: watch::Sender::new(0),
+            acceptor: Mutex::new(self.acceptor),
+            shown: Mutex::default(),
         });
         let shared = Arc::clone(&state);
-        let is_tls = self.acceptor.is_some();
+        let is_tls = state.acceptor.lock().is_some();
         let serving = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             let mut cut = shared.connections.subscribe();
@@ -298,14 +301,18 @@ impl FakeSpec {
                 if shared.down.load(Ordering::SeqCst) {
                     continue;
                 }
-                let (shared, acceptor) = (Arc::clone(&shared), self.acceptor.clone());
+                let shared = Arc::clone(&shared);
+                let acceptor = shared.acceptor.lock().clone();
                 connections.spawn(async move {
                     match acceptor {
                         None => serve(stream, shared).await,
                         Some(acceptor) => {
                             // A client that does not like our certificate goes away.
                             if let Ok(stream) = acceptor.accept(stream).await {
+                                let alive = Arc::new(());
+                                shared.shown.lock().push((Shown::of(stream.get_ref().1), Arc::downgrade(&alive)));
                                 serve(stream, shared).await;
+                                drop(alive);
                             }
                         }
                     }
@@ -400,6 +407,21 @@ impl Fake {
     /// Forgets all sessions, as a restarted server does.
     pub(crate) fn forget_sessions(&self) {
         self.state.sessions.lock().clear();
+    }
+
+    /// What each TLS connection so far was shown.
+    pub(crate) fn shown(&self) -> Vec<Shown> {
+        self.state.shown.lock().iter().map(|(shown, _)| shown.clone()).collect()
+    }
+
+    /// The same of those that are open now.
+    pub(crate) fn shown_now(&self) -> Vec<Shown> {
+        self.state.shown.lock().iter().filter(|(_, alive)| alive.strong_count() > 0).map(|(shown, _)| shown.clone()).collect()
+    }
+
+    /// Serves new connections as this says.
+    pub(crate) fn serve_as(&self, config: rustls::ServerConfig) {
+        *self.state.acceptor.lock() = Some(Arc::new(config).into());
     }
 
     /// Cuts all connections and takes no other.

@@ -9,11 +9,10 @@ use nexus::{
     clock::{Clock, SystemClock},
     config,
     downstream::{Bound, ListenerTls, Server, Stop},
-    events::Events,
     gateway::Gateway,
     health::{Board, Watch, WatchParts},
     outbound::probe::Prober,
-    sources::{MemorySources, Sources},
+    sources::{MemorySources, Sources, SystemSources},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -64,11 +63,13 @@ pub(crate) struct GatewaySpec {
     server: String,
     mcp: String,
     bounds: String,
+    further: String,
     /// The lines of `[admin]`, if there is one.
     admin: Option<String>,
     reload: Option<Arc<dyn admin::Reload>>,
     watched: bool,
     sources: MemorySources,
+    reads_disk: bool,
 }
 
 pub(crate) fn gateway() -> GatewaySpec {
@@ -79,10 +80,12 @@ pub(crate) fn gateway() -> GatewaySpec {
         server: String::new(),
         mcp: String::new(),
         bounds: String::new(),
+        further: String::new(),
         admin: None,
         reload: None,
         watched: false,
         sources,
+        reads_disk: false,
     }
 }
 
@@ -110,6 +113,12 @@ impl GatewaySpec {
         self
     }
 
+    /// Further tables.
+    pub(crate) fn tables(mut self, lines: &str) -> Self {
+        writeln!(self.further, "{lines}").unwrap();
+        self
+    }
+
     /// An admin listener on loopback, with these lines.
     pub(crate) fn admin(mut self, lines: &str) -> Self {
         self.admin = Some(lines.to_owned());
@@ -128,6 +137,12 @@ impl GatewaySpec {
         self
     }
 
+    /// Reads the real disk and the real environment.
+    pub(crate) fn on_disk(mut self) -> Self {
+        self.reads_disk = true;
+        self
+    }
+
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.sources = self.sources.with_env(name, value);
         self
@@ -143,7 +158,7 @@ impl GatewaySpec {
     pub(crate) async fn write(self) -> Written {
         let folder = tempfile::tempdir().unwrap();
         let mut toml = format!("[server]\nlisten_address = \"127.0.0.1:0\"\n{}[mcp]\n{}", self.server, self.mcp);
-        write!(toml, "[mcp.bounds]\n{}", self.bounds).unwrap();
+        write!(toml, "[mcp.bounds]\n{}\n{}", self.bounds, self.further).unwrap();
         if let Some(lines) = &self.admin {
             write!(toml, "[admin]\nlisten_address = \"127.0.0.1:0\"\n{lines}\n").unwrap();
         }
@@ -168,7 +183,8 @@ impl GatewaySpec {
             let lines = lines.replace("[.", &format!("[mcp.servers.{name}."));
             writeln!(toml, "[mcp.servers.{name}]\n{lines}").unwrap();
         }
-        Written { toml, folder, fakes, notes, sources: self.sources }
+        let sources: Arc<dyn Sources> = if self.reads_disk { Arc::new(SystemSources) } else { Arc::new(self.sources) };
+        Written { toml, folder, fakes, notes, sources }
     }
 
     /// Starts everything and waits until every upstream was tried.
@@ -181,10 +197,9 @@ impl GatewaySpec {
     pub(crate) async fn start_at_once(mut self) -> Nexus {
         let (watched, self_reload) = (self.watched, self.reload.take());
         let Written { toml, folder, fakes, notes, sources } = self.write().await;
-        let loaded = config::load_text(&toml, Path::new("/etc/nexus.toml"), None, &sources);
+        let loaded = config::load_text(&toml, Path::new("/etc/nexus.toml"), None, &*sources);
         let problems: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
         let config = loaded.config.unwrap_or_else(|| panic!("{}\n{toml}", problems.join("\n")));
-        let sources: Arc<dyn Sources> = Arc::new(sources);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let bound = Bound::bind(&config.server, &*sources, clock.now()).await.unwrap();
         let (address, tls) = (bound.address(), bound.tls().cloned());
@@ -194,7 +209,7 @@ impl GatewaySpec {
         if let Some(admin) = &config.admin {
             let bound = admin::Bound::bind(admin, &*sources, clock.now()).await.unwrap();
             let address = bound.address();
-            let (events, board, prober) = (Events::new(Arc::clone(&clock)), Board::default(), Prober::new(8));
+            let (events, board, prober) = (gateway.events().clone(), Board::default(), Prober::new(8));
             let watch = watched.then(|| {
                 Watch::start(WatchParts {
                     gateway: Arc::clone(&gateway),
@@ -234,7 +249,7 @@ pub(crate) struct Written {
     pub(crate) folder: TempDir,
     pub(crate) fakes: BTreeMap<String, Fake>,
     pub(crate) notes: BTreeMap<String, Notes>,
-    sources: MemorySources,
+    sources: Arc<dyn Sources>,
 }
 
 /// A running gateway; ends with its owner.
@@ -313,6 +328,10 @@ impl Nexus {
 
     pub(crate) fn modern(&self) -> Client {
         Client::modern(self.address)
+    }
+
+    pub(crate) fn upstream(&self, name: &str) -> Arc<nexus::upstream::Upstream> {
+        self.gateway.upstreams().iter().find(|found| found.name().as_str() == name).map(Arc::clone).unwrap()
     }
 
     /// Waits until an upstream's state has this word.

@@ -35,6 +35,52 @@ pub(crate) struct Shown {
     pub(crate) alpn: Option<Vec<u8>>,
 }
 
+impl Shown {
+    pub(crate) fn of(session: &rustls::ServerConnection) -> Self {
+        let client = session.peer_certificates().and_then(|c| c.first()).and_then(CertificateFacts::read).map(|c| c.subject);
+        Self {
+            sni: session.server_name().map(str::to_owned),
+            kind: session.handshake_kind(),
+            client,
+            alpn: session.alpn_protocol().map(<[u8]>::to_vec),
+        }
+    }
+}
+
+/// A server's certificate that can be exchanged under a running server.
+#[derive(Debug)]
+pub(crate) struct Exchangeable(Mutex<Arc<sign::CertifiedKey>>);
+
+impl Exchangeable {
+    pub(crate) fn new(chain: &Chain) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(certified(chain))))
+    }
+
+    pub(crate) fn exchange(&self, chain: &Chain) {
+        *self.0.lock() = certified(chain);
+    }
+}
+
+impl rustls::server::ResolvesServerCert for Exchangeable {
+    fn resolve(&self, _hello: rustls::server::ClientHello<'_>) -> Option<Arc<sign::CertifiedKey>> {
+        Some(Arc::clone(&self.0.lock()))
+    }
+}
+
+fn certified(chain: &Chain) -> Arc<sign::CertifiedKey> {
+    let key = aws_lc_rs::sign::any_supported_type(&chain.clone_key()).unwrap();
+    Arc::new(sign::CertifiedKey::new(chain.certificates.clone(), key))
+}
+
+/// Demands a client certificate of `clients`, and shows whatever `server` holds.
+pub(crate) fn mtls_config_showing(server: &Arc<Exchangeable>, clients: &Authority) -> ServerConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(clients.certificate().clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(aws_lc_rs::default_provider())).build().unwrap();
+    let server: Arc<dyn rustls::server::ResolvesServerCert> = Arc::<Exchangeable>::clone(server);
+    builder(rustls::ALL_VERSIONS).with_client_cert_verifier(verifier).with_cert_resolver(server)
+}
+
 /// One request as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrived {
@@ -77,14 +123,7 @@ impl Peer {
             let (acceptor, answer) = (acceptor.clone(), answer.clone());
             async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
-                let session = stream.get_ref().1;
-                let client = session.peer_certificates().and_then(|c| c.first()).and_then(CertificateFacts::read).map(|c| c.subject);
-                notes.shown.lock().push(Shown {
-                    sni: session.server_name().map(str::to_owned),
-                    kind: session.handshake_kind(),
-                    client,
-                    alpn: session.alpn_protocol().map(<[u8]>::to_vec),
-                });
+                notes.shown.lock().push(Shown::of(stream.get_ref().1));
                 serve(stream, notes, answer).await;
             }
         })

@@ -11,7 +11,7 @@ use crate::support::{
     tls_peer::{Peer, server_config},
 };
 
-fn listed(upstream: Upstream, lists: &[Vec<u8>]) -> Upstream {
+pub(super) fn listed(upstream: Upstream, lists: &[Vec<u8>]) -> Upstream {
     let upstream = upstream.set(|s| s.revocation.crl_paths = (0..lists.len()).map(|n| format!("{n}.crl").into()).collect());
     lists.iter().enumerate().fold(upstream, |upstream, (n, list)| upstream.file(&format!("{n}.crl"), list.clone()))
 }

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use nexus::{
     reason::Reason,
-    tls::{MinVersion, Report, Verdict},
+    tls::{CrlExpired, MinVersion, Position, Report, SpkiPin, Verdict},
 };
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, NameConstraints, SanType, date_time_ymd};
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{Upstream, get, probing::target};
+use super::{Upstream, get, probing::target, revocation::listed};
 use crate::support::{
     pki::{Authority, Chain, Leaf},
     tls_peer::{Peer, mtls_config, server_config, server_config_for, unchecked_config},
@@ -50,8 +50,9 @@ async fn row(upstream: &Upstream, peer: &Peer, expected: Option<Reason>, traffic
 }
 
 async fn row_for(upstream: &Upstream, host: &str, peer: &Peer, expected: Option<Reason>, traffic: Traffic) -> Report {
+    let before = peer.arrived().len();
     let report = probed(upstream, host, peer, expected).await;
-    assert!(peer.arrived().is_empty(), "a probe sends no request");
+    assert_eq!(peer.arrived().len(), before, "a probe sends no request");
     let heard = upstream.reason(host, peer).await;
     match traffic {
         Traffic::Same => assert_eq!(heard, expected, "traffic"),
@@ -236,6 +237,74 @@ async fn row_15_certificates_that_cannot_be_verified() {
 
     let no_ca = ca.intermediate_with("Company Clerk", |params| params.is_ca = IsCa::ExplicitNoCa);
     refused(&upstream, server_config(&no_ca.sign(leaf())), Reason::TlsUnknownCa, "not a CA").await;
+}
+
+#[tokio::test]
+async fn rows_17_to_20_revocation() {
+    let (ca, other) = (Authority::root("Company CA"), Authority::root("Other CA"));
+    let chain = ca.sign(leaf());
+    let peer = Peer::tls(server_config(&chain)).await;
+    let with = |list: Vec<u8>| listed(Upstream::trusting(&ca), &[list]);
+    row(&with(ca.crl(&[&chain], 2090)), &peer, Some(Reason::TlsRevoked), Traffic::Same).await;
+    let uncovered = row(&with(other.crl(&[], 2090)), &peer, Some(Reason::TlsRevocationUnknown), Traffic::Same).await;
+    assert_eq!(uncovered.cause().unwrap().key, Some("crl_paths"), "row 18");
+    let strict = with(ca.crl(&[], 2022)).set(|settings| settings.revocation.expired = CrlExpired::Deny);
+    row(&strict, &peer, Some(Reason::TlsCrlExpired), Traffic::Same).await;
+    let overdue = row(&with(ca.crl(&[], 2022)), &peer, None, Traffic::Works).await;
+    assert!(overdue.has(Reason::TlsCrlExpired), "row 19, when it is only warned about: {:?}", overdue.findings);
+    let forged = Authority::root("Company CA").crl(&[], 2090);
+    row(&with(forged), &peer, Some(Reason::TlsRevocationUnknown), Traffic::Same).await;
+}
+
+#[tokio::test]
+async fn a_pin_mismatch_is_listed_beside_what_else_is_wrong() {
+    let ca = Authority::root("Company CA");
+    let pinned = |upstream: Upstream| upstream.set(|settings| settings.spki_pins = vec![SpkiPin([7; 32])]);
+    let report = refused(&pinned(Upstream::trusting(&ca)), server_config(&ca.sign(leaf())), Reason::TlsPinMismatch, "sha256/").await;
+    assert_eq!(report.cause().unwrap().key, Some("spki_pins"));
+    let expired = refused(&pinned(Upstream::trusting(&ca)), server_config(&ca.sign(leaf().expired())), Reason::TlsExpired, "2021").await;
+    assert!(expired.has(Reason::TlsPinMismatch), "{:?}", expired.findings);
+}
+
+#[tokio::test]
+async fn what_intermediates_path_completes_works_and_is_told() {
+    let ca = Authority::root("Company CA");
+    let issuing = ca.intermediate("Company Issuing");
+    let peer = Peer::tls(server_config(&issuing.sign(leaf()).leaf_only())).await;
+    let helped = Upstream::trusting(&ca).file("more.pem", issuing.pem()).set(|s| s.intermediates_path = Some("more.pem".into()));
+    let report = row(&helped, &peer, None, Traffic::Works).await;
+    assert!(report.has(Reason::TlsIncompleteChain), "{:?}", report.findings);
+    let chain: Vec<_> = report.chain.iter().map(|link| (link.position, link.on_path, link.sent)).collect();
+    assert_eq!(chain, [(Position::Leaf, true, true), (Position::Intermediate, true, false), (Position::Root, true, false)]);
+}
+
+#[tokio::test]
+async fn a_thousand_names_work_and_ten_thousand_are_too_many_but_no_other_name() {
+    let ca = Authority::root("Company CA");
+    let names = |count: usize| -> Vec<SanType> {
+        let others = (0..count).map(|n| SanType::DnsName(format!("host-{n}.corp.test").try_into().unwrap()));
+        others.chain([SanType::DnsName("localhost".try_into().unwrap())]).collect()
+    };
+    let many = ca.sign(leaf().set(|params| params.subject_alt_names = names(1_000)));
+    let report = row(&Upstream::trusting(&ca), &Peer::tls(server_config(&many)).await, None, Traffic::Works).await;
+    assert_eq!(report.leaf().map(|leaf| leaf.facts.names.len() + leaf.facts.more_names), Some(1_001));
+    let too_many = ca.sign(leaf().set(|params| params.subject_alt_names = names(10_000)));
+    refused(&Upstream::trusting(&ca), unchecked_config(&too_many, rustls::ALL_VERSIONS), Reason::TlsCertVersion, "64 KiB").await;
+}
+
+#[tokio::test]
+async fn every_finding_is_listed_and_not_only_the_first() {
+    let old = Authority::expired_root("Company CA");
+    let intermediate = old.intermediate_until("Company Old", 2021);
+    let chain = intermediate.sign(Leaf::server(&["elsewhere.test"]).expired().set(|params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    }));
+    let report = refused(&Upstream::trusting(&old), server_config(&chain), Reason::TlsExpired, "a server").await;
+    for reason in
+        [Reason::TlsExpired, Reason::TlsIntermediateExpired, Reason::TlsAnchorExpired, Reason::TlsHostnameMismatch, Reason::TlsWrongUsage]
+    {
+        assert!(report.has(reason), "{reason} is missing in {:#?}", report.findings);
+    }
 }
 
 #[tokio::test]

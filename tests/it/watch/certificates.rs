@@ -137,6 +137,27 @@ async fn an_expired_authority_that_still_vouches_is_a_warning_and_no_problem() {
 }
 
 #[tokio::test]
+async fn a_revocation_list_that_is_overdue_is_told_and_used_all_the_same() {
+    let ca = Authority::root("Company CA");
+    let hook = Peer::plain().await;
+    let config = server_config(&ca.sign(Leaf::server(&["localhost"])));
+    let revoking = format!("{TRUSTING}\ncrl_paths = [\"/company.crl\"]");
+    let list = crate::support::pki::pem("X509 CRL", &ca.crl(&[], 2022));
+    let nexus = gateway()
+        .file("/ca.pem", ca.pem())
+        .file("/company.crl", list)
+        .upstream("crm", legacy().tool("x").https(config).toml(&revoking))
+        .start()
+        .await;
+    let watched = watch(&nexus, &webhook(&hook));
+    let alert = hears(&hook, 1).await.remove(0);
+    assert_eq!((&alert["topic"], &alert["severity"], &alert["code"]), (&"expiry".into(), &"error".into(), &"tls_crl_expired".into()));
+    assert!(alert["summary"].as_str().unwrap().contains("Company CA"), "{alert}");
+    watched.checks("crm", 3).await;
+    assert_eq!(told(&hook).len(), 1);
+}
+
+#[tokio::test]
 async fn hostile_text_of_a_certificate_stays_text() {
     let ca = Authority::root("Company CA");
     let hook = Peer::plain().await;

@@ -47,6 +47,10 @@ pub(super) struct State {
     pub(super) down: AtomicBool,
     /// Raised to cut all connections.
     pub(super) connections: watch::Sender<usize>,
+    /// Absent: plain HTTP.
+    pub(super) acceptor: Mutex<Option<tokio_rustls::TlsAcceptor>>,
+    /// TLS connections, with a sign of life.
+    pub(super) shown: Mutex<Vec<(super::Shown, std::sync::Weak<()>)>>,
 }
 
 impl State {

@@ -1,6 +1,8 @@
 //! The outside world that a configuration is read from: environment and files, behind a trait.
 
 mod appender;
+mod noted;
+mod watch;
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +11,9 @@ use std::{
     sync::Arc,
 };
 
+pub use noted::{Fingerprint, Noted};
 use parking_lot::Mutex;
+pub use watch::{Following, Watcher};
 
 /// Largest certificate, key or secret file that is read.
 pub const MAX_FILE: u64 = 1024 * 1024;
