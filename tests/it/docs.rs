@@ -1,5 +1,8 @@
 //! What the documents say holds: their TOML loads, their links lead somewhere, the tests they name exist.
 
+mod tls_policy;
+mod troubleshooting;
+
 use std::{
     collections::BTreeSet,
     fs,

@@ -40,6 +40,8 @@ mod kubernetes;
 mod life_cycle;
 // A foreign suite of certificate chains.
 mod limbo;
+// What the gateway itself holds against an upstream.
+mod own_view;
 // Clients and servers of one era.
 mod same_era;
 // A child process and its whole group.
