@@ -80,7 +80,7 @@ pub(super) async fn reload(State(state): State<Arc<Inner>>) -> Response<Body> {
 pub(super) async fn probe(State(state): State<Arc<Inner>>, name: Path<String>) -> Response<Body> {
     let upstream = match named(&state, &name) {
         Ok(upstream) => upstream,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let now = state.parts.clock.now();
     let shaken = upstream.probe(&state.parts.prober).await;

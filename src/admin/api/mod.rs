@@ -46,10 +46,10 @@ async fn guarded(State(state): State<Arc<Inner>>, request: Request, next: Next) 
 }
 
 /// The upstream that a path names.
-fn named(state: &Inner, Path(name): &Path<String>) -> Result<Arc<Upstream>, Response<Body>> {
+fn named(state: &Inner, Path(name): &Path<String>) -> Result<Arc<Upstream>, Box<Response<Body>>> {
     let upstreams = state.parts.gateway.upstreams();
     let found = upstreams.iter().find(|upstream| upstream.name().as_str() == *name);
-    found.map(Arc::clone).ok_or_else(|| respond::error(StatusCode::NOT_FOUND, "no upstream has this name"))
+    found.map(Arc::clone).ok_or_else(|| Box::new(respond::error(StatusCode::NOT_FOUND, "no upstream has this name")))
 }
 
 /// RFC 3339 in UTC, of a time since 1970; to the second.

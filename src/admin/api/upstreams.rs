@@ -126,6 +126,6 @@ pub(super) async fn all(State(state): State<Arc<Inner>>) -> Response<Body> {
 pub(super) async fn one(State(state): State<Arc<Inner>>, name: Path<String>) -> Response<Body> {
     match named(&state, &name) {
         Ok(upstream) => respond::json(StatusCode::OK, &UpstreamView::of(&upstream, &state.parts)),
-        Err(refusal) => refusal,
+        Err(refusal) => *refusal,
     }
 }
