@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::secret::Secret;
+use crate::{secret::Secret, tls::ServerTlsSettings};
 
 /// The operator's listener, checked. There is none without an `[admin]` table, or with an empty `listen_address`.
 #[derive(Clone, Debug)]
@@ -11,6 +11,15 @@ pub struct AdminConfig {
     /// Sent as `Authorization: Bearer …`. Present whenever the address is not loopback.
     pub token: Option<Secret>,
     pub metrics: MetricsAccess,
+    /// Absent: plain HTTP.
+    pub tls: Option<ServerTlsSettings>,
+}
+
+impl AdminConfig {
+    /// Whether others than this machine can reach it.
+    pub fn is_exposed(&self) -> bool {
+        !self.listen_address.ip().to_canonical().is_loopback()
+    }
 }
 
 /// What `/metrics` asks for.

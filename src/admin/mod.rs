@@ -7,10 +7,12 @@ pub mod metrics;
 pub mod read;
 mod ready;
 mod recorder;
+mod reload;
 mod respond;
 mod server;
 
 pub use config::{AdminConfig, MetricsAccess};
 pub use guard::ACTION_HEADER;
 pub use recorder::record;
+pub use reload::Reload;
 pub use server::{Admin, Bound, Parts};

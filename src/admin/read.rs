@@ -7,7 +7,8 @@ use crate::{
     downstream,
     problem::Problems,
     secret::Secret,
-    table::{Keys, Table, built, planned},
+    table::{Keys, Table, built},
+    tls::server_read,
 };
 
 pub const KEYS: Keys = Keys {
@@ -17,7 +18,7 @@ pub const KEYS: Keys = Keys {
         built("listen_address", "Address and port; `\"\"` turns it off."),
         built("token", "What everyone but `/livez` and `/readyz` asks for, as a bearer token."),
         built("metrics", "`\"open\"` serves `/metrics` without the token."),
-        planned("tls", "HTTPS for operators."),
+        built("tls", "HTTPS for operators."),
     ],
 };
 
@@ -36,13 +37,15 @@ pub fn read(table: Option<Table>, problems: &mut Problems) -> Option<AdminConfig
     };
     let token = token(table, problems);
     let metrics = table.choice("metrics", &[("token", MetricsAccess::Token), ("open", MetricsAccess::Open)], &[], problems);
+    let has_tls = table.has("tls");
+    let tls = table.table("tls", problems).and_then(|table| server_read::read(table, &server_read::ADMIN_KEYS, problems));
     table.finish(&KEYS, problems);
     if is_off {
         return None;
     }
-    let config = AdminConfig { listen_address: listen_address?, token, metrics: metrics.unwrap_or_default() };
-    if !config.listen_address.ip().to_canonical().is_loopback() {
-        check_exposure(&config, table, problems);
+    let config = AdminConfig { listen_address: listen_address?, token, metrics: metrics.unwrap_or_default(), tls };
+    if config.is_exposed() {
+        check_exposure(&config, has_tls, table, problems);
     }
     Some(config)
 }
@@ -63,7 +66,7 @@ fn token(table: &mut Table, problems: &mut Problems) -> Option<Secret> {
 }
 
 /// A listener that others can reach must ask for something, and says so to nobody who listens in.
-fn check_exposure(config: &AdminConfig, table: &Table, problems: &mut Problems) {
+fn check_exposure(config: &AdminConfig, has_tls: bool, table: &Table, problems: &mut Problems) {
     let address = config.listen_address;
     // An unusable token has a problem of its own.
     if !table.has("token") {
@@ -74,6 +77,9 @@ fn check_exposure(config: &AdminConfig, table: &Table, problems: &mut Problems) 
             "whoever reaches it reads names, certificates and errors of every upstream, and may reload the gateway",
             "set token = \"{{ env.NEXUS_ADMIN_TOKEN }}\", or listen on 127.0.0.1",
         );
+    }
+    // Unusable TLS has a problem of its own.
+    if has_tls || !table.has("token") {
         return;
     }
     table.insecure(
@@ -81,6 +87,6 @@ fn check_exposure(config: &AdminConfig, table: &Table, problems: &mut Problems) 
         problems,
         format!("the admin listener {address} is reached by others without TLS"),
         "whoever is on the way reads the token and what it opens",
-        "listen on 127.0.0.1, or let only trusted machines reach the port",
+        "add [admin.tls], or listen on 127.0.0.1",
     );
 }

@@ -1,13 +1,13 @@
 //! The admin listener and its routes.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, extract::State, routing::get};
 use http::{Request, Response, StatusCode};
 use tokio::net::TcpListener;
 
 use super::{
-    AdminConfig, api,
+    AdminConfig, Reload, api,
     guard::{Guard, Purpose},
     metrics,
     ready::{Readiness, Ready},
@@ -16,13 +16,14 @@ use super::{
 use crate::{
     clock::Clock,
     downstream::{
-        BindError, ServerConfig, Stop,
+        BindError, ListenerTls, ServerConfig, Stop,
         listener::{self, Limits},
     },
     events::Events,
     gateway::Gateway,
     health::Board,
     outbound::probe::Prober,
+    sources::Sources,
 };
 
 /// Connections at a time: probes, Prometheus, a few operators.
@@ -35,16 +36,26 @@ const UNREAD: Duration = Duration::from_secs(60);
 pub struct Bound {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<Arc<ListenerTls>>,
 }
 
 impl Bound {
     /// # Errors
-    /// The address is taken, or not one of this machine.
-    pub async fn bind(config: &AdminConfig) -> Result<Self, BindError> {
-        let listener =
-            listener::bind(config.listen_address).await.map_err(|error: io::Error| BindError::new(config.listen_address, error))?;
+    /// A file of `[admin.tls]` cannot be used; the address is taken, or not one of this machine.
+    pub async fn bind(config: &AdminConfig, sources: &dyn Sources, now: Duration) -> Result<Self, BindError> {
+        let tls = match &config.tls {
+            Some(settings) => Some(Arc::new(ListenerTls::load(settings, None, config.is_exposed(), sources, now)?)),
+            None => None,
+        };
+        let listener = listener::bind(config.listen_address).await;
+        let listener = listener.map_err(|error| BindError::Address { address: config.listen_address, error })?;
         let address = listener.local_addr().unwrap_or(config.listen_address);
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, tls })
+    }
+
+    /// TLS of the listener, which a reload exchanges and a watch looks at; `None` serves plain HTTP.
+    pub fn tls(&self) -> Option<&Arc<ListenerTls>> {
+        self.tls.as_ref()
     }
 
     /// The address in use, with the real port where 0 was asked for.
@@ -63,6 +74,8 @@ pub struct Parts {
     /// The watch's own, so that no server is knocked at twice at a time.
     pub prober: Prober,
     pub clock: Arc<dyn Clock>,
+    /// Absent: this gateway cannot reload.
+    pub reload: Option<Arc<dyn Reload>>,
 }
 
 /// Serves operators, orchestrators and Prometheus.
@@ -91,7 +104,7 @@ impl Admin {
     pub async fn run(self, stop: Stop) {
         let router = routes(&self.state).with_state(self.state);
         let limits = Limits { connections: CONNECTIONS, unread: UNREAD };
-        listener::serve(self.bound.listener, router, limits, stop).await;
+        listener::serve(self.bound.listener, router, limits, self.bound.tls, stop).await;
     }
 }
 

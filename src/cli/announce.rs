@@ -7,6 +7,7 @@ use tokio::time::{Instant, interval};
 
 use crate::{
     gateway::Gateway,
+    problem::Problem,
     reason::Explanation,
     telemetry::{Stderr, Style},
     upstream::{State, Status, Upstream, UpstreamId},
@@ -31,6 +32,14 @@ impl Announcer {
         match self.style {
             Style::Json => tracing::info!("{words}"),
             Style::Text | Style::Color => print(&format!("nexus: {words}")),
+        }
+    }
+
+    /// Something that an operator should look at.
+    pub(super) fn warn(self, problem: &Problem) {
+        match self.style {
+            Style::Json => tracing::warn!(key = %problem.key, why = problem.why, fix = problem.remedy, "{}", problem.what),
+            Style::Text | Style::Color => print(&format!("{problem}\n")),
         }
     }
 

@@ -1,13 +1,14 @@
 //! The admin listener beside the gateway: bound before anything starts, and the last to go.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
+use super::{World, serve::listening};
 use crate::{
     admin::{Admin, Bound, Parts},
     config::Config,
-    downstream::{BindError, Stop},
+    downstream::{BindError, ListenerTls, Stop},
 };
 
 /// The admin listener to be, if the file asks for one.
@@ -23,17 +24,22 @@ pub(super) struct Attended {
 
 impl Operators {
     /// # Errors
-    /// The address is taken, or not one of this machine.
-    pub(super) async fn bind(config: &Config) -> Result<Self, BindError> {
+    /// A file of `[admin.tls]` cannot be used; the address is taken, or not one of this machine.
+    pub(super) async fn bind(world: &World, config: &Config) -> Result<Self, BindError> {
         let bound = match &config.admin {
-            Some(admin) => Some(Bound::bind(admin).await?),
+            Some(admin) => Some(Bound::bind(admin, &*world.sources, world.clock.now()).await?),
             None => None,
         };
         Ok(Self { bound })
     }
 
-    pub(super) fn address(&self) -> Option<SocketAddr> {
-        self.bound.as_ref().map(Bound::address)
+    /// For the start-up line: where it listens, and its TLS in words.
+    pub(super) fn url(&self) -> Option<String> {
+        self.bound.as_ref().map(|bound| listening(bound.address(), "", bound.tls()))
+    }
+
+    pub(super) fn tls(&self) -> Option<&Arc<ListenerTls>> {
+        self.bound.as_ref().and_then(Bound::tls)
     }
 
     pub(super) fn attend(self, config: &Config, parts: Parts) -> Attended {

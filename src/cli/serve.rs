@@ -7,11 +7,11 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{FAILURE, World, announce::Announcer, fail, operators::Operators, start, watch};
+use super::{FAILURE, USAGE, World, announce::Announcer, fail, operators::Operators, start, watch};
 use crate::{
     admin::{self, Parts},
     config::Config,
-    downstream::{Bound, Server, Stop},
+    downstream::{BindError, Bound, ListenerTls, Server, Stop},
     gateway::Gateway,
 };
 
@@ -33,27 +33,41 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
         Ok(signals) => signals,
         Err(error) => return fail(FAILURE, &format!("error: signals cannot be awaited: {error}")),
     };
-    let bound = match Bound::bind(&config.server).await {
+    let bound = match Bound::bind(&config.server, &*world.sources, world.clock.now()).await {
         Ok(bound) => bound,
+        Err(BindError::Tls(problem)) => return fail(USAGE, &format!("{problem}\n\n{}: nothing was started", path.display())),
         Err(error) => return fail(FAILURE, &format!("error: {error}\n  fix: stop what uses the address, or set server.listen_address")),
     };
-    let operators = match Operators::bind(&config).await {
+    let operators = match Operators::bind(world, &config).await {
         Ok(operators) => operators,
+        Err(BindError::Tls(problem)) => return fail(USAGE, &format!("{problem}\n\n{}: nothing was started", path.display())),
         Err(error) => return fail(FAILURE, &format!("error: {error}\n  fix: stop what uses the address, or set admin.listen_address")),
     };
     let announcer = Announcer::new(world.global.log_style);
     let address = bound.address();
-    let health = bound.health_address();
     let gateway = start::gateway(world, &config);
-    announce(announcer, path, &config, address, health, &gateway);
-    let shared = watch::Shared::new(world);
-    let watch = watch::start(world, &config, &gateway, &shared, address, Vec::new());
-    if let Some(address) = operators.address() {
-        announcer.say(&format!("admin on http://{address}"));
+    announce(announcer, path, &config, &bound, &gateway);
+    for warning in operators.tls().map(|tls| tls.warnings()).unwrap_or_default() {
+        announcer.warn(&warning);
     }
-    let watch::Shared { events, board, prober } = shared;
-    let parts = Parts { gateway: Arc::clone(&gateway), events: events.clone(), board, prober, clock: Arc::clone(&world.clock) };
-    let attended = operators.attend(&config, parts);
+    let listeners = [("server", bound.tls()), ("admin", operators.tls())];
+    let listeners = listeners.into_iter().filter_map(|(name, tls)| Some(watch::own(name, tls?))).collect();
+    if let Some(url) = operators.url() {
+        announcer.say(&format!("admin on {url}"));
+    }
+    let shared = watch::Shared::new(world);
+    let attended = operators.attend(
+        &config,
+        Parts {
+            gateway: Arc::clone(&gateway),
+            events: shared.events.clone(),
+            board: shared.board.clone(),
+            prober: shared.prober.clone(),
+            clock: Arc::clone(&world.clock),
+            reload: None,
+        },
+    );
+    let watch = watch::start(world, &config, &gateway, &shared, address, listeners);
     ready(address);
 
     let stop = Stop::default();
@@ -61,7 +75,7 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     let mut serving = tokio::spawn(server);
     tokio::select! {
         () = announcer.follow(&gateway) => {}
-        () = admin::record(Arc::clone(&gateway), events) => {}
+        () = admin::record(Arc::clone(&gateway), shared.events.clone()) => {}
         () = signals.first() => {}
     }
     drain(announcer, &config, &gateway, &stop, &mut serving).await;
@@ -72,20 +86,32 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     0
 }
 
-fn announce(announcer: Announcer, path: &Path, config: &Config, address: SocketAddr, health: Option<SocketAddr>, gateway: &Gateway) {
+fn announce(announcer: Announcer, path: &Path, config: &Config, bound: &Bound, gateway: &Gateway) {
+    let address = bound.address();
+    for warning in bound.tls().map(|tls| tls.warnings()).unwrap_or_default() {
+        announcer.warn(&warning);
+    }
     announcer.say(&format!("configuration {}", path.display()));
     if config.mcp.enabled {
-        announcer.say(&format!("listening on http://{address}{}", config.mcp.path));
+        announcer.say(&format!("listening on {}", listening(address, &config.mcp.path, bound.tls())));
     } else {
-        announcer.say(&format!("listening on http://{address} · MCP is off (mcp.enabled = false)"));
+        announcer.say(&format!("listening on {} · MCP is off (mcp.enabled = false)", listening(address, "", bound.tls())));
     }
-    if let Some(health) = health {
+    if let Some(health) = bound.health_address() {
         announcer.say(&format!("health on http://{health}{}", config.server.health.path));
     }
     match gateway.upstreams().len() {
         0 => announcer.say("no upstream is configured; add [mcp.servers.NAME], or run `nexus import` on a desktop client's file"),
         1 => announcer.say("bringing up 1 upstream"),
         n => announcer.say(&format!("bringing up {n} upstreams")),
+    }
+}
+
+/// `http://127.0.0.1:8000/mcp`, or `https://0.0.0.0:8443/mcp · TLS 1.2 or newer, client certificates required (ca.pem)`.
+pub(super) fn listening(address: SocketAddr, path: &str, tls: Option<&Arc<ListenerTls>>) -> String {
+    match tls {
+        None => format!("http://{address}{path}"),
+        Some(tls) => format!("https://{address}{path} · {}", tls.current().words()),
     }
 }
 

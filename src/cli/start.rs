@@ -84,7 +84,8 @@ pub(super) fn endpoint(config: &Config, bound: SocketAddr) -> Url {
             IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
             ip => ip,
         };
-        Url::parse(&format!("http://{}", SocketAddr::new(ip, bound.port()))).expect("a socket address makes a URL")
+        let scheme = if config.server.tls.is_some() { "https" } else { "http" };
+        Url::parse(&format!("{scheme}://{}", SocketAddr::new(ip, bound.port()))).expect("a socket address makes a URL")
     });
     url.set_path(&config.mcp.path);
     url

@@ -5,10 +5,12 @@ use std::{net::SocketAddr, sync::Arc};
 use super::{World, start};
 use crate::{
     config::Config,
+    downstream::ListenerTls,
     events::Events,
     gateway::Gateway,
-    health::{Board, OwnListener, Watch, WatchParts},
+    health::{Board, OwnListener, OwnTls, Watch, WatchParts, WatchedList},
     outbound::probe::Prober,
+    tls::ServerIdentityFiles,
 };
 
 /// Most handshakes of the prober at a time.
@@ -50,4 +52,26 @@ pub(super) fn start(
         public_url,
         listeners,
     })
+}
+
+/// One of our listeners as the watch looks at it: what it shows at the moment, since its files are swapped while it serves.
+pub(super) fn own(name: &'static str, tls: &Arc<ListenerTls>) -> OwnListener {
+    let tls = Arc::clone(tls);
+    let look = move || {
+        let (current, settings) = (tls.current(), tls.settings());
+        let crls = settings.clients.map(|clients| clients.crls).unwrap_or_default();
+        let lists = crls.into_iter().zip(current.client_lists()).map(|(file, facts)| WatchedList {
+            upstream: None,
+            file,
+            issuer: facts.issuer.clone(),
+            this_update: facts.this_update,
+            next_update: facts.next_update,
+        });
+        let file = match settings.identity {
+            ServerIdentityFiles::Two { certificate, .. } => certificate,
+            ServerIdentityFiles::Archive { path, .. } => path,
+        };
+        OwnTls { chain: current.chain().to_vec(), client_cas: current.client_cas().to_vec(), lists: lists.collect(), file: Some(file) }
+    };
+    OwnListener { name, tls: Arc::new(look) }
 }

@@ -68,8 +68,10 @@ const KEYS: Keys = Keys {
 pub const TABLES: &[&Keys] = &[
     &KEYS,
     &downstream::read::KEYS,
+    &tls::server_read::KEYS,
     &downstream::read::HEALTH_KEYS,
     &admin::read::KEYS,
+    &tls::server_read::ADMIN_KEYS,
     &gateway::read::KEYS,
     &gateway::read::BOUNDS_KEYS,
     &upstream::read::KEYS,

@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use crate::tls::ServerTlsSettings;
+
 /// The listener for MCP clients, checked.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -20,7 +22,21 @@ pub struct ServerConfig {
     pub shutdown_grace: Duration,
     pub insecure: Insecure,
     pub allow_anonymous: bool,
+    /// Absent: plain HTTP.
+    pub tls: Option<ServerTlsSettings>,
     pub health: HealthConfig,
+}
+
+impl ServerConfig {
+    /// What clients call the listener, where the file says so.
+    pub fn public_host(&self) -> Option<&str> {
+        self.public_url.as_ref().and_then(|url| url.host_str())
+    }
+
+    /// Others than this machine reach the listener.
+    pub fn is_exposed(&self) -> bool {
+        !self.listen_address.ip().to_canonical().is_loopback()
+    }
 }
 
 /// What becomes of a setting that weakens security.

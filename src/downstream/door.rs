@@ -51,8 +51,16 @@ impl Door {
     pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
         let mut named = headers.get_all(HOST).iter();
         let host = match (uri.authority(), named.next(), named.next()) {
+            (authority, Some(host), None) => {
+                let host = host.to_str().map_err(|_| Refused::Host("not readable".into()))?;
+                // HTTP/2 and a proxy's requests name the host in the target, which wins; two answers are one too many
+                // (RFC 9113 §8.3.1, RFC 9112 §3.2.2).
+                if authority.is_some_and(|authority| !authority.as_str().eq_ignore_ascii_case(host)) {
+                    return Err(Refused::Host("one in the target, another in the header".into()));
+                }
+                host
+            }
             (Some(authority), None, None) => authority.as_str(),
-            (_, Some(host), None) => host.to_str().map_err(|_| Refused::Host("not readable".into()))?,
             _ => return Err(Refused::Host("none, or several".into())),
         };
         if !self.is_ours(host) {
@@ -119,6 +127,7 @@ mod tests {
             shutdown_grace: std::time::Duration::from_secs(1),
             insecure: Insecure::Warn,
             allow_anonymous: false,
+            tls: None,
             health: HealthConfig { enabled: true, path: "/health".into(), listen: None },
         }
     }
@@ -148,6 +157,25 @@ mod tests {
             ("127.0.0.1:8000", Some("http://127.0.0.1.evil.test"), false),
         ] {
             assert_eq!(knock(&door, host, origin), expected, "{host} {origin:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_in_the_target_is_the_one_that_counts() {
+        let door = Door::new(&config(), "127.0.0.1:8000".parse().unwrap());
+        for (target, host, expected) in [
+            ("https://localhost:8000/mcp", None, true),
+            ("https://localhost:8000/mcp", Some("LOCALHOST:8000"), true),
+            ("https://evil.test/mcp", None, false),
+            ("https://evil.test/mcp", Some("localhost:8000"), false),
+            ("https://localhost:8000/mcp", Some("evil.test"), false),
+            ("/mcp", None, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(host) = host {
+                headers.insert(HOST, host.parse().unwrap());
+            }
+            assert_eq!(door.check(&Uri::from_static(target), &headers).is_ok(), expected, "{target} {host:?}");
         }
     }
 

@@ -3,7 +3,6 @@
 mod config;
 pub(crate) mod door;
 pub(crate) mod listener;
-mod patience;
 mod pieces;
 pub mod read;
 mod rescue;
@@ -12,6 +11,6 @@ mod stdio;
 mod streamable_http;
 
 pub use config::{HealthConfig, Insecure, ServerConfig};
-pub use listener::Stop;
+pub use listener::{ListenerTls, Stop, Swapped};
 pub use server::{BindError, Bound, Server};
 pub use stdio::{refuse as serve_stdio_refusal, serve as serve_stdio};

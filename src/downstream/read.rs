@@ -11,6 +11,7 @@ use super::config::{HealthConfig, Insecure, ServerConfig};
 use crate::{
     problem::Problems,
     table::{Keys, Table, built, planned},
+    tls,
 };
 
 pub const KEYS: Keys = Keys {
@@ -27,8 +28,8 @@ pub const KEYS: Keys = Keys {
         built("shutdown_grace", "How long open requests may go on after SIGTERM."),
         built("insecure", "`\"forbid\"` refuses what weakens security, `\"warn\"` only says so."),
         built("allow_anonymous", "Serves everyone who can reach an address off loopback."),
+        built("tls", "HTTPS for clients."),
         built("health", "The health path."),
-        planned("tls", "HTTPS for clients."),
         planned("cors", "Answers for other browser origins."),
         planned("csrf", "A header that a web page cannot send."),
         planned("client_ip", "Whose forwarded addresses are believed."),
@@ -70,25 +71,45 @@ pub fn read(table: Option<Table>, listen: Option<SocketAddr>, problems: &mut Pro
         shutdown_grace: table.duration("shutdown_grace", &(Duration::ZERO..=hours(1)), problems).unwrap_or(Duration::from_secs(30)),
         insecure: table.choice("insecure", &[("warn", Insecure::Warn), ("forbid", Insecure::Forbid)], &[], problems).unwrap_or_default(),
         allow_anonymous: table.bool("allow_anonymous", problems).unwrap_or(false),
+        tls: table.table("tls", problems).and_then(|table| tls::server_read::read(table, &tls::server_read::KEYS, problems)),
         health: health(table.table("health", problems), problems),
     };
     table.finish(&KEYS, problems);
     let usable = listen.is_some() || in_file.is_some() || !table.has("listen_address");
-    if usable && !config.listen_address.ip().to_canonical().is_loopback() {
+    // A [server.tls] that could not be read may be meant to ask for client certificates.
+    let usable = usable && (config.tls.is_some() || !table.has("tls"));
+    if usable && config.is_exposed() {
         check_exposure(&config, table, problems);
     }
+    check_scheme(&config, table, problems);
     config
+}
+
+/// Clients that follow an `http://` URL to an HTTPS port get no further.
+fn check_scheme(config: &ServerConfig, table: &Table, problems: &mut Problems) {
+    if config.tls.is_some() && config.public_url.as_ref().is_some_and(|url| url.scheme() == "http") {
+        table.warn(
+            "public_url",
+            problems,
+            "public_url begins with http://, and the listener speaks HTTPS",
+            "clients that use the URL as it stands are answered that they spoke plain HTTP",
+            "write it with https://, or remove [server.tls] if something in front of the gateway ends TLS",
+        );
+    }
 }
 
 /// A listener that others can reach, without anything that says who is calling.
 fn check_exposure(config: &ServerConfig, table: &Table, problems: &mut Problems) {
+    let identifies_callers = config.tls.as_ref().is_some_and(tls::ServerTlsSettings::requires_client_certificates);
     let what = format!("the listener {} can be reached by others, and nothing identifies callers", config.listen_address);
     let why = "whoever reaches it calls every upstream with this gateway's client certificates and tokens";
-    if config.allow_anonymous {
+    if identifies_callers {
+        // Nobody gets in without a certificate of the operator's own CA.
+    } else if config.allow_anonymous {
         let remedy = "listen on 127.0.0.1, or let only trusted machines reach the port";
         table.insecure("listen_address", problems, what, why, remedy);
     } else {
-        let remedy = "listen on 127.0.0.1, or set allow_anonymous = true if everyone who reaches it may call";
+        let remedy = "listen on 127.0.0.1, demand client certificates with [server.tls] client_ca, or set allow_anonymous = true if everyone who reaches it may call";
         table.error("listen_address", problems, what, why, remedy);
     }
     if config.public_url.is_none() && config.allowed_hosts.is_empty() {

@@ -1,6 +1,6 @@
 //! The listeners and the routes behind them.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -12,10 +12,10 @@ use tokio::net::TcpListener;
 use super::{
     ServerConfig,
     door::Door,
-    listener::{self, Limits, Stop},
+    listener::{self, Limits, ListenerTls, Stop},
     streamable_http::{self, Endpoint},
 };
-use crate::gateway::Gateway;
+use crate::{gateway::Gateway, problem::Problem, sources::Sources};
 
 /// Listeners that are bound but not served yet, so that a taken port is told before anything is started.
 #[derive(Debug)]
@@ -23,39 +23,51 @@ pub struct Bound {
     mcp: TcpListener,
     health: Option<TcpListener>,
     address: SocketAddr,
+    tls: Option<Arc<ListenerTls>>,
 }
 
-/// A listener could not be bound.
+/// A listener cannot serve.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {error}")]
-pub struct BindError {
-    address: SocketAddr,
-    error: io::Error,
+pub enum BindError {
+    #[error("cannot listen on {address}: {error}")]
+    Address { address: SocketAddr, error: io::Error },
+    /// A file that its TLS table names cannot be used.
+    #[error("{0}")]
+    Tls(Box<Problem>),
 }
 
-impl BindError {
-    pub(crate) fn new(address: SocketAddr, error: io::Error) -> Self {
-        Self { address, error }
+impl From<Box<Problem>> for BindError {
+    fn from(problem: Box<Problem>) -> Self {
+        Self::Tls(problem)
     }
 }
 
 impl Bound {
     /// # Errors
-    /// The address is taken, or not one of this machine.
-    pub async fn bind(config: &ServerConfig) -> Result<Self, BindError> {
-        let at = |address| async move { listener::bind(address).await.map_err(|error| BindError { address, error }) };
+    /// A file of `[server.tls]` cannot be used; the address is taken, or not one of this machine.
+    pub async fn bind(config: &ServerConfig, sources: &dyn Sources, now: Duration) -> Result<Self, BindError> {
+        let tls = match &config.tls {
+            Some(settings) => Some(Arc::new(ListenerTls::load(settings, config.public_host(), config.is_exposed(), sources, now)?)),
+            None => None,
+        };
+        let at = |address| async move { listener::bind(address).await.map_err(|error| BindError::Address { address, error }) };
         let mcp = at(config.listen_address).await?;
         let health = match config.health.listen.filter(|_| config.health.enabled) {
             Some(address) => Some(at(address).await?),
             None => None,
         };
         let address = mcp.local_addr().unwrap_or(config.listen_address);
-        Ok(Self { mcp, health, address })
+        Ok(Self { mcp, health, address, tls })
     }
 
     /// The address in use, with the real port where 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// TLS of the listener for MCP, which a reload exchanges and a watch looks at; `None` serves plain HTTP.
+    pub fn tls(&self) -> Option<&Arc<ListenerTls>> {
+        self.tls.as_ref()
     }
 
     pub fn health_address(&self) -> Option<SocketAddr> {
@@ -95,11 +107,12 @@ impl Server {
             router = router.route(&path, methods.with_state(endpoint));
         }
         let health = Router::new().route(&config.health.path, get(healthy));
-        let on_its_own = bound.health.map(|listener| listener::serve(listener, health.clone(), limits, stop.clone()));
+        // Plain HTTP: what asks it is an orchestrator on the same machine or network.
+        let on_its_own = bound.health.map(|listener| listener::serve(listener, health.clone(), limits, None, stop.clone()));
         if config.health.enabled && on_its_own.is_none() {
             router = router.merge(health);
         }
-        let mcp = listener::serve(bound.mcp, router, limits, stop);
+        let mcp = listener::serve(bound.mcp, router, limits, bound.tls, stop);
         match on_its_own {
             Some(health) => {
                 tokio::join!(mcp, health);

@@ -35,15 +35,22 @@ pub(super) struct Judge {
     failures_before_down: NonZeroU32,
     memory: Memory,
     streaks: BTreeMap<String, Streak>,
+    /// The memory differs from what was written.
+    dirty: bool,
 }
 
 impl Judge {
     pub(super) fn new(thresholds: Thresholds, failures_before_down: NonZeroU32, memory: Memory) -> Self {
-        Self { thresholds, failures_before_down, memory, streaks: BTreeMap::new() }
+        Self { thresholds, failures_before_down, memory, streaks: BTreeMap::new(), dirty: false }
     }
 
     pub(super) fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// Whether the memory has to be written; asked once.
+    pub(super) fn take_dirty(&mut self) -> bool {
+        std::mem::take(&mut self.dirty)
     }
 
     pub(super) fn open(&self) -> Vec<Alert> {
@@ -118,7 +125,9 @@ impl Judge {
             not_before: leaf.facts.not_before,
             not_after: leaf.facts.not_after,
         };
-        let change = self.memory.histories.entry(scope.to_owned()).or_default().note(&shown, seconds(now))?;
+        let history = self.memory.histories.entry(scope.to_owned()).or_default();
+        self.dirty |= !history.knows(&shown);
+        let change = history.note(&shown, seconds(now))?;
         let upstream = leaf.upstream.as_deref();
         let whose = match (upstream, leaf.role) {
             (Some(name), _) => format!("upstream \"{name}\""),
@@ -130,7 +139,9 @@ impl Judge {
 
     /// The tools that an upstream offers; tells of other definitions than before.
     pub(super) fn offered(&mut self, upstream: &str, definitions: &Definitions, now: Duration) -> Option<Alert> {
-        let before = self.memory.tools.insert(upstream.to_owned(), definitions.clone())?;
+        let before = self.memory.tools.insert(upstream.to_owned(), definitions.clone());
+        self.dirty |= before.as_ref() != Some(definitions);
+        let before = before?;
         definitions.difference_to(&before).map(|difference| conditions::tools(upstream, &difference, now))
     }
 
@@ -150,11 +161,14 @@ impl Judge {
         self.streaks.retain(|name, _| upstreams(name));
         self.memory.tools.retain(|name, _| upstreams(name));
         self.memory.histories.retain(|scope, _| scopes(scope));
+        self.dirty = true;
         self.memory.ledger.keep(scopes, now.as_secs())
     }
 
     fn settle(&mut self, scope: &str, conditions: Vec<Condition>, now: Duration) -> Vec<Alert> {
-        self.memory.ledger.settle(scope, conditions, now.as_secs())
+        let told = self.memory.ledger.settle(scope, conditions, now.as_secs());
+        self.dirty |= !told.is_empty();
+        told
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     finding::Finding,
     outbound::probe::{ProbeTarget, Prober},
     reason::Explanation,
-    tls::{CertificateFacts, Position, Report, TlsPolicy, TlsSettings, Verdict},
+    tls::{CertificateFacts, CrlFacts, Position, Report, TlsPolicy, TlsSettings, Verdict},
     upstream::{EndpointConfig, HttpConfig, State, Upstream, UpstreamError},
 };
 
@@ -19,8 +19,8 @@ pub(super) struct Seen {
     pub(super) server: Vec<WatchedCertificate>,
     /// What we show it and whom we believe; `None` when the files cannot be used at the moment.
     pub(super) own: Option<Vec<WatchedCertificate>>,
-    /// The revocation lists that it is checked with; `None` as above.
-    pub(super) lists: Option<Vec<WatchedList>>,
+    /// The revocation lists that are asked about its server.
+    pub(super) lists: Vec<WatchedList>,
     /// Why it does not work; `None`: it does.
     pub(super) failure: Option<Explanation>,
     /// TLS and the files are good, so that a further attempt to bring it up may succeed.
@@ -67,7 +67,7 @@ async fn shake_hands(upstream: &Arc<Upstream>, http: &HttpConfig, settings: &Tls
     Seen {
         server: shown_by(&report, Role::Server, Some(name)),
         own: Some(files_of(name, settings, &policy, &report)),
-        lists: Some(lists_of(name, &policy)),
+        lists: policy.revocation_lists().map(|list| list_of(name, list)).collect(),
         failure,
         report: Some(report),
         reachable: false,
@@ -95,8 +95,8 @@ pub(super) fn shown_by(report: &Report, role: Role, upstream: Option<&str>) -> V
 
 /// Our client certificate, and the CAs of the trust file; of these only the one counts that vouches for the server.
 fn files_of(name: &str, settings: &TlsSettings, policy: &TlsPolicy, report: &Report) -> Vec<WatchedCertificate> {
-    let archive = settings.client_pkcs12.as_ref().map(|archive| archive.path.as_path());
-    let identity_file = settings.client_identity.as_ref().map(|files| files.cert_path.as_path()).or(archive);
+    let files = settings.client_identity.as_ref().map(|files| files.cert_path.as_path());
+    let identity_file = files.or_else(|| settings.client_pkcs12.as_ref().map(|archive| archive.path.as_path()));
     let mut watched = chain(Role::Client, Some(name), policy.identity_facts(), identity_file);
     let in_use = report.anchor().map(|anchor| anchor.facts.fingerprint.clone());
     watched.extend(policy.anchor_facts().into_iter().filter(|facts| facts.is_ca || facts.self_signed).map(|facts| WatchedCertificate {
@@ -110,15 +110,14 @@ fn files_of(name: &str, settings: &TlsSettings, policy: &TlsPolicy, report: &Rep
     watched
 }
 
-fn lists_of(name: &str, policy: &TlsPolicy) -> Vec<WatchedList> {
-    let watched = policy.revocation_files().map(|(file, list)| WatchedList {
+fn list_of(name: &str, list: &CrlFacts) -> WatchedList {
+    WatchedList {
         upstream: Some(name.to_owned()),
-        file: file.to_path_buf(),
+        file: list.file.clone(),
         issuer: list.issuer.clone(),
         this_update: list.this_update,
         next_update: list.next_update,
-    });
-    watched.collect()
+    }
 }
 
 /// A chain of ours, leaf first, as its peers check it.

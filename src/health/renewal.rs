@@ -55,6 +55,10 @@ impl Change {
 }
 
 impl History {
+    pub fn knows(&self, shown: &Shown) -> bool {
+        self.0.iter().any(|known| known.sha256 == shown.sha256)
+    }
+
     /// Notes what is shown at `now`, in seconds since 1970. `None` for the first certificate and for one that was shown before.
     pub fn note(&mut self, shown: &Shown, now: i64) -> Option<Change> {
         if let Some(place) = self.0.iter().position(|known| known.sha256 == shown.sha256) {

@@ -68,13 +68,19 @@ impl Table {
     pub fn duration(&mut self, key: &str, range: &Span, problems: &mut Problems) -> Option<Duration> {
         let form = format!("a duration from {} to {}", units::show_duration(*range.start()), units::show_duration(*range.end()));
         self.take(key, (&form, "write it as \"250ms\", \"30s\", \"10m\", \"1h\", \"7d\", or in whole seconds"), problems, |value| {
-            let duration = match value {
-                Value::Text(text) => units::duration(text.value.expose()).ok_or("this is no duration")?,
-                Value::Integer(seconds) => Duration::from_secs(u64::try_from(*seconds).map_err(|_| "the duration is negative")?),
-                other => return Err(format!("expected a duration, found {}", other.kind())),
-            };
-            if range.contains(&duration) { Ok(duration) } else { Err("the duration is out of range".to_owned()) }
+            duration_in(value, range)
         })
+    }
+
+    /// `true` for `usual`, `false` for nothing, or a duration within `range`.
+    pub fn switch_or_duration(&mut self, key: &str, usual: Duration, range: &Span, problems: &mut Problems) -> Option<Duration> {
+        let form =
+            format!("true, false, or a duration from {} to {}", units::show_duration(*range.start()), units::show_duration(*range.end()));
+        let read = |value: &Value| match value {
+            Value::Boolean(on) => Ok(on.then_some(usual)),
+            other => duration_in(other, range).map(Some),
+        };
+        self.take(key, (&form, "write true or false without quotes, or a duration such as \"365d\""), problems, read).flatten()
     }
 
     /// A size such as `"4MiB"`, or whole bytes, within `range`.
@@ -261,6 +267,15 @@ impl Table {
     fn wrong(&self, key: &str, (takes, write): Form<'_>, what: String, problems: &mut Problems) {
         self.error(key, problems, what, &format!("`{key}` takes {takes}"), write);
     }
+}
+
+fn duration_in(value: &Value, range: &Span) -> Result<Duration, String> {
+    let duration = match value {
+        Value::Text(text) => units::duration(text.value.expose()).ok_or("this is no duration")?,
+        Value::Integer(seconds) => Duration::from_secs(u64::try_from(*seconds).map_err(|_| "the duration is negative")?),
+        other => return Err(format!("expected a duration, found {}", other.kind())),
+    };
+    if range.contains(&duration) { Ok(duration) } else { Err("the duration is out of range".to_owned()) }
 }
 
 /// Whether a header or variable of this name usually holds a secret.

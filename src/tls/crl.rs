@@ -1,6 +1,6 @@
 //! Certificate revocation lists (RFC 5280 §5), read from files.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use rustls::pki_types::CertificateRevocationListDer;
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
@@ -24,6 +24,8 @@ pub(super) struct Crl {
 /// What a revocation list says about itself. Text is capped and escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CrlFacts {
+    /// Where it was read from; empty until whoever read the file says so.
+    pub file: PathBuf,
     pub issuer: String,
     /// Seconds since 1970.
     pub this_update: i64,
@@ -101,6 +103,7 @@ fn parse(der: Vec<u8>) -> Result<Crl, String> {
 fn facts(der: &[u8]) -> Result<CrlFacts, String> {
     match CertificateRevocationList::from_der(der) {
         Ok(([], list)) => Ok(CrlFacts {
+            file: PathBuf::new(),
             issuer: shown_name(list.issuer()),
             this_update: list.last_update().timestamp(),
             next_update: list.next_update().map(|time| time.timestamp()),

@@ -6,8 +6,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, NameConstraints, SerialNumber,
 };
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
 use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
@@ -16,6 +17,8 @@ pub const ORGANIZATION: &str = "Nexus dev CA";
 
 const CA_LIFETIME: Duration = Duration::from_secs(825 * 86_400);
 const LEAF_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
+/// Ties key and certificate of the archive together (RFC 7292 §4.2, localKeyID).
+const PFX_KEY_ID: &str = "1";
 /// Certificates begin a little early, for clocks that are behind.
 const BACKDATE: Duration = Duration::from_secs(3_600);
 
@@ -60,6 +63,29 @@ pub fn mint(hosts: &[String], now: Duration) -> Result<DevCertificates, String> 
     let client_name = vec!["nexus-client.internal".to_owned()];
     let client = leaf(params(client_name, "Nexus development client", now, LEAF_LIFETIME)?, ExtendedKeyUsagePurpose::ClientAuth, &issuer)?;
     Ok(DevCertificates { ca: ca.pem(), server, client })
+}
+
+impl DevCertificates {
+    /// The client's certificate, its key and the CA as a PKCS#12 archive (RFC 7292: PBES2 with AES-256, MAC with SHA-256).
+    ///
+    /// # Errors
+    /// In words, when the password holds what an archive cannot express.
+    pub fn client_pfx(&self, password: &Secret) -> Result<Zeroizing<Vec<u8>>, String> {
+        if password.expose().chars().any(|c| u32::from(c) > 0xffff) {
+            return Err("the password holds a character, such as an emoji, that an archive cannot express".to_owned());
+        }
+        let certificates = [&self.client.certificate, &self.ca].map(|pem| {
+            let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| e.to_string())?;
+            p12_keystore::Certificate::from_der(&der).map_err(|e| e.to_string())
+        });
+        let certificates = certificates.into_iter().collect::<Result<Vec<_>, String>>()?;
+        let key = PrivateKeyDer::from_pem_slice(self.client.key.expose().as_bytes()).map_err(|e| e.to_string())?;
+        let key = p12_keystore::PrivateKey::from_der(key.secret_der()).map_err(|e| e.to_string())?;
+        let chain = p12_keystore::PrivateKeyChain::new(PFX_KEY_ID, key, certificates);
+        let mut store = p12_keystore::KeyStore::new();
+        store.add_entry("nexus-client", p12_keystore::KeyStoreEntry::PrivateKeyChain(chain));
+        store.writer(password.expose()).write().map(Zeroizing::new).map_err(|e| e.to_string())
+    }
 }
 
 fn leaf(mut params: CertificateParams, usage: ExtendedKeyUsagePurpose, issuer: &Issuer<'_, KeyPair>) -> Result<PemPair, String> {
@@ -118,8 +144,6 @@ fn permitted(hosts: &[String]) -> Vec<GeneralSubtree> {
 
 #[cfg(test)]
 mod tests {
-    use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-
     use super::*;
     use crate::tls::CertificateFacts;
 
@@ -145,6 +169,19 @@ mod tests {
         let server = facts(&mint(&[], NOW).unwrap().server.certificate);
         assert_eq!(server.not_after, 1_800_000_000 + 90 * 86_400);
         assert!(server.not_before < 1_800_000_000);
+    }
+
+    #[test]
+    fn the_archive_holds_the_clients_own_key_and_chain() {
+        let minted = mint(&[], NOW).unwrap();
+        let password = Secret::new("pässword");
+        let pfx = minted.client_pfx(&password).unwrap();
+        let archive = crate::tls::pkcs12::read(&pfx, Some(&password), None, &crate::tls::policy::provider()).unwrap();
+        assert_eq!(archive.legacy, None);
+        assert_eq!(archive.key, PrivateKeyDer::from_pem_slice(minted.client.key.expose().as_bytes()).unwrap());
+        let client = CertificateDer::from_pem_slice(minted.client.certificate.as_bytes()).unwrap();
+        assert_eq!(archive.chain.first(), Some(&client));
+        assert!(minted.client_pfx(&Secret::new("😀")).is_err());
     }
 
     #[test]

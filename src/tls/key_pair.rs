@@ -32,6 +32,12 @@ pub(super) enum PairFiles<'a> {
 }
 
 impl PairFiles<'_> {
+    /// The key that names the file that holds the certificate.
+    pub(super) fn certificate_key(&self) -> &'static str {
+        let (Self::Two { certificate: named, .. } | Self::Archive { archive: named, .. }) = self;
+        named.key
+    }
+
     /// The file that holds the certificate, as messages name it: `client_cert_path client.pem`.
     pub(super) fn certificate(&self) -> String {
         let (Self::Two { certificate: named, .. } | Self::Archive { archive: named, .. }) = self;
@@ -83,6 +89,13 @@ fn read_two(
 ) -> Result<KeyPair, Explanation> {
     let bytes = reading.read(certificate.path, certificate.key)?;
     let bundle = files::certificates(&bytes).map_err(|e| unusable(certificate.path, certificate.key, e))?;
+    if bundle.holds_key && certificate.path != key.path {
+        reading.warn(format!(
+            "{} {}: the file holds a private key as well, which is not used; keep a key in a file of its own, for its owner only",
+            certificate.key,
+            certificate.path.display()
+        ));
+    }
     let (bytes, facts) = reading.read_with_facts(key.path, key.key)?;
     judge(key, &facts, permissions, reading)?;
     let opened = files::open_private_key(&bytes, password).map_err(|e| unusable(key.path, key.key, e))?;

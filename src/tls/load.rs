@@ -198,17 +198,26 @@ fn is_for_development(name: &ServerName<'_>) -> bool {
     }
 }
 
-/// One run over an upstream's files.
+/// One run over an upstream's or a listener's files.
 pub(super) struct Reading<'a> {
     sources: &'a dyn Sources,
     pub(super) now: Duration,
     pub(super) warnings: Vec<String>,
+    /// Over everything that was read.
+    digest: aws_lc_rs::digest::Context,
 }
 
 impl<'a> Reading<'a> {
     /// `now` is the span since 1970.
     pub(super) fn new(sources: &'a dyn Sources, now: Duration) -> Self {
-        Self { sources, now, warnings: Vec::new() }
+        let digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        Self { sources, now, warnings: Vec::new(), digest }
+    }
+
+    /// SHA-256 of everything that was read, so that a second run over the same files knows that they are the same.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        let digest = self.digest.clone().finish();
+        digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
     }
 
     pub(super) fn warn(&mut self, warning: String) {
@@ -238,6 +247,9 @@ impl<'a> Reading<'a> {
                 path.display()
             ));
         }
+        // The length first, so that no bytes can move from one file to the next unnoticed.
+        self.digest.update(&bytes.len().to_be_bytes());
+        self.digest.update(&bytes);
         Ok((Zeroizing::new(bytes), facts))
     }
 }

@@ -1,7 +1,12 @@
-//! TLS policy of one upstream: trust, names, identity, verification, and the explanation of failures.
+//! TLS policy of one upstream: trust, names, identity, verification, and the explanation of failures. And the server
+//! side of it, for our own listeners.
 //!
 //! ```text
 //! TlsSettings ─ load(files) ─▶ TlsPolicy ─ client_config() ─▶ rustls::ClientConfig + Observed ─ explain(error) ─▶ Explanation
+//! ```
+//!
+//! ```text
+//! ServerTlsSettings ─ load(files) ─▶ ServerTls ─ config() ─▶ rustls::ServerConfig
 //! ```
 //!
 //! No I/O but through `Sources`, and no HTTP.
@@ -26,6 +31,8 @@ mod policy;
 pub mod read;
 mod report;
 mod revocation;
+mod server;
+pub mod server_read;
 mod settings;
 mod survey;
 mod trust;
@@ -38,6 +45,7 @@ pub use inspect::{CertificateFacts, Validity, changes_the_line, shown, shown_dat
 pub use observed::Observed;
 pub use policy::TlsPolicy;
 pub use report::{CertificateView, ChainLink, FindingView, Negotiated, Position, Report, ReportView, TlsView, Verdict};
+pub use server::{ClientCertificates, Demand, ServerIdentityFiles, ServerTls, ServerTlsSettings, handshake_refusal};
 pub use settings::{
     ClientIdentityFiles, CrlExpired, CrlMissing, CrlScope, ExpectedSan, KeyPermissions, MinVersion, Pkcs12File, PostQuantum,
     RevocationSettings, SpkiPin, TlsSettings,

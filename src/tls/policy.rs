@@ -1,6 +1,6 @@
 //! The checked TLS policy of one upstream, and the client configurations made from it.
 
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use rustls::{
     ClientConfig, KeyLog, NoKeyLog, RootCertStore, SupportedProtocolVersion,
@@ -70,7 +70,7 @@ impl TlsPolicy {
         let verifier = Recording { inner: self.verifier(&provider)?, name: self.name.clone(), observed: Arc::clone(&observed) };
         let resolver = RecordingResolver { identity: self.identity.as_ref().map(|i| Arc::clone(&i.key)), observed: Arc::clone(&observed) };
         let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(self.versions())
+            .with_protocol_versions(self.min_version.versions())
             .map_err(|e| unbuildable(&e))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
@@ -163,11 +163,6 @@ impl TlsPolicy {
     /// The revocation lists in use, for whoever watches their ends.
     pub fn revocation_lists(&self) -> impl Iterator<Item = &CrlFacts> {
         self.revocation.facts()
-    }
-
-    /// The same, each with the file it was read from.
-    pub fn revocation_files(&self) -> impl Iterator<Item = (&Path, &CrlFacts)> {
-        self.revocation.files()
     }
 
     /// The name that the certificate must carry; as a DNS name it is also the SNI.
@@ -300,11 +295,13 @@ impl TlsPolicy {
             revocation: self.revocation.clone(),
         }))
     }
+}
 
-    fn versions(&self) -> &'static [&'static SupportedProtocolVersion] {
-        match self.min_version {
-            MinVersion::Tls12 => rustls::ALL_VERSIONS,
-            MinVersion::Tls13 => TLS13_ONLY,
+impl MinVersion {
+    pub(super) fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
+        match self {
+            Self::Tls12 => rustls::ALL_VERSIONS,
+            Self::Tls13 => TLS13_ONLY,
         }
     }
 }

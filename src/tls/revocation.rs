@@ -1,9 +1,6 @@
 //! The revocation lists of one policy.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use rustls::{
     client::ServerCertVerifierBuilder,
@@ -21,8 +18,8 @@ use crate::reason::Explanation;
 /// Lists and what is made of them; without a list, nothing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Revocation {
-    /// With the files they come from; newest first, because the first that fits a certificate is asked.
-    lists: Arc<[(PathBuf, Crl)]>,
+    /// Newest first, because the first that fits a certificate is asked.
+    lists: Arc<[Crl]>,
     scope: CrlScope,
     missing: CrlMissing,
     expired: CrlExpired,
@@ -34,8 +31,9 @@ impl Revocation {
         let mut lists = Vec::new();
         for path in &settings.crl_paths {
             let bytes = reading.read(path, "crl_paths")?;
-            let read = crl::read(&bytes).map_err(|e| unusable(path, "crl_paths", e))?;
-            for list in &read {
+            let mut read = crl::read(&bytes).map_err(|e| unusable(path, "crl_paths", e))?;
+            for list in &mut read {
+                list.facts.file.clone_from(path);
                 let said = |what: String| format!("crl_paths {}: the list of {} {what}", path.display(), list.facts.issuer);
                 if list.facts.is_expired_at(reading.now) {
                     let end = shown_date(list.facts.next_update.unwrap_or_default());
@@ -53,9 +51,9 @@ impl Revocation {
                     )));
                 }
             }
-            lists.extend(read.into_iter().map(|list| (path.clone(), list)));
+            lists.extend(read);
         }
-        lists.sort_by_key(|(_, list)| std::cmp::Reverse(list.facts.this_update));
+        lists.sort_by_key(|list| std::cmp::Reverse(list.facts.this_update));
         let &RevocationSettings { scope, missing, expired, .. } = settings;
         Ok(Self { lists: lists.into(), scope, missing, expired })
     }
@@ -65,11 +63,7 @@ impl Revocation {
     }
 
     pub(super) fn facts(&self) -> impl Iterator<Item = &CrlFacts> {
-        self.lists.iter().map(|(_, list)| &list.facts)
-    }
-
-    pub(super) fn files(&self) -> impl Iterator<Item = (&Path, &CrlFacts)> {
-        self.lists.iter().map(|(path, list)| (path.as_path(), &list.facts))
+        self.lists.iter().map(|list| &list.facts)
     }
 
     pub(super) fn denies_expired(&self) -> bool {
@@ -81,7 +75,7 @@ impl Revocation {
         if self.is_empty() {
             return builder;
         }
-        let lists = self.lists.iter().map(|(_, list)| CertificateRevocationListDer::from(list.der.as_ref().to_vec()));
+        let lists = self.lists.iter().map(|list| CertificateRevocationListDer::from(list.der.as_ref().to_vec()));
         let mut builder = builder.with_crls(lists);
         if self.scope == CrlScope::Leaf {
             builder = builder.only_check_end_entity_revocation();
@@ -99,7 +93,7 @@ impl Revocation {
     /// the list is the operator's own file, and only ever refuses.
     pub(super) fn names(&self, leaf: &CertificateDer<'_>) -> bool {
         let Ok((_, certificate)) = x509_parser::parse_x509_certificate(leaf) else { return false };
-        self.lists.iter().filter(|(_, list)| list.facts.raw_issuer() == certificate.issuer().as_raw()).any(|(_, list)| {
+        self.lists.iter().filter(|list| list.facts.raw_issuer() == certificate.issuer().as_raw()).any(|list| {
             let parsed = webpki::BorrowedCertRevocationList::from_der(list.der.as_ref()).map(webpki::CertRevocationList::from);
             parsed.is_ok_and(|list| list.find_serial(certificate.raw_serial()).is_ok_and(|found| found.is_some()))
         })

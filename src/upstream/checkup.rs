@@ -9,12 +9,16 @@ use crate::{
 
 impl Upstream {
     /// Asks the server for a sign of life, over the connection and in the session that the gateway itself uses: `ping` in the
-    /// legacy era, `server/discover` in the modern. Any answer will do.
+    /// legacy era, `server/discover` in the modern. Any answer will do. A process that is at work is not asked: many do one
+    /// thing after another, and calls have time-outs of their own.
     ///
     /// # Errors
     /// [`UpstreamError`]; `Down` without asking.
     pub async fn knock(&self) -> Result<(), UpstreamError> {
         let generation = self.generation()?;
+        if generation.own_session.as_ref().is_some_and(|session| session.is_process() && !session.is_idle()) {
+            return Ok(());
+        }
         let id = generation.own_id();
         let session = generation.own_session.as_ref();
         let asked = match generation.era() {

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
 mod api;
+mod certificates;
 mod events;
 mod guard;
 mod metrics;
+mod program;
 mod ready;
 mod runbook;
 mod status;

@@ -18,6 +18,7 @@ fn pages() -> Vec<(PathBuf, String)> {
         .iter()
         .map(|page| root().join(page))
         .collect();
+    paths.push(root().join("docs/kubernetes/README.md"));
     let docs = fs::read_dir(root().join("docs")).expect("docs/ is there");
     paths.extend(docs.map(|entry| entry.expect("docs/ can be read").path()).filter(|path| path.extension().is_some_and(|e| e == "md")));
     paths.sort();

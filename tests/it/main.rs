@@ -28,10 +28,14 @@ mod demo;
 mod docs;
 // Why an upstream does not work, as callers are told.
 mod down_upstreams;
+// The gateway's own HTTPS.
+mod https;
 // A desktop client's servers as TOML.
 mod import;
 // What belongs to one reaches nobody else.
 mod isolation;
+// The manifests for Kubernetes.
+mod kubernetes;
 // The program from its start to its end.
 mod life_cycle;
 // A foreign suite of certificate chains.

@@ -6,6 +6,7 @@ mod certificates;
 mod checks;
 mod delivery;
 mod mail;
+mod own;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -40,12 +41,17 @@ struct Watched {
 
 /// Watches at a pace for tests. `toml` holds channels and what else belongs to them.
 fn watch(nexus: &Nexus, toml: &str) -> Watched {
+    watch_with(nexus, toml, |_| ())
+}
+
+/// The same with other parts.
+fn watch_with(nexus: &Nexus, toml: &str, change: impl FnOnce(&mut WatchParts)) -> Watched {
     let loaded = config::load_text(toml, Path::new("/etc/nexus.toml"), None, &MemorySources::default());
     let mut config = loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.problems));
     config.certificates.probe_interval = Duration::from_millis(20);
     let (board, prober) = (Board::default(), Prober::new(8));
     let events = Events::new(Arc::new(SystemClock));
-    let watch = Watch::start(WatchParts {
+    let mut parts = WatchParts {
         gateway: Arc::clone(&nexus.gateway),
         certificates: config.certificates,
         state: config.state,
@@ -57,7 +63,9 @@ fn watch(nexus: &Nexus, toml: &str) -> Watched {
         name: "the-gateway".into(),
         public_url: None,
         listeners: Vec::new(),
-    });
+    };
+    change(&mut parts);
+    let watch = Watch::start(parts);
     Watched { watch, board, prober, events }
 }
 

@@ -7,18 +7,71 @@ use axum::{
     extract::{Path, State},
 };
 use http::{Response, StatusCode};
+use serde::Serialize;
 
 use super::named;
 use crate::{
     admin::{respond, server::Inner},
     events::{EventKind, News},
     finding::{Finding, Severity},
+    problem::{self, Problem},
     tls::{Report, Verdict},
     upstream::{EndpointConfig, Upstream, UpstreamError},
 };
 
-pub(super) async fn reload(State(_): State<Arc<Inner>>) -> Response<Body> {
-    respond::error(StatusCode::NOT_IMPLEMENTED, "this gateway cannot reload yet; restart it")
+#[derive(Serialize)]
+struct Reloaded {
+    outcome: &'static str,
+    /// One sentence each.
+    changes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Rejected {
+    outcome: &'static str,
+    problems: Vec<ProblemView>,
+}
+
+#[derive(Serialize)]
+struct ProblemView {
+    severity: &'static str,
+    key: String,
+    file: Option<String>,
+    line: Option<u32>,
+    what: String,
+    why: String,
+    remedy: String,
+}
+
+impl From<Problem> for ProblemView {
+    fn from(problem: Problem) -> Self {
+        Self {
+            severity: match problem.severity {
+                problem::Severity::Error => "error",
+                problem::Severity::Warning => "warning",
+            },
+            key: problem.key,
+            file: problem.at.as_ref().map(|at| at.file.display().to_string()),
+            line: problem.at.map(|at| at.line),
+            what: problem.what,
+            why: problem.why,
+            remedy: problem.remedy,
+        }
+    }
+}
+
+/// Takes a new configuration over, or tells every problem of it and changes nothing.
+pub(super) async fn reload(State(state): State<Arc<Inner>>) -> Response<Body> {
+    let Some(handle) = &state.parts.reload else {
+        return respond::error(StatusCode::NOT_IMPLEMENTED, "this gateway cannot reload its configuration; restart it");
+    };
+    match handle.reload().await {
+        Ok(changes) => respond::json(StatusCode::OK, &Reloaded { outcome: "reloaded", changes }),
+        Err(problems) => {
+            let problems = problems.into_iter().map(ProblemView::from).collect();
+            respond::json(StatusCode::UNPROCESSABLE_ENTITY, &Rejected { outcome: "rejected", problems })
+        }
+    }
 }
 
 /// A handshake where there is TLS, and a question over the normal client where the upstream serves.

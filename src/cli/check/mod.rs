@@ -12,8 +12,10 @@ use serde::Serialize;
 
 use super::USAGE;
 use crate::{
+    admin::AdminConfig,
     clock::Clock,
     config::{self, Loaded, NotFound},
+    downstream::{ListenerTls, ServerConfig},
     outbound,
     problem::{At, Problem, Severity},
     reason::Explanation,
@@ -85,6 +87,12 @@ fn check(path: &Path, sources: &dyn Sources, clock: &dyn Clock) -> Vec<Problem> 
     let mut problems = std::mem::take(&mut loaded.problems);
     let refused: Vec<String> = problems.iter().filter(|p| p.severity == Severity::Error).map(|p| p.key.clone()).collect();
     if let Some(config) = loaded.config.as_ref().or(loaded.draft.as_ref()) {
+        if !refused.iter().any(|key| key == "server" || key.starts_with("server.")) {
+            problems.extend(listener(&config.server, sources, clock));
+        }
+        if let Some(admin) = config.admin.as_ref().filter(|_| !refused.iter().any(|key| key.starts_with("admin"))) {
+            problems.extend(admin_listener(admin, sources, clock));
+        }
         for upstream in &config.mcp.upstreams {
             let files = Files { upstream, path, loaded: &loaded, sources };
             if refused.iter().any(|key| files.is_own(key)) {
@@ -103,6 +111,23 @@ fn check(path: &Path, sources: &dyn Sources, clock: &dyn Clock) -> Vec<Problem> 
     }
     problems.sort_by_key(|problem| problem.at.as_ref().map_or(0, |at| at.line));
     problems
+}
+
+/// What is wrong with the listener's own files: with any of them, nothing is started.
+fn listener(server: &ServerConfig, sources: &dyn Sources, clock: &dyn Clock) -> Vec<Problem> {
+    let Some(settings) = &server.tls else { return Vec::new() };
+    match ListenerTls::load(settings, server.public_host(), server.is_exposed(), sources, clock.now()) {
+        Ok(tls) => tls.warnings(),
+        Err(problem) => vec![*problem],
+    }
+}
+
+fn admin_listener(admin: &AdminConfig, sources: &dyn Sources, clock: &dyn Clock) -> Vec<Problem> {
+    let Some(settings) = &admin.tls else { return Vec::new() };
+    match ListenerTls::load(settings, None, admin.is_exposed(), sources, clock.now()) {
+        Ok(tls) => tls.warnings(),
+        Err(problem) => vec![*problem],
+    }
 }
 
 /// The files of one upstream.

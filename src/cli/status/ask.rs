@@ -12,7 +12,13 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use url::Url;
 
-use crate::{admin::AdminConfig, outbound::HttpClient};
+use crate::{
+    admin::AdminConfig,
+    outbound::{HttpClient, SendError, system_cas},
+    secret::Secret,
+    sources::{MemorySources, Sources},
+    tls::{TlsPolicy, TlsSettings},
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for one whole answer.
@@ -67,6 +73,13 @@ pub(super) struct Event {
     pub(super) raw: Value,
 }
 
+/// How the gateway is asked.
+struct Line<'a> {
+    address: SocketAddr,
+    token: Option<&'a Secret>,
+    tls: Option<TlsPolicy>,
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) struct Trouble {
@@ -101,38 +114,40 @@ impl Answers {
 ///
 /// # Errors
 /// Nobody listens there, or it does not take us, or it is not ours.
-pub(super) async fn ask(admin: &AdminConfig) -> Result<Answers, Trouble> {
-    let ready = get(admin, "/readyz").await?.0 == StatusCode::OK;
+pub(super) async fn ask(admin: &AdminConfig, sources: &dyn Sources, now: Duration) -> Result<Answers, Trouble> {
+    let line = Line { address: address(admin), token: admin.token.as_ref(), tls: trust(admin, sources, now)? };
+    let line = &line;
+    let ready = get(line, "/readyz").await?.0 == StatusCode::OK;
     Ok(Answers {
         ready,
-        upstreams: list::<Upstream>(admin, "upstreams", |upstream, raw| upstream.raw = raw).await?,
-        certificates: list::<Value>(admin, "certificates", |_, _| ()).await?,
-        tools: list::<Tool>(admin, "tools", |_, _| ()).await?,
-        events: list::<Event>(admin, "events", |event, raw| event.raw = raw).await?,
+        upstreams: list::<Upstream>(line, "upstreams", |upstream, raw| upstream.raw = raw).await?,
+        certificates: list::<Value>(line, "certificates", |_, _| ()).await?,
+        tools: list::<Tool>(line, "tools", |_, _| ()).await?,
+        events: list::<Event>(line, "events", |event, raw| event.raw = raw).await?,
     })
 }
 
 /// The list that `/api/v1/KEY` has under `KEY`.
-async fn list<T: DeserializeOwned>(admin: &AdminConfig, key: &str, keep: impl Fn(&mut T, Value)) -> Result<Vec<T>, Trouble> {
+async fn list<T: DeserializeOwned>(line: &Line<'_>, key: &str, keep: impl Fn(&mut T, Value)) -> Result<Vec<T>, Trouble> {
     let path = format!("/api/v1/{key}");
-    let (status, body) = get(admin, &path).await?;
+    let (status, body) = get(line, &path).await?;
     match status {
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED => {
             return Err(Trouble {
-                what: format!("the gateway at {} does not take the token of this file", address(admin)),
+                what: format!("the gateway at {} does not take the token of this file", line.address),
                 remedy: "use the configuration, and the variables in it, that the gateway was started with".to_owned(),
             });
         }
         other => {
             return Err(Trouble {
-                what: format!("the gateway at {} answered {path} with {other}", address(admin)),
+                what: format!("the gateway at {} answered {path} with {other}", line.address),
                 remedy: "look whether something else listens there, or another version of nexus".to_owned(),
             });
         }
     }
     let not_ours = || Trouble {
-        what: format!("what answers at {} is not the admin listener of this version of nexus", address(admin)),
+        what: format!("what answers at {} is not the admin listener of this version of nexus", line.address),
         remedy: "look what listens there, and restart the gateway with this program".to_owned(),
     };
     let mut whole: Value = serde_json::from_slice(&body).map_err(|_| not_ours())?;
@@ -145,13 +160,14 @@ async fn list<T: DeserializeOwned>(admin: &AdminConfig, key: &str, keep: impl Fn
     items.into_iter().map(read).collect()
 }
 
-async fn get(admin: &AdminConfig, path: &str) -> Result<(StatusCode, Bytes), Trouble> {
-    let address = address(admin);
-    let url = Url::parse(&format!("http://{address}{path}")).expect("an address and a path make a URL");
+async fn get(line: &Line<'_>, path: &str) -> Result<(StatusCode, Bytes), Trouble> {
+    let address = line.address;
+    let scheme = if line.tls.is_some() { "https" } else { "http" };
+    let url = Url::parse(&format!("{scheme}://{address}{path}")).expect("an address and a path make a URL");
     let unusable = |why: String| Trouble { what: why, remedy: "correct [admin]".to_owned() };
-    let client = HttpClient::new(&url, None, CONNECT_TIMEOUT).map_err(|explanation| unusable(explanation.to_string()))?;
+    let client = HttpClient::new(&url, line.tls.as_ref(), CONNECT_TIMEOUT).map_err(|explanation| unusable(explanation.to_string()))?;
     let mut request = Request::new(Bytes::new());
-    if let Some(token) = &admin.token {
+    if let Some(token) = line.token {
         let value = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|error| unusable(error.to_string()))?;
         request.headers_mut().insert(AUTHORIZATION, value);
     }
@@ -159,13 +175,33 @@ async fn get(admin: &AdminConfig, path: &str) -> Result<(StatusCode, Bytes), Tro
         what: format!("no gateway answers at {address}: {why}"),
         remedy: "start it with `nexus serve` on this file; one that runs may have been started before [admin] was added".to_owned(),
     };
+    let failed = |error: SendError| match error.explanation {
+        why if why.reason.code().starts_with("tls_") => Trouble {
+            what: format!("the gateway at {address} is not the one of this file: {why}"),
+            remedy: "it may run with other files than those on disk; look at its log, or reload it".to_owned(),
+        },
+        why => silent(why.detail),
+    };
     let exchange = async {
-        let response = client.send(request).await.map_err(|error| silent(error.explanation.detail.clone()))?;
+        let response = client.send(request).await.map_err(failed)?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|_| silent("the answer broke off".to_owned()))?;
         Ok((status, body.to_bytes()))
     };
     tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(silent(format!("no answer within {PATIENCE:?}"))))
+}
+
+/// Trusts the certificate that stands in the file, and no other: the token goes to nobody else.
+fn trust(admin: &AdminConfig, sources: &dyn Sources, now: Duration) -> Result<Option<TlsPolicy>, Trouble> {
+    const LEAF: &str = "/admin.tls";
+    let Some(settings) = &admin.tls else { return Ok(None) };
+    let tls = settings.load(sources, now).map_err(|problem| Trouble { what: problem.what.clone(), remedy: problem.remedy.clone() })?;
+    let only_this = MemorySources::default().with_file(LEAF, tls.leaf_der());
+    // It is this very certificate, so the name in it says nothing more, and the address is seldom in it.
+    let policy = TlsSettings { root_ca_cert_path: Some(LEAF.into()), accept_invalid_hostnames: true, ..TlsSettings::default() };
+    let host = address(admin).ip().to_string();
+    let policy = policy.load(&host, &only_this, &system_cas, now);
+    policy.map(Some).map_err(|why| Trouble { what: why.detail, remedy: why.remedy })
 }
 
 /// The address as this machine reaches it.

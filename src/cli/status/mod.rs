@@ -4,7 +4,10 @@ mod ask;
 mod explain;
 mod show;
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use clap::Args;
 use serde_json::json;
@@ -12,7 +15,7 @@ use serde_json::json;
 use self::ask::Trouble;
 pub use super::tools::Format;
 use super::{FAILURE, USAGE, World, start};
-use crate::{admin::AdminConfig, table::nearest};
+use crate::{admin::AdminConfig, sources::Sources, table::nearest};
 
 /// How many of the last events are shown.
 const LAST_EVENTS: usize = 10;
@@ -44,15 +47,26 @@ pub(super) async fn run(world: &World, args: &StatusArgs) -> u8 {
             ),
         );
     };
-    super::written(print(admin, args, &mut io::stdout(), &mut io::stderr()).await)
+    let asked = Asked { admin, sources: &*world.sources, now: world.clock.now() };
+    super::written(print(asked, args, &mut io::stdout(), &mut io::stderr()).await)
+}
+
+/// Whom to ask, and what it takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub admin: &'a AdminConfig,
+    /// For the files of `[admin.tls]`.
+    pub sources: &'a dyn Sources,
+    /// Since 1970.
+    pub now: Duration,
 }
 
 /// Asks, prints, and gives the exit code: 1 if anything is down, or if nobody answers.
 ///
 /// # Errors
 /// `out` or `err` cannot be written to.
-pub async fn print(admin: &AdminConfig, args: &StatusArgs, out: &mut impl Write, err: &mut impl Write) -> io::Result<u8> {
-    let answers = match ask::ask(admin).await {
+pub async fn print(asked: Asked<'_>, args: &StatusArgs, out: &mut impl Write, err: &mut impl Write) -> io::Result<u8> {
+    let answers = match ask::ask(asked.admin, asked.sources, asked.now).await {
         Ok(answers) => answers,
         Err(trouble) => return fail(err, &trouble),
     };

@@ -63,7 +63,6 @@ pub(super) struct Keeper {
     /// What each upstream's server showed last, and what we have for it.
     server: BTreeMap<String, Vec<WatchedCertificate>>,
     own: BTreeMap<String, Vec<WatchedCertificate>>,
-    /// The revocation lists that each is checked with.
     lists: BTreeMap<String, Vec<WatchedList>>,
     /// The offers whose tools were looked at.
     offers: BTreeMap<String, Arc<Offer>>,
@@ -132,7 +131,9 @@ impl Keeper {
             self.own_due = now + jittered(self.parts.certificates.probe_interval);
             self.look_at_own();
         }
-        if self.changed.swap(false, Ordering::Relaxed) {
+        // Both are asked: neither is to be written twice.
+        let (judged, sent) = (self.judge.take_dirty(), self.changed.swap(false, Ordering::Relaxed));
+        if judged || sent {
             self.save().await;
         }
     }
@@ -165,7 +166,6 @@ impl Keeper {
             Some(Ok(Look::Upstream(upstream, seen))) => self.take(&upstream, *seen),
             Some(Ok(Look::Tools(name, definitions))) => {
                 let told = self.judge.offered(&name, &definitions, self.parts.clock.now());
-                self.changed.store(true, Ordering::Relaxed);
                 self.tell(told);
             }
             Some(Ok(Look::Public(report))) => self.take_public(&report),
@@ -189,10 +189,8 @@ impl Keeper {
         if let Some(own) = seen.own {
             self.parts.board.now_showing(&scope, own.clone());
             self.own.insert(name.to_owned(), own);
-        }
-        if let Some(lists) = seen.lists {
-            self.parts.board.now_revoking(&scope, lists.clone());
-            self.lists.insert(name.to_owned(), lists);
+            self.parts.board.now_revoking(&scope, seen.lists.clone());
+            self.lists.insert(name.to_owned(), seen.lists);
         }
         let lists = self.lists.get(name).map(Vec::as_slice).unwrap_or_default();
         told.extend(self.judge.lists(&format!("crl:{name}"), lists, now));
@@ -301,7 +299,6 @@ impl Keeper {
             self.desk.tell(&alert);
         }
         if any {
-            self.changed.store(true, Ordering::Relaxed);
             self.parts.board.now_told(self.judge.open());
         }
     }
@@ -314,9 +311,11 @@ impl Keeper {
         let upstream = |name: &str| names.contains(name);
         // `server:NAME` and the like; what is ours stays.
         let scope = |scope: &str| match scope.split_once(':') {
-            Some(("listener" | "lists", _)) | None => true,
+            Some(("listener" | "lists", listener)) => self.parts.listeners.iter().any(|own| own.name == listener),
             Some(("rejected", "")) => true,
             Some((_, name)) => names.contains(name),
+            // What is served at `public_url`.
+            None => self.parts.public_url.is_some(),
         };
         let told = self.judge.keep(upstream, scope, self.parts.clock.now());
         self.parts.board.keep(upstream, scope);

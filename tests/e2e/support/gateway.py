@@ -15,12 +15,16 @@ STATE = re.compile(r"upstream [\"'`]?(?P<name>[\w.-]+)[\"'`]?:? +(?P<state>up|de
 
 
 class Gateway:
-    """A running gateway with the given upstreams: name → table of `[mcp.servers.NAME]`."""
+    """A running gateway with the given upstreams: name → table of `[mcp.servers.NAME]`.
 
-    def __init__(self, upstreams: dict, folder: Path, **environment: str):
+    `tls` is its own `[server.tls]`, and `trust` the context of a client that may connect then.
+    """
+
+    def __init__(self, upstreams: dict, folder: Path, tls: dict | None = None, trust=None, **environment: str):
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / "nexus.toml"
-        self.config.write_text(configuration(upstreams))
+        self.config.write_text(configuration(upstreams, tls))
+        self.trust = trust
         self.process = Process([NEXUS, "--config", self.config, "serve"], folder / "nexus.log", **environment)
         self.names = list(upstreams)
         try:
@@ -38,7 +42,7 @@ class Gateway:
 
     def _healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.base}/health", timeout=2) as reply:
+            with urllib.request.urlopen(f"{self.base}/health", timeout=2, context=self.trust) as reply:
                 return json.load(reply).get("status") == "healthy"
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
@@ -64,9 +68,11 @@ class Gateway:
         return self.process.stop()
 
 
-def configuration(upstreams: dict) -> str:
+def configuration(upstreams: dict, tls: dict | None = None) -> str:
     """The file as TOML."""
     lines = ["[server]", 'listen_address = "127.0.0.1:0"', ""]
+    if tls:
+        lines += ["[server.tls]", *(f"{key} = {literal(value)}" for key, value in tls.items()), ""]
     for name, table in upstreams.items():
         lines.append(f"[mcp.servers.{name}]")
         tables = {key: value for key, value in table.items() if isinstance(value, dict)}

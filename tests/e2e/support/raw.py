@@ -15,10 +15,13 @@ INITIALIZE = {
 INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 
 
-def post(url: str, body, **headers: str):
-    """One POST. Returns status, headers and body as text; header names are given with `_` for `-`."""
+def post(url: str, body, trust=None, **headers: str):
+    """One POST, over HTTPS with `trust` as the client's context. Returns status, headers and body as text; header names are given with `_` for `-`."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
+    if parts.scheme == "https":
+        connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=20, context=trust)
+    else:
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
     sent = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
     data = body if isinstance(body, (bytes, str)) else json.dumps(body)
@@ -30,7 +33,7 @@ def post(url: str, body, **headers: str):
         connection.close()
 
 
-def call(url: str, tool: str, arguments: dict, **headers: str) -> dict:
+def call(url: str, tool: str, arguments: dict, trust=None, **headers: str) -> dict:
     """A stateless tools/call. Returns the JSON-RPC reply."""
     meta = {
         "io.modelcontextprotocol/protocolVersion": MODERN,
@@ -39,7 +42,7 @@ def call(url: str, tool: str, arguments: dict, **headers: str) -> dict:
     }
     body = {"jsonrpc": "2.0", "id": "raw-1", "method": "tools/call", "params": {"name": tool, "arguments": arguments, "_meta": meta}}
     headers = {"MCP_Protocol_Version": MODERN, "Mcp_Method": "tools/call", "Mcp_Name": tool} | headers
-    status, _, text = post(url, body, **headers)
+    status, _, text = post(url, body, trust, **headers)
     messages = [json.loads(message) for message in messages_of(text)]
     replies = [message for message in messages if message.get("id") == "raw-1" and "method" not in message]
     assert len(replies) == 1, f"HTTP {status}: {text}"

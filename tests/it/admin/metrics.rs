@@ -112,6 +112,19 @@ async fn metrics_need_the_token_unless_they_are_open() {
     assert_eq!(open.operator().with("host", "evil.test").status("/metrics").await, StatusCode::FORBIDDEN);
 }
 
+#[tokio::test]
+async fn prometheus_asks_a_pod_by_its_address_and_nobody_else_does() {
+    let nexus = gateway().server("public_url = \"https://nexus.test\"").admin("").start().await;
+    for (host, expected) in
+        [("10.1.2.3:8001", StatusCode::OK), ("[fd00::1]:8001", StatusCode::OK), ("10.1.2.3.evil.test", StatusCode::FORBIDDEN)]
+    {
+        assert_eq!(nexus.operator().with("host", host).status("/metrics").await, expected, "{host}");
+    }
+    let page = nexus.operator().with("host", "10.1.2.3:8001").with("origin", "http://10.1.2.3:8001");
+    assert_eq!(page.status("/metrics").await, StatusCode::FORBIDDEN);
+    assert_eq!(nexus.operator().with("host", "10.1.2.3:8001").status("/api/v1/upstreams").await, StatusCode::FORBIDDEN);
+}
+
 /// Prometheus keeps whatever labels it is given for ever.
 #[tokio::test]
 async fn whatever_clients_send_makes_no_further_series() {

@@ -6,6 +6,7 @@ use nexus::cli::{
     status::{StatusArgs, print},
 };
 
+use super::status::asked;
 use crate::support::{
     fake::legacy,
     nexus::{GatewaySpec, Nexus, gateway},
@@ -35,7 +36,7 @@ async fn walk(nexus: &Nexus, tool: &str, server: &str) -> String {
         StatusArgs { server: Some(server.to_owned()), ..StatusArgs::default() },
     ] {
         let mut err = Vec::new();
-        print(&nexus.admin_config(), &args, &mut said, &mut err).await.unwrap();
+        print(asked(nexus, &nexus.admin_config()), &args, &mut said, &mut err).await.unwrap();
         assert!(err.is_empty(), "{}", String::from_utf8_lossy(&err));
     }
     String::from_utf8(said).unwrap()

@@ -1,17 +1,27 @@
 //! `nexus status`: the same condition, for people and scripts.
 
-use nexus::cli::status::{StatusArgs, print};
+use nexus::{
+    admin::AdminConfig,
+    cli::status::{Asked, StatusArgs, print},
+    clock::{Clock as _, SystemClock},
+};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
 use crate::support::{
     fake::{legacy, modern},
     nexus::{Nexus, gateway},
+    pki::{Authority, Leaf},
+    tls_peer::{Peer, server_config},
 };
+
+pub(super) fn asked<'a>(nexus: &'a Nexus, admin: &'a AdminConfig) -> Asked<'a> {
+    Asked { admin, sources: &*nexus.sources, now: SystemClock.now() }
+}
 
 async fn status(nexus: &Nexus, args: &StatusArgs) -> (u8, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let code = print(&nexus.admin_config(), args, &mut out, &mut err).await.unwrap();
+    let code = print(asked(nexus, &nexus.admin_config()), args, &mut out, &mut err).await.unwrap();
     (code, String::from_utf8([out, err].concat()).unwrap())
 }
 
@@ -108,7 +118,7 @@ async fn the_wrong_token_and_an_absent_gateway_are_told_apart() {
     let mut admin = nexus.admin_config();
     admin.token = Some(nexus::secret::Secret::new("other"));
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    assert_eq!(print(&admin, &StatusArgs::default(), &mut out, &mut err).await.unwrap(), 1);
+    assert_eq!(print(asked(&nexus, &admin), &StatusArgs::default(), &mut out, &mut err).await.unwrap(), 1);
     let said = String::from_utf8(err).unwrap();
     assert!(said.contains("does not take the token of this file") && !said.contains("other"), "{said}");
 
@@ -117,7 +127,7 @@ async fn the_wrong_token_and_an_absent_gateway_are_told_apart() {
     unheard.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     admin.listen_address = unheard.local_addr().unwrap();
     let mut err = Vec::new();
-    assert_eq!(print(&admin, &StatusArgs::default(), &mut out, &mut err).await.unwrap(), 1);
+    assert_eq!(print(asked(&nexus, &admin), &StatusArgs::default(), &mut out, &mut err).await.unwrap(), 1);
     let said = String::from_utf8(err).unwrap();
     assert!(said.contains(&format!("no gateway answers at {}", admin.listen_address)) && said.contains("nexus serve"), "{said}");
     assert!(out.is_empty());
@@ -139,4 +149,28 @@ async fn the_command_reads_the_same_file_as_the_gateway() {
     let (code, said) = run(&written);
     assert_eq!(code, Some(64));
     assert!(said.contains("has no [admin] listener to ask\n  fix: add [admin]"), "{said}");
+}
+
+#[tokio::test]
+async fn over_tls_it_trusts_the_certificate_of_the_file_and_no_other() {
+    let ca = Authority::root("Company CA");
+    let leaf = ca.sign(Leaf::server(&["nexus.internal"]));
+    let spec = gateway()
+        .file("/etc/admin.pem", leaf.pem())
+        .file("/etc/admin-key.pem", leaf.key_pem())
+        .admin("token = \"s3cret\"\n[admin.tls]\ncertificate = \"/etc/admin.pem\"\nkey = \"/etc/admin-key.pem\"");
+    let nexus = spec.upstream("crm", legacy().tool("x")).start().await;
+    let (code, said) = status(&nexus, &StatusArgs::default()).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("upstream crm: up since "), "{said}");
+
+    // Somebody else's listener with another certificate of the same CA and name gets no token.
+    let other = ca.sign(Leaf::server(&["nexus.internal"]));
+    let impostor = Peer::tls(server_config(&other)).await;
+    let admin = AdminConfig { listen_address: impostor.address, ..nexus.admin_config() };
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    assert_eq!(print(asked(&nexus, &admin), &StatusArgs::default(), &mut out, &mut err).await.unwrap(), 1);
+    let said = String::from_utf8(err).unwrap();
+    assert!(said.contains("is not the one of this file"), "{said}");
+    assert!(impostor.arrived().is_empty(), "nothing was sent");
 }

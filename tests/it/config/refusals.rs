@@ -18,7 +18,6 @@ fn a_key_that_is_not_built_yet_is_refused_as_such() {
         (https("[mcp.servers.crm.rate_limits]\nlimit = 1"), "mcp.servers.crm.rate_limits"),
         (server("[server.oauth]\nurl = \"https://idp\""), "server.oauth"),
         (mcp("headers = []"), "mcp.headers"),
-        ("[admin.tls]\ncertificate = \"a.pem\"".to_owned(), "admin.tls"),
     ] {
         refused(&text, &[key, "is not built yet"]);
     }

@@ -3,6 +3,7 @@
 pub(crate) mod child;
 pub(crate) mod client;
 pub(crate) mod fake;
+pub(crate) mod https;
 pub(crate) mod nexus;
 pub(crate) mod offer;
 pub(crate) mod operator;

@@ -8,10 +8,10 @@ use nexus::{
     admin::{self, Admin, AdminConfig},
     clock::{Clock, SystemClock},
     config,
-    downstream::{Bound, Server, Stop},
+    downstream::{Bound, ListenerTls, Server, Stop},
     events::Events,
     gateway::Gateway,
-    health::Board,
+    health::{Board, Watch, WatchParts},
     outbound::probe::Prober,
     sources::{MemorySources, Sources},
 };
@@ -66,13 +66,24 @@ pub(crate) struct GatewaySpec {
     bounds: String,
     /// The lines of `[admin]`, if there is one.
     admin: Option<String>,
+    reload: Option<Arc<dyn admin::Reload>>,
+    watched: bool,
     sources: MemorySources,
 }
 
 pub(crate) fn gateway() -> GatewaySpec {
     let path = std::env::var("PATH").unwrap_or_default();
     let sources = MemorySources::default().with_env("PATH", &path);
-    GatewaySpec { upstreams: Vec::new(), server: String::new(), mcp: String::new(), bounds: String::new(), admin: None, sources }
+    GatewaySpec {
+        upstreams: Vec::new(),
+        server: String::new(),
+        mcp: String::new(),
+        bounds: String::new(),
+        admin: None,
+        reload: None,
+        watched: false,
+        sources,
+    }
 }
 
 impl GatewaySpec {
@@ -102,6 +113,18 @@ impl GatewaySpec {
     /// An admin listener on loopback, with these lines.
     pub(crate) fn admin(mut self, lines: &str) -> Self {
         self.admin = Some(lines.to_owned());
+        self
+    }
+
+    /// What `POST /api/v1/reload` does.
+    pub(crate) fn reload(mut self, reload: Arc<dyn admin::Reload>) -> Self {
+        self.reload = Some(reload);
+        self
+    }
+
+    /// The watch runs beside the gateway.
+    pub(crate) fn watched(mut self) -> Self {
+        self.watched = true;
         self
     }
 
@@ -155,36 +178,53 @@ impl GatewaySpec {
         nexus
     }
 
-    pub(crate) async fn start_at_once(self) -> Nexus {
+    pub(crate) async fn start_at_once(mut self) -> Nexus {
+        let (watched, self_reload) = (self.watched, self.reload.take());
         let Written { toml, folder, fakes, notes, sources } = self.write().await;
         let loaded = config::load_text(&toml, Path::new("/etc/nexus.toml"), None, &sources);
         let problems: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
         let config = loaded.config.unwrap_or_else(|| panic!("{}\n{toml}", problems.join("\n")));
         let sources: Arc<dyn Sources> = Arc::new(sources);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let bound = Bound::bind(&config.server).await.unwrap();
-        let address = bound.address();
+        let bound = Bound::bind(&config.server, &*sources, clock.now()).await.unwrap();
+        let (address, tls) = (bound.address(), bound.tls().cloned());
         let gateway = Gateway::start(config.mcp, &clock, &sources);
         let stop = Stop::default();
         let mut operators = None;
         if let Some(admin) = &config.admin {
-            let bound = admin::Bound::bind(admin).await.unwrap();
+            let bound = admin::Bound::bind(admin, &*sources, clock.now()).await.unwrap();
             let address = bound.address();
-            let events = Events::new(Arc::clone(&clock));
+            let (events, board, prober) = (Events::new(Arc::clone(&clock)), Board::default(), Prober::new(8));
+            let watch = watched.then(|| {
+                Watch::start(WatchParts {
+                    gateway: Arc::clone(&gateway),
+                    certificates: config.certificates.clone(),
+                    state: config.state.clone(),
+                    events: events.clone(),
+                    board: board.clone(),
+                    prober: prober.clone(),
+                    clock: Arc::clone(&clock),
+                    sources: Arc::clone(&sources),
+                    name: "test".to_owned(),
+                    public_url: None,
+                    listeners: Vec::new(),
+                })
+            });
             let recorder = tokio::spawn(admin::record(Arc::clone(&gateway), events.clone()));
             let parts = admin::Parts {
                 gateway: Arc::clone(&gateway),
                 events,
-                board: Board::default(),
-                prober: Prober::new(8),
+                board: board.clone(),
+                prober: prober.clone(),
                 clock: Arc::clone(&clock),
+                reload: self_reload,
             };
             let serving = tokio::spawn(Admin::new(bound, admin, &config.server, parts).run(stop.clone()));
             let config = AdminConfig { listen_address: address, ..admin.clone() };
-            operators = Some(Operators { config, serving, recorder });
+            operators = Some(Operators { config, board, serving, recorder, _watch: watch });
         }
         let serving = tokio::spawn(Server::new(bound, config.server, Arc::clone(&gateway)).run(stop.clone()));
-        Nexus { address, gateway, sources, stop, serving, operators, fakes, notes, _folder: folder }
+        Nexus { address, tls, gateway, stop, serving, operators, sources, fakes, notes, _folder: folder }
     }
 }
 
@@ -200,6 +240,7 @@ pub(crate) struct Written {
 /// A running gateway; ends with its owner.
 pub(crate) struct Nexus {
     pub(crate) address: SocketAddr,
+    tls: Option<Arc<ListenerTls>>,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) sources: Arc<dyn Sources>,
     stop: Stop,
@@ -214,8 +255,10 @@ pub(crate) struct Nexus {
 struct Operators {
     /// With the real port.
     config: AdminConfig,
+    board: Board,
     serving: tokio::task::JoinHandle<()>,
     recorder: tokio::task::JoinHandle<()>,
+    _watch: Option<Watch>,
 }
 
 impl Drop for Nexus {
@@ -234,6 +277,11 @@ impl Nexus {
         &self.fakes[name]
     }
 
+    /// TLS of the listener, where it has one.
+    pub(crate) fn tls(&self) -> &ListenerTls {
+        self.tls.as_deref().unwrap()
+    }
+
     pub(crate) fn notes(&self, name: &str) -> &Notes {
         &self.notes[name]
     }
@@ -241,6 +289,12 @@ impl Nexus {
     /// Somebody who asks the admin listener.
     pub(crate) fn operator(&self) -> Operator {
         Operator::new(self.admin_config().listen_address)
+    }
+
+    /// Waits until the watch has looked at an upstream.
+    pub(crate) async fn checked(&self, upstream: &str) {
+        let board = &self.operators.as_ref().unwrap().board;
+        until("the first check", || board.checkup(upstream).is_some()).await;
     }
 
     /// The admin listener as the file has it, with its real port.

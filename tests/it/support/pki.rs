@@ -103,8 +103,17 @@ impl Authority {
         pem("CERTIFICATE", &self.certificate)
     }
 
+    /// A revocation list with these leaves on it, the `number`th; PEM.
+    pub(crate) fn revoke(&self, leaves: &[&Chain], number: u64) -> String {
+        pem("X509 CRL", &self.list(leaves, number, 2090))
+    }
+
     /// Its revocation list of 2021, in DER, to be renewed at the beginning of `next_year`.
     pub(crate) fn crl(&self, revoked: &[&Chain], next_year: i32) -> Vec<u8> {
+        self.list(revoked, 7, next_year)
+    }
+
+    fn list(&self, revoked: &[&Chain], number: u64, next_year: i32) -> Vec<u8> {
         let revoked = revoked.iter().map(|chain| RevokedCertParams {
             serial_number: chain.serial(),
             revocation_time: date_time_ymd(2020, 6, 1),
@@ -114,7 +123,7 @@ impl Authority {
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2021, 1, 1),
             next_update: date_time_ymd(next_year, 1, 1),
-            crl_number: SerialNumber::from(7_u64),
+            crl_number: SerialNumber::from(number),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),
             key_identifier_method: KeyIdMethod::Sha256,

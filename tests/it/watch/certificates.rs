@@ -173,3 +173,23 @@ async fn hostile_text_of_a_certificate_stays_text() {
     assert!(summary.contains("\"}\\u{a}# HELP x <script>"), "{summary}");
     assert!(!summary.contains('\n') && watched.events.since(0).iter().all(|event| !event.news.detail.contains('\n')));
 }
+
+#[tokio::test]
+async fn an_overdue_revocation_list_of_an_upstream_is_told_with_its_file() {
+    let ca = Authority::root("Company CA");
+    let hook = Peer::plain().await;
+    let config = server_config(&ca.sign(Leaf::server(&["localhost"])));
+    let lines = format!("{TRUSTING}\ncrl_paths = [\"/company.crl\"]");
+    let nexus = gateway()
+        .file("/ca.pem", ca.pem())
+        .file("/company.crl", ca.crl(&[], 2022))
+        .upstream("crm", legacy().tool("x").https(config).toml(&lines))
+        .start()
+        .await;
+    let watched = watch(&nexus, &webhook(&hook));
+    let alert = hears(&hook, 1).await.remove(0);
+    assert_eq!((&alert["upstream"], &alert["severity"], &alert["code"]), (&"crm".into(), &"error".into(), &"tls_crl_expired".into()));
+    assert!(alert["remedy"].as_str().unwrap().contains("/company.crl"), "{alert}");
+    watched.checks("crm", 3).await;
+    assert_eq!(told(&hook).len(), 1);
+}

@@ -1,0 +1,13 @@
+//! What `POST /api/v1/reload` calls.
+
+use std::fmt;
+
+use futures_util::future::BoxFuture;
+
+use crate::problem::Problem;
+
+/// Reads the configuration again, and takes over what is different.
+pub trait Reload: Send + Sync + fmt::Debug {
+    /// What changed, one sentence each; or all problems, and then nothing has changed.
+    fn reload(&self) -> BoxFuture<'_, Result<Vec<String>, Vec<Problem>>>;
+}

@@ -1,0 +1,165 @@
+//! The accept loop: bounded connections, bounded handshakes, bounded headers, a limited wait for each, and a drain at the end.
+//!
+//! ```text
+//! accept ─▶ (handshake, beside others, evicted when there are too many) ─▶ a place among the connections ─▶ HTTP/1.1 or HTTP/2
+//! ```
+
+mod connection;
+mod handshakes;
+mod http2;
+mod patience;
+mod refuse;
+mod tls;
+mod told;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use http::{HeaderValue, header::STRICT_TRANSPORT_SECURITY};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use tls::{ListenerTls, Swapped};
+
+use connection::Ends;
+use tls::Arrival;
+
+/// Pause after a failed accept, which is out of file descriptors more often than not.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Binds `address`.
+///
+/// # Errors
+/// As the system says; in use, or not an address of this machine.
+pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// Lets this process have as many open files as it may.
+pub(crate) fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        tracing::debug!(%error, "the limit of open files could not be raised");
+    }
+}
+
+/// What one listener grants its clients.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) connections: usize,
+    /// Longest a client may leave what was sent to it unread.
+    pub(crate) unread: Duration,
+}
+
+/// How a listener ends: first no new requests, then none at all.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// No new connections and requests; open ones go on.
+    pub drain: CancellationToken,
+    /// Open ones are cut off.
+    pub now: CancellationToken,
+}
+
+/// Serves until `stop.drain`, then lets open requests end, until `stop.now`. With `tls`, nothing but HTTPS is served.
+pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits, tls: Option<Arc<ListenerTls>>, stop: Stop) {
+    let shared = Shared { router, places: Arc::new(Semaphore::new(limits.connections)), limits, connections: TaskTracker::new(), stop };
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shared.stop.drain.cancelled() => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+        match &tls {
+            None => shared.plain(stream),
+            Some(tls) => {
+                shared.connections.spawn(secured(stream, peer, Arc::clone(tls), shared.clone()));
+            }
+        }
+    }
+    drop(listener);
+    shared.connections.close();
+    shared.connections.wait().await;
+}
+
+/// What every connection of a listener needs.
+#[derive(Clone)]
+struct Shared {
+    router: Router,
+    places: Arc<Semaphore>,
+    limits: Limits,
+    connections: TaskTracker,
+    stop: Stop,
+}
+
+impl Shared {
+    fn plain(&self, stream: TcpStream) {
+        let Some(place) = self.place() else {
+            self.connections.spawn(refuse::busy(stream));
+            return;
+        };
+        let stream = patience::Patient::new(stream, self.limits.unread);
+        let served = connection::http1(stream, self.router.clone(), Ends::of(self.stop.clone()));
+        self.connections.spawn(async move {
+            served.await;
+            drop(place);
+        });
+    }
+
+    fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+}
+
+/// One connection to an HTTPS listener. It takes a place among the connections only after its handshake, so that those
+/// who never finish theirs keep nobody out.
+async fn secured(stream: TcpStream, peer: SocketAddr, tls: Arc<ListenerTls>, shared: Shared) {
+    let turn = tls.handshakes().enter();
+    let arrived = tokio::select! {
+        arrived = tls.arrive(stream, shared.limits.unread) => arrived,
+        () = turn.evicted() => return tracing::debug!("a handshake gave way to newer ones"),
+        () = shared.stop.drain.cancelled() => return,
+    };
+    let Arrival { stream, protocol, served } = match arrived {
+        Ok(arrival) => arrival,
+        Err(refused) => return refused.tell(peer, tls.told()).await,
+    };
+    let Some(place) = shared.place() else {
+        // It keeps its turn until it was told, so that these have a bound too.
+        return refuse::busy_secured(stream, protocol).await;
+    };
+    drop(turn);
+    let router = match served.hsts() {
+        Some(value) => with_hsts(shared.router, value),
+        None => shared.router,
+    };
+    let ends = Ends::of(shared.stop).and_when_replaced(served.replaced(), tls.drain());
+    match protocol {
+        tls::Protocol::Http1 => connection::http1(stream, router, ends).await,
+        tls::Protocol::Http2 => connection::http2(stream, router, shared.limits.unread, &shared.connections, ends).await,
+    }
+    drop(place);
+}
+
+/// RFC 6797 §6.1: never over plain HTTP, always over HTTPS.
+fn with_hsts(router: Router, value: HeaderValue) -> Router {
+    router.layer(axum::middleware::map_response(move |mut response: axum::response::Response| {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, value.clone());
+        std::future::ready(response)
+    }))
+}
