@@ -188,14 +188,14 @@ pub(super) fn down(upstream: &str, failures: u32, why: &Explanation, now: Durati
     firing(Topic::UpstreamDown, Severity::Critical, format!("down:{upstream}"), Some(upstream), why, summary, now)
 }
 
-pub(super) fn rejected(upstream: Option<&str>, detail: &str, now: Duration) -> Condition {
-    let whose = upstream.unwrap_or_default();
+/// `scope` tells whose reload it was.
+pub(super) fn rejected(scope: &str, upstream: Option<&str>, detail: &str, now: Duration) -> Condition {
     let why = Explanation::new(
         Reason::ReloadRejected,
         detail,
         "correct the files; they are tried again by themselves, and `nexus check` names what is wrong",
     );
-    firing(Topic::ReloadRejected, Severity::Error, format!("rejected:{whose}"), upstream, &why, detail.to_owned(), now)
+    firing(Topic::ReloadRejected, Severity::Error, scope.to_owned(), upstream, &why, detail.to_owned(), now)
 }
 
 fn firing(
