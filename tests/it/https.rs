@@ -4,6 +4,7 @@
 
 mod clients;
 mod hostile;
+mod renewal;
 mod settings;
 mod swap;
 

@@ -3,8 +3,7 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
 use std::{
-    io::Write as _,
-    os::unix::fs::{OpenOptionsExt as _, symlink},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -19,10 +18,12 @@ use tokio::{sync::watch, time::advance};
 use crate::support::{
     StillTime,
     fake::{Answer, FakeSpec, Streams, legacy, modern},
+    in_time,
     nexus::{Nexus, gateway},
+    pass,
     pki::{Authority, Chain, Leaf},
     tls_peer::{Exchangeable, Shown, mtls_config_showing, mtls_config_trusting},
-    until,
+    until, write,
 };
 
 /// The files of one upstream, and who signs what is in them.
@@ -73,36 +74,8 @@ impl World {
     }
 }
 
-/// As a careful operator writes a key: nobody else can read it.
-fn write(path: &Path, text: &str) {
-    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.unwrap().write_all(text.as_bytes()).unwrap();
-}
-
 fn generation(nexus: &Nexus) -> u64 {
     nexus.upstream("up").generation().map_or(0, |generation| generation.number())
-}
-
-/// Moves the clock, so slowly that sockets and threads keep up.
-async fn pass(time: Duration) {
-    let step = Duration::from_millis(20);
-    let until = tokio::time::Instant::now() + time;
-    while tokio::time::Instant::now() < until {
-        advance(step).await;
-        let began = std::time::Instant::now();
-        while began.elapsed() < Duration::from_millis(1) {
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-/// Moves the clock until it is so.
-async fn in_time(what: &str, condition: impl Fn() -> bool) {
-    let began = std::time::Instant::now();
-    while !condition() {
-        assert!(began.elapsed() < crate::support::PATIENCE, "{what} did not happen");
-        pass(Duration::from_millis(20)).await;
-    }
 }
 
 async fn swapped(nexus: &Nexus, before: u64) {

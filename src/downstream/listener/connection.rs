@@ -32,8 +32,16 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// What ends a connection from our side.
 pub(super) struct Ends {
     stop: Stop,
-    /// With new certificates: no new requests at once, and nothing at all after a while.
-    replaced: Option<(CancellationToken, Duration)>,
+    replaced: Option<Replaced>,
+}
+
+/// How a connection ends after other certificates are served.
+pub(super) struct Replaced {
+    pub(super) token: CancellationToken,
+    /// From then on it takes no new requests.
+    pub(super) linger: Duration,
+    /// From then on there is nothing at all.
+    pub(super) drain: Duration,
 }
 
 impl Ends {
@@ -41,30 +49,33 @@ impl Ends {
         Self { stop, replaced: None }
     }
 
-    pub(super) fn and_when_replaced(self, replaced: CancellationToken, drain: Duration) -> Self {
-        Self { replaced: Some((replaced, drain)), ..self }
+    pub(super) fn and_when_replaced(self, replaced: Replaced) -> Self {
+        Self { replaced: Some(replaced), ..self }
     }
 
     async fn no_new_requests(&self) {
         match &self.replaced {
             None => self.stop.drain.cancelled().await,
-            Some((replaced, _)) => tokio::select! {
+            Some(replaced) => tokio::select! {
                 () = self.stop.drain.cancelled() => {}
-                () = replaced.cancelled() => {}
+                () = replaced.and_for(replaced.linger) => {}
             },
         }
     }
 
     async fn at_once(&self) {
-        let Some((replaced, drain)) = &self.replaced else { return self.stop.now.cancelled().await };
-        let drained = async {
-            replaced.cancelled().await;
-            tokio::time::sleep(*drain).await;
-        };
+        let Some(replaced) = &self.replaced else { return self.stop.now.cancelled().await };
         tokio::select! {
             () = self.stop.now.cancelled() => {}
-            () = drained => {}
+            () = replaced.and_for(replaced.drain) => {}
         }
+    }
+}
+
+impl Replaced {
+    async fn and_for(&self, span: Duration) {
+        self.token.cancelled().await;
+        tokio::time::sleep(span).await;
     }
 }
 

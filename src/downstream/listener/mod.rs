@@ -16,7 +16,10 @@ mod told;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use http::{HeaderValue, header::STRICT_TRANSPORT_SECURITY};
+use http::{
+    HeaderValue,
+    header::{CONNECTION, STRICT_TRANSPORT_SECURITY},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -26,7 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use renewal::{Prepared, Renewal, RenewalParts};
 pub use tls::{ListenerTls, Swapped};
 
-use connection::Ends;
+use connection::{Ends, Replaced};
 use tls::Arrival;
 
 /// Pause after a failed accept, which is out of file descriptors more often than not.
@@ -150,12 +153,30 @@ async fn secured(stream: TcpStream, peer: SocketAddr, tls: Arc<ListenerTls>, sha
         Some(value) => with_hsts(shared.router, value),
         None => shared.router,
     };
-    let ends = Ends::of(shared.stop).and_when_replaced(served.replaced(), tls.drain());
+    let replaced = |linger| Replaced { token: served.replaced(), linger, drain: tls.drain() };
+    let ends = Ends::of(shared.stop);
     match protocol {
-        tls::Protocol::Http1 => connection::http1(stream, router, ends).await,
-        tls::Protocol::Http2 => connection::http2(stream, router, shared.limits.unread, &shared.connections, ends).await,
+        tls::Protocol::Http1 => {
+            let router = with_farewell(router, served.replaced());
+            connection::http1(stream, router, ends.and_when_replaced(replaced(served.linger()))).await;
+        }
+        // Its GOAWAY tells the client which requests arrived (RFC 9113 §6.8).
+        tls::Protocol::Http2 => {
+            let ends = ends.and_when_replaced(replaced(Duration::ZERO));
+            connection::http2(stream, router, shared.limits.unread, &shared.connections, ends).await;
+        }
     }
     drop(place);
+}
+
+/// RFC 9112 §9.6: the answer is the connection's last one, and the client knows it before it sends another request.
+fn with_farewell(router: Router, replaced: CancellationToken) -> Router {
+    router.layer(axum::middleware::map_response(move |mut response: axum::response::Response| {
+        if replaced.is_cancelled() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        std::future::ready(response)
+    }))
 }
 
 /// RFC 6797 §6.1: never over plain HTTP, always over HTTPS.

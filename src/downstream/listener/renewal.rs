@@ -103,7 +103,7 @@ impl Renewal {
     /// cancel-safe: a reading that has begun ends by itself.
     pub async fn follow(self: Arc<Self>) {
         // Also where nothing has changed: what was read at the start is not known here.
-        let mut patience = None;
+        let mut patience = Some(Instant::now() + TORN);
         loop {
             let again = match self.renew().await {
                 Ok(()) => {
@@ -111,7 +111,10 @@ impl Renewal {
                     None
                 }
                 Err(problem) => match patience {
-                    Some(until) if Instant::now() < until => Some(until),
+                    Some(until) if Instant::now() < until => {
+                        tracing::debug!(listener = self.table, key = problem.key, "its files are not good yet: {}", problem.what);
+                        Some(until)
+                    }
                     _ => {
                         patience = None;
                         self.reject(&problem);

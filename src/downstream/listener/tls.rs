@@ -21,6 +21,10 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long open requests go on after new certificates were taken. New ones come over new connections at once.
 const DRAIN: Duration = Duration::from_secs(600);
 
+/// How long an idle HTTP/1.1 connection stays open after a swap: a request may be on its way to us, and is lost if the
+/// connection is closed under it.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// The first byte of every TLS connection: a record of type handshake (RFC 8446 §5.1).
 const HANDSHAKE_RECORD: u8 = 0x16;
 
@@ -202,6 +206,11 @@ impl Served {
 
     pub(super) fn hsts(&self) -> Option<HeaderValue> {
         self.hsts.clone()
+    }
+
+    /// A client that showed a certificate may not be let in any more, and gets no such time.
+    pub(super) fn linger(&self) -> Duration {
+        if self.settings.clients.is_some() { Duration::ZERO } else { LINGER }
     }
 
     /// Cancelled when others are served.

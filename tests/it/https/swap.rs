@@ -13,7 +13,7 @@ use crate::support::{
     soon,
 };
 
-fn call() -> http::Request<crate::support::wire::Body> {
+pub(super) fn call() -> http::Request<crate::support::wire::Body> {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "up__work", "arguments": {}, "_meta": {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},

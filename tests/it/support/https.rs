@@ -165,6 +165,14 @@ impl Connection {
         matches!(self.sender, Sender::Http2(_))
     }
 
+    /// Whether another request may be sent.
+    pub(crate) async fn is_open(&mut self) -> bool {
+        match &mut self.sender {
+            Sender::Http1(sender) => sender.ready().await.is_ok(),
+            Sender::Http2(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
     pub(crate) async fn get(&mut self, path: &str) -> io::Result<Got> {
         let request = Request::get(path).body(wire::full("")).unwrap();
         let (parts, body) = self.send(request).await?.into_parts();

@@ -49,3 +49,32 @@ impl StillTime {
         Self { _ends: ends }
     }
 }
+
+/// Moves the clock, so slowly that sockets and threads keep up.
+pub(crate) async fn pass(time: Duration) {
+    let step = Duration::from_millis(20);
+    let until = tokio::time::Instant::now() + time;
+    while tokio::time::Instant::now() < until {
+        tokio::time::advance(step).await;
+        let began = std::time::Instant::now();
+        while began.elapsed() < Duration::from_millis(1) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Moves the clock until it is so.
+pub(crate) async fn in_time(what: &str, condition: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < PATIENCE, "{what} did not happen");
+        pass(Duration::from_millis(20)).await;
+    }
+}
+
+/// As a careful operator writes a key: nobody else can read it.
+pub(crate) fn write(path: &std::path::Path, text: &str) {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.unwrap().write_all(text.as_bytes()).unwrap();
+}

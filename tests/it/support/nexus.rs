@@ -296,8 +296,8 @@ impl Nexus {
     }
 
     /// TLS of the listener, where it has one.
-    pub(crate) fn tls(&self) -> &ListenerTls {
-        self.tls.as_deref().unwrap()
+    pub(crate) fn tls(&self) -> &Arc<ListenerTls> {
+        self.tls.as_ref().unwrap()
     }
 
     pub(crate) fn notes(&self, name: &str) -> &Notes {

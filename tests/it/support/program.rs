@@ -57,7 +57,8 @@ impl Program {
     pub(crate) async fn address(&self) -> SocketAddr {
         let told = || {
             let said = self.said();
-            let address = said.split("listening on http://").nth(1)?.split("/mcp\n").next()?.to_owned();
+            let line = said.split_once("listening on ")?.1.split_once('\n')?.0;
+            let address = line.split_once("://")?.1.split("/mcp").next()?;
             address.parse().ok()
         };
         until("the address", || told().is_some()).await;
