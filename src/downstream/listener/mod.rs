@@ -23,6 +23,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use tls::{ListenerTls, Swapped};
+pub(crate) use told::Told;
 
 use connection::Ends;
 use tls::Arrival;
@@ -141,7 +142,7 @@ async fn secured(stream: TcpStream, peer: SocketAddr, tls: Arc<ListenerTls>, sha
     };
     let Some(place) = shared.place() else {
         // It keeps its turn until it was told, so that these have a bound too.
-        return refuse::busy_secured(stream, protocol).await;
+        return refuse::busy_secured(stream, protocol, served.hsts()).await;
     };
     drop(turn);
     let router = match served.hsts() {
