@@ -190,12 +190,14 @@ pub(super) fn down(upstream: &str, failures: u32, why: &Explanation, now: Durati
 
 pub(super) fn rejected(upstream: Option<&str>, detail: &str, now: Duration) -> Condition {
     let whose = upstream.unwrap_or_default();
+    // Of some receivers the summary is all that people see.
+    let summary = upstream.map_or_else(|| detail.to_owned(), |name| format!("upstream {name:?}: {detail}"));
     let why = Explanation::new(
         Reason::ReloadRejected,
         detail,
         "correct the files; they are tried again by themselves, and `nexus check` names what is wrong",
     );
-    firing(Topic::ReloadRejected, Severity::Error, format!("rejected:{whose}"), upstream, &why, detail.to_owned(), now)
+    firing(Topic::ReloadRejected, Severity::Error, format!("rejected:{whose}"), upstream, &why, summary, now)
 }
 
 fn firing(
