@@ -139,8 +139,8 @@ impl Service<Request<hyper::body::Incoming>> for Tracked {
     }
 }
 
-/// HTTP/2 asks a body for more only when the client's window has room, so from one frame to the next question the client
-/// has to read.
+/// hyper asks a body for its next frame only after the one before has found room in the client's window, so from one frame to
+/// the next question the client has to read.
 #[derive(Debug)]
 pub(super) struct TrackedBody {
     body: Body,
