@@ -47,6 +47,8 @@ pub struct News {
     pub severity: Severity,
     /// Absent when it concerns the whole gateway.
     pub upstream: Option<String>,
+    /// The table of the one of our listeners that it concerns, such as `server.tls`.
+    pub listener: Option<&'static str>,
     pub reason: Option<Reason>,
     /// One sentence, safe to print.
     pub detail: String,
@@ -109,7 +111,7 @@ mod tests {
     use crate::clock::SystemClock;
 
     fn news(detail: String) -> News {
-        News { kind: EventKind::Reloaded, severity: Severity::Info, upstream: None, reason: None, detail }
+        News { kind: EventKind::Reloaded, severity: Severity::Info, upstream: None, listener: None, reason: None, detail }
     }
 
     #[test]

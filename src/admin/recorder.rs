@@ -49,7 +49,7 @@ pub async fn record(gateway: Arc<Gateway>, events: Events) {
                     events.note(News {
                         kind: EventKind::ListChanged,
                         severity: Severity::Info,
-                        upstream: None,
+                        upstream: None, listener: None,
                         reason: None,
                         detail: format!("the list of {words} changed{}", counted(&gateway, &mut tools)),
                     });
@@ -93,7 +93,14 @@ fn state_changed(name: &UpstreamName, status: &Status) -> News {
         Some(why) => format!("{}: {}", status.state.word(), why.detail),
         None => status.state.word().to_owned(),
     };
-    News { kind: EventKind::StateChanged, severity, upstream: Some(name.to_string()), reason: explanation.map(|why| why.reason), detail }
+    News {
+        kind: EventKind::StateChanged,
+        severity,
+        upstream: Some(name.to_string()),
+        listener: None,
+        reason: explanation.map(|why| why.reason),
+        detail,
+    }
 }
 
 /// `tools`, `tools and prompts`, `tools, prompts and resources`; `None` without a change.

@@ -22,6 +22,7 @@ use crate::{
     events::Events,
     gateway::Gateway,
     health::Board,
+    meter::Reloads,
     outbound::probe::Prober,
     sources::Sources,
 };
@@ -76,6 +77,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Absent: this gateway cannot reload.
     pub reload: Option<Arc<dyn Reload>>,
+    /// What is reloaded beside upstreams: the configuration file and listeners' files, by the `target` they are counted as.
+    pub reloads: Vec<(&'static str, Arc<Reloads>)>,
 }
 
 /// Serves operators, orchestrators and Prometheus.

@@ -7,22 +7,28 @@ use parking_lot::Mutex;
 use super::World;
 use crate::{
     config::{self, Config, Overrides, Reading},
-    gateway::{Configuration, McpConfig, Reread},
+    downstream::{Prepared, Renewal},
+    gateway::{self, Configuration, Reread},
     problem::{At, Problem, Severity},
     sources::{Fingerprint, Noted, Sources},
+    tls::ServerTlsSettings,
 };
 
 /// Tables and keys that take effect without a restart.
 const LIVE: [&str; 2] = ["mcp", "certificates.probe_before_swap"];
-/// Keys in them that do not.
+/// The tables of listeners with TLS.
+pub(super) const SERVER_TLS: &str = "server.tls";
+pub(super) const ADMIN_TLS: &str = "admin.tls";
+/// Keys in the live tables that are not.
 const FIXED: [&str; 2] = ["mcp.path", "mcp.enabled"];
 
-/// One file, and how it was read last.
+/// One file, and how it was read last; with the listeners whose TLS it sets up.
 #[derive(Debug)]
 pub(super) struct FileConfiguration {
     path: PathBuf,
     sources: Arc<dyn Sources>,
     overrides: Overrides,
+    listeners: Vec<Arc<Renewal>>,
     accepted: Mutex<Accepted>,
 }
 
@@ -33,12 +39,36 @@ struct Accepted {
 }
 
 impl FileConfiguration {
-    /// `config` was read from `path`.
-    pub(super) fn new(world: &World, path: PathBuf, config: &Config) -> Self {
+    /// `config` was read from `path`, and `listeners` serve with it.
+    pub(super) fn new(world: &World, path: PathBuf, config: &Config, listeners: Vec<Arc<Renewal>>) -> Self {
         let overrides = Overrides { listen_address: world.global.listen_address };
         let template_files = config.reading.template_files().clone();
         let accepted = Mutex::new(Accepted { reading: config.reading.clone(), template_files });
-        Self { path, sources: Arc::clone(&world.sources), overrides, accepted }
+        Self { path, sources: Arc::clone(&world.sources), overrides, listeners, accepted }
+    }
+
+    /// The files of every listener, read and found good. Their tables are read again with the file; between that, a
+    /// listener follows its files by itself, and one that finds bad ones keeps nothing else from being taken.
+    fn prepare(&self, what: Reread, config: &Config) -> Result<Vec<Prepared<'_>>, Vec<Problem>> {
+        let (mut prepared, mut problems) = (Vec::new(), Vec::new());
+        for listener in &self.listeners {
+            // Absent: it was refused already, since HTTPS is not turned off without a restart.
+            let Some(settings) = settings_of(listener.table(), config) else { continue };
+            if what == Reread::Templates && listener.is_set_up_like(settings) {
+                continue;
+            }
+            match listener.prepare(settings) {
+                Ok(good) => prepared.push(good),
+                Err(problem) => problems.push(*problem),
+            }
+        }
+        if problems.is_empty() { Ok(prepared) } else { Err(problems) }
+    }
+
+    /// Whether another value of `key` takes effect without a restart. That of a listener with TLS does, before and after.
+    fn is_live(&self, key: &str, config: &Config) -> bool {
+        is_live(key)
+            || self.listeners.iter().any(|listener| within(listener.table(), key) && settings_of(listener.table(), config).is_some())
     }
 
     fn needs_restart(&self, key: &str, lines: &BTreeMap<String, u32>) -> Problem {
@@ -55,7 +85,7 @@ impl FileConfiguration {
 }
 
 impl Configuration for FileConfiguration {
-    fn read(&self, what: Reread) -> Result<McpConfig, Vec<Problem>> {
+    fn read(&self, what: Reread) -> Result<gateway::Accepted, Vec<Problem>> {
         let noted = Noted::new(&*self.sources);
         let before = self.accepted.lock().reading.clone();
         let loaded = match what {
@@ -67,17 +97,26 @@ impl Configuration for FileConfiguration {
             self.accepted.lock().template_files.extend(read);
             return Err(loaded.problems.into_iter().filter(|problem| problem.severity == Severity::Error).collect());
         };
-        let fixed = before.differences(&config.reading).filter(|key| !is_live(key));
+        let fixed = before.differences(&config.reading).filter(|key| !self.is_live(key, &config));
         let fixed: Vec<_> = fixed.map(|key| self.needs_restart(key, &loaded.lines)).collect();
         if !fixed.is_empty() {
             self.accepted.lock().template_files.extend(read);
             return Err(fixed);
         }
+        let prepared = match self.prepare(what, &config) {
+            Ok(prepared) => prepared,
+            Err(problems) => {
+                self.accepted.lock().template_files.extend(read);
+                return Err(problems);
+            }
+        };
+        // All is good: from here on nothing fails.
         for problem in &loaded.problems {
             tracing::warn!(key = problem.key, why = problem.why, fix = problem.remedy, "{}", problem.what);
         }
         *self.accepted.lock() = Accepted { reading: config.reading, template_files: read };
-        Ok(config.mcp)
+        let beside = prepared.into_iter().filter_map(Prepared::serve).collect();
+        Ok(gateway::Accepted { mcp: config.mcp, beside })
     }
 
     fn template_files(&self) -> Fingerprint {
@@ -85,9 +124,21 @@ impl Configuration for FileConfiguration {
     }
 }
 
+/// What the file says of a listener's TLS.
+fn settings_of<'a>(table: &str, config: &'a Config) -> Option<&'a ServerTlsSettings> {
+    match table {
+        SERVER_TLS => config.server.tls.as_ref(),
+        ADMIN_TLS => config.admin.as_ref().and_then(|admin| admin.tls.as_ref()),
+        _ => None,
+    }
+}
+
 fn is_live(key: &str) -> bool {
-    let within = |table: &str| key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    LIVE.iter().any(|table| within(table)) && !FIXED.iter().any(|fixed| within(fixed))
+    LIVE.iter().any(|table| within(table, key)) && !FIXED.iter().any(|fixed| within(fixed, key))
+}
+
+fn within(table: &str, key: &str) -> bool {
+    key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 #[cfg(test)]

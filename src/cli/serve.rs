@@ -1,18 +1,27 @@
 //! `nexus serve`: build, announce, serve, drain.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{future::pending, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{FAILURE, USAGE, World, announce::Announcer, fail, operators::Operators, reload::FileConfiguration, start, watch};
+use super::{
+    FAILURE, USAGE, World,
+    announce::Announcer,
+    fail,
+    operators::Operators,
+    reload::{ADMIN_TLS, FileConfiguration, SERVER_TLS},
+    start, watch,
+};
 use crate::{
     admin::{self, Parts},
     config::Config,
-    downstream::{BindError, Bound, ListenerTls, Server, Stop},
+    downstream::{BindError, Bound, ListenerTls, Renewal, RenewalParts, Server, Stop},
     gateway::{Gateway, Reloader},
+    meter::Reloads,
 };
 
 /// Time for sessions and child processes to end, after the clients' requests have.
@@ -50,13 +59,14 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     for warning in operators.tls().map(|tls| tls.warnings()).unwrap_or_default() {
         announcer.warn(&warning);
     }
+    let renewals = renewals(world, &gateway, &bound, &operators);
     let listeners = [("server", bound.tls()), ("admin", operators.tls())];
     let listeners = listeners.into_iter().filter_map(|(name, tls)| Some(watch::own(name, tls?))).collect();
     if let Some(url) = operators.url() {
         announcer.say(&format!("admin on {url}"));
     }
     let shared = watch::Shared::new(&gateway);
-    let file = Arc::new(FileConfiguration::new(world, path.to_owned(), &config));
+    let file = Arc::new(FileConfiguration::new(world, path.to_owned(), &config, renewals.clone()));
     let reloader = Reloader::new(Arc::clone(&gateway), file, Arc::clone(&world.clock), Arc::clone(&world.sources));
     let reloader = Arc::new(reloader);
     let attended = operators.attend(
@@ -68,6 +78,7 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
             prober: shared.prober.clone(),
             clock: Arc::clone(&world.clock),
             reload: Some(Arc::clone(&reloader) as Arc<dyn admin::Reload>),
+            reloads: reloads(&reloader, &renewals),
         },
     );
     let watch = watch::start(world, &config, &gateway, &shared, address, listeners);
@@ -80,6 +91,7 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
         () = announcer.follow(&gateway) => {}
         () = admin::record(Arc::clone(&gateway), shared.events.clone()) => {}
         () = reloader.watch() => {}
+        () = follow(renewals) => {}
         () = signals.first(&announcer, &reloader) => {}
     }
     drain(announcer, &config, &gateway, &stop, &mut serving).await;
@@ -88,6 +100,32 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     watch.end().await;
     announcer.say("stopped");
     0
+}
+
+/// Whatever renews the certificates of our listeners.
+fn renewals(world: &World, gateway: &Gateway, bound: &Bound, operators: &Operators) -> Vec<Arc<Renewal>> {
+    let parts = RenewalParts {
+        sources: Arc::clone(&world.sources),
+        watcher: gateway.watcher().clone(),
+        clock: Arc::clone(&world.clock),
+        events: gateway.events().clone(),
+    };
+    let listeners = [(SERVER_TLS, bound.tls()), (ADMIN_TLS, operators.tls())];
+    let renewals = listeners.into_iter().filter_map(|(table, tls)| Some(Renewal::new(table, Arc::clone(tls?), parts.clone())));
+    renewals.map(Arc::new).collect()
+}
+
+/// What is counted of reloads, beside those of upstreams.
+fn reloads(reloader: &Reloader, renewals: &[Arc<Renewal>]) -> Vec<(&'static str, Arc<Reloads>)> {
+    let own = renewals.iter().map(|renewal| (renewal.table(), Arc::clone(renewal.reloads())));
+    std::iter::once(("nexus.toml", Arc::clone(reloader.reloads()))).chain(own).collect()
+}
+
+/// Never ends.
+async fn follow(renewals: Vec<Arc<Renewal>>) {
+    join_all(renewals.into_iter().map(Renewal::follow)).await;
+    // There was none.
+    pending::<()>().await;
 }
 
 fn announce(announcer: Announcer, path: &Path, config: &Config, bound: &Bound, gateway: &Gateway) {

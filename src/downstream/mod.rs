@@ -11,6 +11,6 @@ mod stdio;
 mod streamable_http;
 
 pub use config::{HealthConfig, Insecure, ServerConfig};
-pub use listener::{ListenerTls, Stop, Swapped};
+pub use listener::{ListenerTls, Prepared, Renewal, RenewalParts, Stop, Swapped};
 pub use server::{BindError, Bound, Server};
 pub use stdio::{refuse as serve_stdio_refusal, serve as serve_stdio};

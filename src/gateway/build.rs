@@ -105,7 +105,7 @@ impl Gateway {
     }
 
     /// Watches files for everybody in this gateway.
-    pub(super) fn watcher(&self) -> &Watcher {
+    pub fn watcher(&self) -> &Watcher {
         &self.surroundings.watcher
     }
 

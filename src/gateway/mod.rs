@@ -32,7 +32,7 @@ pub use legacy::LegacySession;
 pub use listen::Change;
 pub use outbox::Outbox;
 pub use reload::Changes;
-pub use reloader::{Configuration, Rejected, Reloader, Reread};
+pub use reloader::{Accepted, Configuration, Rejected, Reloader, Reread};
 pub use reply::{EventReply, JsonReply, Reply};
 pub use tally::{Outcome, Tally};
 

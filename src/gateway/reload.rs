@@ -18,14 +18,16 @@ pub struct Changes {
     pub removed: Vec<String>,
     /// They keep everything: connections, sessions, catalog.
     pub unchanged: usize,
+    /// What else was taken, one sentence each.
+    pub beside: Vec<String>,
 }
 
 impl Changes {
-    /// `added a, b`, `changed c`, `removed d`: those that there are.
+    /// `added a, b`, `changed c`, `removed d` and what else was taken: those that there are.
     pub fn words(&self) -> Vec<String> {
         let named = |what: &str, names: &[String]| (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")));
         let all = [named("added", &self.added), named("changed", &self.changed), named("removed", &self.removed)];
-        all.into_iter().flatten().collect()
+        all.into_iter().flatten().chain(self.beside.iter().cloned()).collect()
     }
 }
 

@@ -188,8 +188,8 @@ pub(super) fn down(upstream: &str, failures: u32, why: &Explanation, now: Durati
     firing(Topic::UpstreamDown, Severity::Critical, format!("down:{upstream}"), Some(upstream), why, summary, now)
 }
 
-pub(super) fn rejected(upstream: Option<&str>, detail: &str, now: Duration) -> Condition {
-    let whose = upstream.unwrap_or_default();
+/// `scope` tells whose reload it was.
+pub(super) fn rejected(scope: &str, upstream: Option<&str>, detail: &str, now: Duration) -> Condition {
     // Of some receivers the summary is all that people see.
     let summary = upstream.map_or_else(|| detail.to_owned(), |name| format!("upstream {name:?}: {detail}"));
     let why = Explanation::new(
@@ -197,7 +197,7 @@ pub(super) fn rejected(upstream: Option<&str>, detail: &str, now: Duration) -> C
         detail,
         "correct the files; they are tried again by themselves, and `nexus check` names what is wrong",
     );
-    firing(Topic::ReloadRejected, Severity::Error, format!("rejected:{whose}"), upstream, &why, summary, now)
+    firing(Topic::ReloadRejected, Severity::Error, scope.to_owned(), upstream, &why, summary, now)
 }
 
 fn firing(

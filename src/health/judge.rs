@@ -148,10 +148,12 @@ impl Judge {
         definitions.difference_to(&before).map(|difference| conditions::tools(upstream, &difference, now))
     }
 
-    /// New files or a new configuration were rejected, or (`None`) accepted.
-    pub(super) fn reloaded(&mut self, upstream: Option<&str>, rejection: Option<&str>, now: Duration) -> Vec<Alert> {
-        let condition = rejection.map(|detail| conditions::rejected(upstream, detail, now));
-        self.settle(&format!("{REJECTED}{}", upstream.unwrap_or_default()), condition.into_iter().collect(), now)
+    /// New files or a new configuration were rejected, or (`None`) accepted: an upstream's, or those of the gateway's own
+    /// `part`, which is `[server.tls]` and the like for a listener and empty for `nexus.toml`.
+    pub(super) fn reloaded(&mut self, upstream: Option<&str>, part: &str, rejection: Option<&str>, now: Duration) -> Vec<Alert> {
+        let scope = format!("{REJECTED}{}", upstream.unwrap_or(part));
+        let condition = rejection.map(|detail| conditions::rejected(&scope, upstream, detail, now));
+        self.settle(&scope, condition.into_iter().collect(), now)
     }
 
     /// The process begins: it runs with what stands in the files now, so nothing is rejected any more.
@@ -234,17 +236,17 @@ mod tests {
     #[test]
     fn a_rejected_reload_is_told_until_one_is_accepted() {
         let mut judge = judge();
-        assert_eq!(keys(&judge.reloaded(Some("crm"), Some("key and certificate differ"), NOW)), [("firing", "rejected:crm")]);
-        assert_eq!(judge.reloaded(Some("crm"), Some("key and certificate differ"), NOW), []);
-        assert_eq!(judge.reloaded(None, None, NOW), []);
-        assert_eq!(keys(&judge.reloaded(Some("crm"), None, NOW)), [("resolved", "rejected:crm")]);
+        assert_eq!(keys(&judge.reloaded(Some("crm"), "", Some("key and certificate differ"), NOW)), [("firing", "rejected:crm")]);
+        assert_eq!(judge.reloaded(Some("crm"), "", Some("key and certificate differ"), NOW), []);
+        assert_eq!(judge.reloaded(None, "", None, NOW), []);
+        assert_eq!(keys(&judge.reloaded(Some("crm"), "", None, NOW)), [("resolved", "rejected:crm")]);
     }
 
     #[test]
     fn what_was_rejected_before_a_restart_is_over_with_it_and_nothing_else_is() {
         let mut before = judge();
-        before.reloaded(Some("crm"), Some("key and certificate differ"), NOW);
-        before.reloaded(None, Some("nexus.toml has problems"), NOW);
+        before.reloaded(Some("crm"), "", Some("key and certificate differ"), NOW);
+        before.reloaded(None, "", Some("nexus.toml has problems"), NOW);
         before.checked("crm", None, &[], Some(&why(Reason::TlsUnknownCa)), NOW);
         let mut judge = Judge::new(Thresholds::default(), NonZeroU32::new(3).unwrap(), before.memory().clone());
         assert_eq!(keys(&judge.started(NOW)), [("resolved", "rejected:"), ("resolved", "rejected:crm")]);

@@ -1,6 +1,7 @@
 //! The outside world that a configuration is read from: environment and files, behind a trait.
 
 mod appender;
+mod files;
 mod noted;
 mod watch;
 
@@ -11,6 +12,7 @@ use std::{
     sync::Arc,
 };
 
+pub use files::Files;
 pub use noted::{Fingerprint, Noted};
 use parking_lot::Mutex;
 pub use watch::{Following, Watcher};

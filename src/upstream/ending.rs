@@ -11,7 +11,8 @@ use std::{
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use super::{Generation, Reloads, Session, Upstream, UpstreamConfig};
+use super::{Generation, Session, Upstream, UpstreamConfig};
+use crate::meter::Reloads;
 
 /// Replaced generations that go on at a time; with the running one they are three.
 const MAX_DRAINING: usize = 2;

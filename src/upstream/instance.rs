@@ -15,9 +15,8 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Bounds, Concern, EndpointConfig, Generation, Isolation, Notice, Reloads, RotationRules, Session, SessionKey, SessionSpec, State,
-    Status, Traffic, UpstreamConfig, UpstreamError,
-    files::Files,
+    Bounds, Concern, EndpointConfig, Generation, Isolation, Notice, RotationRules, Session, SessionKey, SessionSpec, State, Status,
+    Traffic, UpstreamConfig, UpstreamError,
     generation::Transport,
     life::Life,
     pool::{NoPlace, Pool},
@@ -28,10 +27,11 @@ use crate::{
     clock::Clock,
     events::Events,
     mcp::{Era, offer::Offer},
+    meter::Reloads,
     names::UpstreamName,
     reason::{Explanation, Reason},
     session::SessionId,
-    sources::{Sources, Watcher},
+    sources::{Files, Sources, Watcher},
 };
 
 /// A pooled upstream session without work is ended after this long.

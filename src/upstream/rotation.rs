@@ -164,6 +164,6 @@ impl Upstream {
     }
 
     pub(crate) fn note(&self, kind: EventKind, severity: Severity, reason: Option<Reason>, detail: String) {
-        self.events.note(News { kind, severity, upstream: Some(self.name().to_string()), reason, detail });
+        self.events.note(News { kind, severity, upstream: Some(self.name().to_string()), listener: None, reason, detail });
     }
 }

@@ -76,7 +76,7 @@ async fn what_is_added_changed_and_removed_leaves_the_rest_alone() {
     let toml = toml.replace("[mcp.servers.b]", "[mcp.servers.b]\nprefix = \"bee\"");
     let changes = nexus.reload(&format!("{toml}\n[mcp.servers.d]\nurl = {url:?}\n"));
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    assert_eq!(changes, Changes { added: names(&["d"]), changed: names(&["b"]), removed: names(&["c"]), unchanged: 1 });
+    assert_eq!(changes, Changes { added: names(&["d"]), changed: names(&["b"]), removed: names(&["c"]), unchanged: 1, beside: vec![] });
     lists(&nexus, &["a__work", "bee__work", "d__work"]).await;
     assert_eq!(stream.next().await.unwrap()["method"], "notifications/tools/list_changed");
     for tool in ["a__work", "bee__work", "d__work"] {

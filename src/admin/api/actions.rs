@@ -104,6 +104,7 @@ pub(super) async fn probe(State(state): State<Arc<Inner>>, name: Path<String>) -
         kind: EventKind::AdminAction,
         severity: Severity::Info,
         upstream: Some(upstream.name().to_string()),
+        listener: None,
         reason: report.cause().map(|finding| finding.reason),
         detail: format!("an operator had it probed: {}", report.verdict.word()),
     });

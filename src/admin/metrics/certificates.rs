@@ -7,8 +7,10 @@ use std::{collections::BTreeMap, fmt};
 
 use super::{Kind, Metric, Page, page::Labels};
 use crate::{
+    admin::Parts,
     gateway::Gateway,
     health::{Board, Role, WatchedCertificate},
+    meter::Reloads,
     reason::Reason,
     upstream::EndpointConfig,
 };
@@ -37,7 +39,7 @@ const CRL_NEXT_UPDATE: Metric =
 const RELOADS: Metric = Metric::new(
     Kind::Counter,
     "nexus_tls_reload",
-    "How often an upstream's files and settings were taken over anew (result=success), or tried and not taken (error).",
+    "How often the files and settings of an upstream, a listener or nexus.toml were taken over anew (result=success), or tried and not taken (error).",
 );
 const LAST_RELOAD: Metric = Metric::new(
     Kind::Gauge,
@@ -65,7 +67,8 @@ pub(super) const ALL: &[Metric] = &[
     ALERTS,
 ];
 
-pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway, board: &Board) -> fmt::Result {
+pub(super) fn write(page: &mut Page<'_>, parts: &Parts) -> fmt::Result {
+    let (gateway, board) = (&parts.gateway, &parts.board);
     let certificates = board.certificates();
     page.gauge(NOT_AFTER, earliest(certificates.iter().map(|watched| (labels(watched), watched.facts.not_after))))?;
     let deciding = certificates.iter().filter(|watched| watched.decides && watched.role != Role::Anchor);
@@ -75,7 +78,7 @@ pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway, board: &Board) -> fm
     let lists = board.lists();
     let due = lists.iter().filter_map(|list| Some((vec![("file", list.file.display().to_string())], list.next_update?)));
     page.gauge(CRL_NEXT_UPDATE, earliest(due))?;
-    write_reloads(page, gateway)?;
+    write_reloads(page, parts)?;
     let channels = board.channels();
     let alerts = channels.iter().flat_map(|channel| {
         let counts = [("sent", channel.sent()), ("failed", channel.failed()), ("dropped", channel.dropped())];
@@ -107,16 +110,25 @@ fn write_checks(page: &mut Page<'_>, board: &Board) -> fmt::Result {
     page.gauge(VERSION, versions)
 }
 
-fn write_reloads(page: &mut Page<'_>, gateway: &Gateway) -> fmt::Result {
-    let (mut counts, mut last) = (vec![], vec![]);
-    for upstream in gateway.upstreams().iter() {
-        let target = || ("target", upstream.name().to_string());
-        let (succeeded, rejected) = upstream.reloads().counts();
+/// An upstream may be called as one of our own targets is: the two are one series then, as Prometheus demands.
+fn write_reloads(page: &mut Page<'_>, parts: &Parts) -> fmt::Result {
+    let (mut counts, mut last) = (BTreeMap::<Labels, u64>::new(), BTreeMap::<Labels, i64>::new());
+    let mut add = |target: &str, reloads: &Reloads| {
+        let target = || ("target", target.to_owned());
+        let (succeeded, rejected) = reloads.counts();
         for (result, count) in [("success", succeeded), ("error", rejected)] {
-            counts.push((vec![target(), ("result", result.to_owned())], count));
+            *counts.entry(vec![target(), ("result", result.to_owned())]).or_default() += count;
         }
-        let at = upstream.reloads().last_success().and_then(|at| i64::try_from(at.as_secs()).ok());
-        last.extend(at.map(|at| (vec![target()], at)));
+        if let Some(at) = reloads.last_success().and_then(|at| i64::try_from(at.as_secs()).ok()) {
+            let latest = last.entry(vec![target()]).or_default();
+            *latest = at.max(*latest);
+        }
+    };
+    for (target, reloads) in &parts.reloads {
+        add(target, reloads);
+    }
+    for upstream in parts.gateway.upstreams().iter() {
+        add(upstream.name().as_str(), upstream.reloads());
     }
     page.counter(RELOADS, counts)?;
     page.gauge(LAST_RELOAD, last)

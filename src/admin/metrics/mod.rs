@@ -49,6 +49,6 @@ impl Collector for Everything {
         let mut page = Page::new(encoder);
         calls::write(&mut page, &self.0.gateway)?;
         upstreams::write(&mut page, &self.0.gateway)?;
-        certificates::write(&mut page, &self.0.gateway, &self.0.board)
+        certificates::write(&mut page, &self.0)
     }
 }

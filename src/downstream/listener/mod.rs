@@ -9,6 +9,7 @@ mod handshakes;
 mod http2;
 mod patience;
 mod refuse;
+mod renewal;
 mod tls;
 mod told;
 
@@ -22,6 +23,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use renewal::{Prepared, Renewal, RenewalParts};
 pub use tls::{ListenerTls, Swapped};
 pub(crate) use told::Told;
 

@@ -120,13 +120,21 @@ impl ListenerTls {
     /// Serves with what was prepared from `settings`.
     pub fn swap(&self, settings: &ServerTlsSettings, tls: ServerTls) -> Swapped {
         let old = self.served.load();
-        if old.tls.is_same_as(&tls) && old.settings == *settings {
+        if old.tls.is_same_as(&tls) && old.settings.demands_the_same_as(settings) {
+            self.found_elsewhere(settings);
             return Swapped::Unchanged;
         }
         let old = self.served.swap(Arc::new(Served::new(settings.clone(), tls)));
         // After the swap, so that whoever comes back because of it meets the new one.
         old.replaced.cancel();
         Swapped::Changed(self.warnings())
+    }
+
+    /// The same settings stand at another place in the file: what is told of them names that one from now on.
+    pub(super) fn found_elsewhere(&self, settings: &ServerTlsSettings) {
+        let Served { tls, hsts, replaced, .. } = &**self.served.load();
+        let (tls, hsts, replaced) = (Arc::clone(tls), hsts.clone(), replaced.clone());
+        self.served.store(Arc::new(Served { settings: settings.clone(), tls, hsts, replaced }));
     }
 
     /// What the operator should know about the files, at every start and reload.

@@ -295,7 +295,8 @@ impl Keeper {
                 EventKind::Reloaded => None,
                 _ => continue,
             };
-            let told = self.judge.reloaded(upstream, rejection, self.parts.clock.now());
+            let part = event.news.listener.map(|table| format!("[{table}]")).unwrap_or_default();
+            let told = self.judge.reloaded(upstream, &part, rejection, self.parts.clock.now());
             self.tell(told);
         }
     }
@@ -322,7 +323,8 @@ impl Keeper {
         // `server:NAME` and the like; what is ours stays.
         let scope = |scope: &str| match scope.split_once(':') {
             Some(("listener" | "lists", listener)) => self.parts.listeners.iter().any(|own| own.name == listener),
-            Some(("rejected", "")) => true,
+            // No upstream's name begins like this.
+            Some(("rejected", part)) if part.is_empty() || part.starts_with('[') => true,
             Some((_, name)) => names.contains(name),
             // What is served at `public_url`.
             None => self.parts.public_url.is_some(),
@@ -380,5 +382,5 @@ fn news(alert: &Alert) -> News {
         _ => EventKind::AlertSent,
     };
     let reason = alert.code.as_deref().and_then(|code| Reason::ALL.iter().copied().find(|reason| reason.code() == code));
-    News { kind, severity: alert.severity(), upstream: alert.upstream.clone(), reason, detail: alert.summary.clone() }
+    News { kind, severity: alert.severity(), upstream: alert.upstream.clone(), listener: None, reason, detail: alert.summary.clone() }
 }

@@ -28,6 +28,13 @@ pub struct ServerTlsSettings {
     pub(in crate::tls) places: Places,
 }
 
+impl ServerTlsSettings {
+    /// Whether other settings differ in nothing but their place in the file.
+    pub fn demands_the_same_as(&self, other: &Self) -> bool {
+        *self == Self { places: self.places.clone(), ..other.clone() }
+    }
+}
+
 /// What the listener shows to clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerIdentityFiles {

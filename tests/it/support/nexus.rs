@@ -233,6 +233,7 @@ impl GatewaySpec {
                 prober: prober.clone(),
                 clock: Arc::clone(&clock),
                 reload: self_reload,
+                reloads: Vec::new(),
             };
             let serving = tokio::spawn(Admin::new(bound, admin, &config.server, parts).run(stop.clone()));
             let config = AdminConfig { listen_address: address, ..admin.clone() };

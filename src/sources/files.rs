@@ -1,11 +1,11 @@
-//! The files that an upstream was made from, and when they are others.
+//! The files that something was made from, and when they are others.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::time::sleep;
 
-use crate::sources::{Fingerprint, Following, Sources, Watcher};
+use super::{Fingerprint, Following, Sources, Watcher};
 
 /// Looked at this often also where nothing is told: a network file system tells nothing.
 const POLL: Duration = Duration::from_secs(30);
@@ -14,31 +14,31 @@ const DEBOUNCE: Duration = Duration::from_millis(500);
 /// Files that differ after this are still being written.
 const REREAD: Duration = Duration::from_millis(200);
 
-/// What one upstream has read.
+/// What one part of the gateway has read.
 #[derive(Debug)]
-pub(crate) struct Files {
+pub struct Files {
     sources: Arc<dyn Sources>,
     following: Arc<Following>,
     known: Mutex<Fingerprint>,
 }
 
 impl Files {
-    pub(crate) fn new(sources: Arc<dyn Sources>, watcher: &Watcher) -> Self {
+    pub fn new(sources: Arc<dyn Sources>, watcher: &Watcher) -> Self {
         Self { sources, following: Arc::new(watcher.follow()), known: Mutex::default() }
     }
 
     /// Everything was read, and this is what it was.
-    pub(crate) fn all_were(&self, read: Fingerprint) {
+    pub fn all_were(&self, read: Fingerprint) {
         *self.known.lock() = read;
     }
 
     /// The reading ended early: the others are as they were last.
-    pub(crate) fn some_were(&self, read: Fingerprint) {
+    pub fn some_were(&self, read: Fingerprint) {
         self.known.lock().extend(read);
     }
 
     /// Waits until the files differ from what was read, and do not change any more for the moment. Cancel-safe.
-    pub(crate) async fn changed(&self) {
+    pub async fn changed(&self) {
         loop {
             let known = self.known.lock().clone();
             let now = self.look(&known).await;
