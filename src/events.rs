@@ -91,9 +91,12 @@ impl Events {
         self.0.last.send_replace(id);
     }
 
-    /// Those after `id`, oldest first; 0 gives all that are remembered.
+    /// Those after `id`, oldest first; 0 gives all that are remembered, and so does an id that was not given out yet: it is
+    /// from before a restart, since when they count from 1 again.
     pub fn since(&self, id: u64) -> Vec<Event> {
-        self.0.memory.lock().iter().filter(|event| event.id > id).cloned().collect()
+        let memory = self.0.memory.lock();
+        let id = if id > *self.0.last.borrow() { 0 } else { id };
+        memory.iter().filter(|event| event.id > id).cloned().collect()
     }
 
     /// Changes with every event, to the id of the last one.
@@ -122,5 +125,14 @@ mod tests {
         assert_eq!(kept.first().map(|event| (event.id, event.news.detail.as_str())), Some((6, "6")));
         assert_eq!(events.since(REMEMBERED as u64 + 4).len(), 1);
         assert_eq!(*events.follow().borrow(), REMEMBERED as u64 + 5);
+    }
+
+    #[test]
+    fn an_id_from_before_a_restart_gives_everything_since_it() {
+        let events = Events::new(Arc::new(SystemClock));
+        assert_eq!(events.since(900), []);
+        events.note(news("1".to_owned()));
+        assert_eq!(events.since(900).len(), 1);
+        assert_eq!(events.since(1), []);
     }
 }

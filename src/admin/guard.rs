@@ -17,8 +17,10 @@ use crate::{
     downstream::{
         ServerConfig,
         door::{Door, Refused},
+        listener::Told,
     },
     secret::Secret,
+    tls::shown,
 };
 
 /// A page of another origin cannot set it without being allowed to (Fetch, CORS-preflight), and nobody is allowed to.
@@ -39,12 +41,14 @@ pub(super) struct Guard {
     door: Door,
     token: Option<Secret>,
     metrics: MetricsAccess,
+    /// Told of lately.
+    strangers: Told,
 }
 
 impl Guard {
     /// The names under which the gateway itself is called hold here too.
     pub(super) fn new(config: &AdminConfig, server: &ServerConfig, bound: SocketAddr) -> Self {
-        Self { door: Door::new(server, bound), token: config.token.clone(), metrics: config.metrics }
+        Self { door: Door::new(server, bound), token: config.token.clone(), metrics: config.metrics, strangers: Told::default() }
     }
 
     /// # Errors
@@ -54,20 +58,32 @@ impl Guard {
             Ok(()) => {}
             // Prometheus asks each pod by its address. No name leads here by mistake then, so nothing was rebound.
             Err(Refused::Host(host)) if purpose == Purpose::Metrics && is_address(&host) && !request.headers().contains_key(ORIGIN) => {}
-            Err(refused) => return Err(Box::new(not_at_the_door(&refused))),
+            Err(refused) => {
+                return Err(Box::new(respond::error(StatusCode::FORBIDDEN, &self.door.refuse("admin", &refused))));
+            }
         }
         if purpose == Purpose::Metrics && self.metrics == MetricsAccess::Open {
             return Ok(());
         }
         match &self.token {
             Some(token) if shows(request.headers(), token) => Ok(()),
-            Some(_) => Err(Box::new(unauthorized())),
+            Some(_) => {
+                self.tell_of_a_stranger(request);
+                Err(Box::new(unauthorized()))
+            }
             None if purpose != Purpose::Act || request.headers().contains_key(ACTION_HEADER) => Ok(()),
             None => {
                 let words = format!("an action needs the header {ACTION_HEADER}, which a web page cannot send");
                 Err(Box::new(respond::error(StatusCode::FORBIDDEN, &words)))
             }
         }
+    }
+
+    /// Whether somebody guesses tokens or Prometheus has an old one, the operator should know.
+    fn tell_of_a_stranger(&self, request: &Request<Body>) {
+        let Some(others) = self.strangers.next() else { return };
+        let token = if request.headers().contains_key(AUTHORIZATION) { "another one" } else { "none" };
+        tracing::warn!(path = %shown(request.uri().path()), token, others, "admin request refused: it does not show the token of [admin]");
     }
 }
 
@@ -91,15 +107,6 @@ fn unauthorized() -> Response<Body> {
     let mut response = respond::error(StatusCode::UNAUTHORIZED, "the token of [admin] is needed: Authorization: Bearer …");
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"nexus admin\""));
     response
-}
-
-fn not_at_the_door(refused: &Refused) -> Response<Body> {
-    let (what, which, key) = match refused {
-        Refused::Host(host) => ("Host", host, "server.allowed_hosts or server.public_url"),
-        Refused::Origin(origin) => ("Origin", origin, "server.allowed_origins"),
-    };
-    tracing::warn!(header = what, value = %which, key, "admin request refused; add the value to the key if it is meant to be served");
-    respond::error(StatusCode::FORBIDDEN, &format!("{what} is not allowed here"))
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ fn state_changed(name: &UpstreamName, status: &Status) -> News {
     }
 }
 
-/// `tools and prompts`; `None` without a change.
+/// `tools`, `tools and prompts`, `tools, prompts and resources`; `None` without a change.
 fn which(before: Change, now: Change) -> Option<String> {
     let kinds = [
         (before.tools != now.tools, "tools"),
@@ -111,7 +111,11 @@ fn which(before: Change, now: Change) -> Option<String> {
         (before.resources != now.resources, "resources"),
     ];
     let changed: Vec<_> = kinds.into_iter().filter_map(|(changed, word)| changed.then_some(word)).collect();
-    (!changed.is_empty()).then(|| changed.join(" and "))
+    match &changed[..] {
+        [] => None,
+        [first @ .., last] if !first.is_empty() => Some(format!("{} and {last}", first.join(", "))),
+        all => Some(all.concat()),
+    }
 }
 
 /// How many tools each upstream has now, where that is different: `: crm 12 → 3`.
@@ -137,6 +141,8 @@ mod tests {
     fn a_change_is_told_by_the_lists_that_it_concerns() {
         let change = |tools, prompts, resources| Change { tools, prompts, resources };
         assert_eq!(which(change(1, 1, 1), change(2, 1, 2)).as_deref(), Some("tools and resources"));
+        assert_eq!(which(change(1, 1, 1), change(2, 2, 2)).as_deref(), Some("tools, prompts and resources"));
+        assert_eq!(which(change(1, 1, 1), change(1, 2, 1)).as_deref(), Some("prompts"));
         assert_eq!(which(change(1, 1, 1), change(1, 1, 1)), None);
     }
 }

@@ -29,14 +29,12 @@ pub(super) async fn run(world: &World, args: &DemoArgs) -> u8 {
         Ok(exe) => exe,
         Err(error) => return fail(FAILURE, &format!("error: the program's own path is not known: {error}")),
     };
-    let listen = match world.global.listen_address {
-        Some(listen) => listen,
-        None => match demo::free_address().await {
-            Ok(listen) => listen,
-            Err(error) => return fail(FAILURE, &format!("error: {error}")),
-        },
+    let [free, admin] = match demo::free_addresses(world.global.listen_address).await {
+        Ok(addresses) => addresses,
+        Err(error) => return fail(FAILURE, &format!("error: {error}")),
     };
-    let options = DemoOptions { dir: args.dir.as_deref(), exe: &exe, listen, now: world.clock.now() };
+    let listen = world.global.listen_address.unwrap_or(free);
+    let options = DemoOptions { dir: args.dir.as_deref(), exe: &exe, listen, admin, now: world.clock.now() };
     let demo = match demo::start(&options, &*world.sources).await {
         Ok(demo) => demo,
         Err(error) => return fail(FAILURE, &format!("error: {error}")),
@@ -62,7 +60,7 @@ fn commands(context: &SnippetContext) -> String {
     let word = |path: &Path| shell_word(&path.to_string_lossy());
     let nexus = format!("{} -c {}", word(&context.exe), word(&context.config));
     format!(
-        "--- another terminal\n{nexus} tools\n\
+        "--- another terminal\n{nexus} status\n{nexus} tools\n\
          {nexus} call calendar__days_between '{{\"from\":\"2026-01-01\",\"to\":\"2026-12-24\"}}'\n"
     )
 }

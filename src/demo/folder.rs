@@ -27,6 +27,7 @@ pub(super) struct Folder {
 pub(super) struct Facts<'a> {
     pub(super) exe: &'a Path,
     pub(super) listen: SocketAddr,
+    pub(super) admin: SocketAddr,
     pub(super) calendar: SocketAddr,
     pub(super) inventory: SocketAddr,
 }
@@ -93,7 +94,7 @@ impl Drop for Folder {
 
 /// Three upstreams, three kinds of trust.
 fn toml(facts: &Facts<'_>) -> String {
-    let Facts { exe, listen, calendar, inventory } = facts;
+    let Facts { exe, listen, admin, calendar, inventory } = facts;
     // A JSON string is a TOML basic string (TOML 1.0, "String"), but for DEL.
     let exe = Value::String(exe.to_string_lossy().into_owned()).to_string().replace('\u{7f}', "\\u007f");
     let path = http::PATH;
@@ -102,6 +103,10 @@ fn toml(facts: &Facts<'_>) -> String {
 
 [server]
 listen_address = "{listen}"
+
+# What `nexus status` asks, and what serves /metrics. Off loopback it needs a token.
+[admin]
+listen_address = "{admin}"
 
 # A local process; it sees nothing of our environment but PATH, HOME and the like.
 [mcp.servers.notes]

@@ -35,8 +35,9 @@ use self::{
 };
 use crate::{sources::Sources, tls::dev};
 
-/// The port of a demo's endpoint where it is free, so that a pasted block still fits at the next start.
-const PORT: u16 = 8000;
+/// The ports of a demo's endpoint and of its admin listener where they are free, so that a pasted block still fits at the next
+/// start.
+const PORTS: [u16; 2] = [8000, 8001];
 
 /// What a demo needs to know.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub struct DemoOptions<'a> {
     pub exe: &'a Path,
     /// The gateway's own address, for `nexus.toml`.
     pub listen: SocketAddr,
+    /// The address of its admin listener, which `nexus status` asks.
+    pub admin: SocketAddr,
     /// The span since 1970, from which the certificates are valid.
     pub now: Duration,
 }
@@ -106,22 +109,29 @@ pub async fn start(options: &DemoOptions<'_>, sources: &dyn Sources) -> Result<D
     let mut tasks = JoinSet::new();
     let calendar = http::serve(Calendar, calendar, &mut tasks).await.map_err(DemoError::Listen)?;
     let inventory = http::serve(Inventory::default(), inventory, &mut tasks).await.map_err(DemoError::Listen)?;
-    folder.write(&private, &mutual, &Facts { exe: options.exe, listen: options.listen, calendar, inventory })?;
+    folder.write(&private, &mutual, &Facts { exe: options.exe, listen: options.listen, admin: options.admin, calendar, inventory })?;
     let upstreams = DemoUpstreams { calendar, inventory, _tasks: tasks };
     Ok(Demo { config_path: folder.config_path(), upstreams, folder })
 }
 
-/// A free loopback address for the gateway of a demo, port 8000 if possible.
+/// Free loopback addresses for the gateway of a demo and for its admin listener, ports 8000 and 8001 if possible.
+///
+/// `taken` is an address that will be in use.
 ///
 /// # Errors
 /// The system gives no port.
-pub async fn free_address() -> Result<SocketAddr, DemoError> {
+pub async fn free_addresses(taken: Option<SocketAddr>) -> Result<[SocketAddr; 2], DemoError> {
     let bind = async |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
-    let listener = match bind(PORT).await {
-        Ok(listener) => listener,
-        Err(_taken) => bind(0).await.map_err(DemoError::Listen)?,
+    let free = async |port| match bind(port).await {
+        Ok(listener) if taken.is_none_or(|taken| taken.port() != port) => Ok(listener),
+        _ => bind(0).await,
     };
-    listener.local_addr().map_err(DemoError::Listen)
+    let [endpoint, admin] = PORTS;
+    // The first is held until the second is found, or the system could give one port twice.
+    let endpoint = free(endpoint).await.map_err(DemoError::Listen)?;
+    let admin = free(admin).await.map_err(DemoError::Listen)?;
+    let address = |listener: &TcpListener| listener.local_addr().map_err(DemoError::Listen);
+    Ok([address(&endpoint)?, address(&admin)?])
 }
 
 impl Demo {

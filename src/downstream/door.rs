@@ -8,7 +8,7 @@ use http::{
 };
 use url::Url;
 
-use super::ServerConfig;
+use super::{ServerConfig, listener::Told};
 
 /// Names that always mean this machine.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -20,6 +20,7 @@ pub(crate) struct Door {
     hosts: Option<Vec<String>>,
     origins: Vec<String>,
     loopback: bool,
+    told: Told,
 }
 
 /// Why a request is refused before its body is read.
@@ -45,7 +46,7 @@ impl Door {
         }
         let mut origins = config.allowed_origins.clone();
         origins.extend(public.map(|url| url.origin().ascii_serialization()));
-        Self { hosts: (!open).then_some(hosts), origins, loopback }
+        Self { hosts: (!open).then_some(hosts), origins, loopback, told: Told::default() }
     }
 
     pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
@@ -73,6 +74,22 @@ impl Door {
             }
         }
         Ok(())
+    }
+
+    /// Tells the operator which key would have let a request in, and gives the words for the client. Anyone may knock, so a
+    /// flood is told of a few times and then counted.
+    pub(crate) fn refuse(&self, listener: &str, refused: &Refused) -> String {
+        let (what, which, key) = match refused {
+            Refused::Host(host) => ("Host", host, "server.allowed_hosts or server.public_url"),
+            Refused::Origin(origin) => ("Origin", origin, "server.allowed_origins"),
+        };
+        if let Some(others) = self.told.next() {
+            tracing::warn!(
+                listener, header = what, value = %which, key, others,
+                "request refused; add the value to the key if it is meant to be served"
+            );
+        }
+        format!("{what} is not allowed here")
     }
 
     fn is_ours(&self, host: &str) -> bool {

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    door::{Door, Refused},
+    door::Door,
     rescue::{Rescued, refusal, rescue, rescue_opening, rescue_parse},
 };
 use crate::{
@@ -152,14 +152,9 @@ impl Endpoint {
     }
 
     fn knock(&self, request: &Request<Body>) -> Result<(), Rescued> {
-        self.door.check(request.uri(), request.headers()).map_err(|refused| {
-            let (what, which, key) = match &refused {
-                Refused::Host(host) => ("Host", host, "server.allowed_hosts or server.public_url"),
-                Refused::Origin(origin) => ("Origin", origin, "server.allowed_origins"),
-            };
-            tracing::warn!(header = what, value = %which, key, "request refused; add the value to the key if it is meant to be served");
-            refusal(StatusCode::FORBIDDEN, code::INVALID_REQUEST, &format!("{what} is not allowed here"))
-        })
+        self.door
+            .check(request.uri(), request.headers())
+            .map_err(|refused| refusal(StatusCode::FORBIDDEN, code::INVALID_REQUEST, &self.door.refuse("mcp", &refused)))
     }
 
     /// Reads the body, at most `max_body_size` bytes and within the request time-out.

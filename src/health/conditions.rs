@@ -190,12 +190,14 @@ pub(super) fn down(upstream: &str, failures: u32, why: &Explanation, now: Durati
 
 /// `scope` tells whose reload it was.
 pub(super) fn rejected(scope: &str, upstream: Option<&str>, detail: &str, now: Duration) -> Condition {
+    // Of some receivers the summary is all that people see.
+    let summary = upstream.map_or_else(|| detail.to_owned(), |name| format!("upstream {name:?}: {detail}"));
     let why = Explanation::new(
         Reason::ReloadRejected,
         detail,
         "correct the files; they are tried again by themselves, and `nexus check` names what is wrong",
     );
-    firing(Topic::ReloadRejected, Severity::Error, scope.to_owned(), upstream, &why, detail.to_owned(), now)
+    firing(Topic::ReloadRejected, Severity::Error, scope.to_owned(), upstream, &why, summary, now)
 }
 
 fn firing(

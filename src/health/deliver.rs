@@ -202,12 +202,15 @@ impl Channel {
             self.counts.failed.fetch_add(1, Ordering::Relaxed);
             let age = self.office.clock.now().saturating_sub(Duration::from_secs(alert.at));
             match error.again {
+                // The next alert has nothing to do with why this one was not taken.
                 Again::Never => {
                     self.gave_up(&error.words);
+                    pause = FIRST_RETRY;
                     self.done(&alert);
                 }
                 _ if age > GIVE_UP => {
                     self.gave_up(&format!("it could not be sent for a day: {}", error.words));
+                    pause = FIRST_RETRY;
                     self.done(&alert);
                 }
                 again => {

@@ -19,6 +19,9 @@ use crate::{
     tls::{Position, Report},
 };
 
+/// Begins the scopes of rejected reloads; the upstream's name follows, and nothing where the whole file was meant.
+const REJECTED: &str = "rejected:";
+
 /// What must not be forgotten in a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Memory {
@@ -148,9 +151,16 @@ impl Judge {
     /// New files or a new configuration were rejected, or (`None`) accepted: an upstream's, or those of the gateway's own
     /// `part`, which is `[server.tls]` and the like for a listener and empty for `nexus.toml`.
     pub(super) fn reloaded(&mut self, upstream: Option<&str>, part: &str, rejection: Option<&str>, now: Duration) -> Vec<Alert> {
-        let scope = format!("rejected:{}", upstream.unwrap_or(part));
+        let scope = format!("{REJECTED}{}", upstream.unwrap_or(part));
         let condition = rejection.map(|detail| conditions::rejected(&scope, upstream, detail, now));
         self.settle(&scope, condition.into_iter().collect(), now)
+    }
+
+    /// The process begins: it runs with what stands in the files now, so nothing is rejected any more.
+    pub(super) fn started(&mut self, now: Duration) -> Vec<Alert> {
+        let over = self.memory.ledger.keep(|scope| !scope.starts_with(REJECTED), now.as_secs());
+        self.dirty |= !over.is_empty();
+        over
     }
 
     /// What an upstream is degraded for.
@@ -230,6 +240,19 @@ mod tests {
         assert_eq!(judge.reloaded(Some("crm"), "", Some("key and certificate differ"), NOW), []);
         assert_eq!(judge.reloaded(None, "", None, NOW), []);
         assert_eq!(keys(&judge.reloaded(Some("crm"), "", None, NOW)), [("resolved", "rejected:crm")]);
+    }
+
+    #[test]
+    fn what_was_rejected_before_a_restart_is_over_with_it_and_nothing_else_is() {
+        let mut before = judge();
+        before.reloaded(Some("crm"), "", Some("key and certificate differ"), NOW);
+        before.reloaded(None, "", Some("nexus.toml has problems"), NOW);
+        before.checked("crm", None, &[], Some(&why(Reason::TlsUnknownCa)), NOW);
+        let mut judge = Judge::new(Thresholds::default(), NonZeroU32::new(3).unwrap(), before.memory().clone());
+        assert_eq!(keys(&judge.started(NOW)), [("resolved", "rejected:"), ("resolved", "rejected:crm")]);
+        assert!(judge.take_dirty());
+        assert_eq!(judge.started(NOW), []);
+        assert_eq!(judge.open().len(), 1, "the server's certificate is as bad as before");
     }
 
     #[test]

@@ -105,6 +105,7 @@ async fn run(mut keeper: Keeper, tick: Duration, stop: CancellationToken) {
     let mut ticks = interval(tick);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut events = keeper.events();
+    keeper.begin();
     loop {
         tokio::select! {
             _ = ticks.tick() => keeper.look_around().await,

@@ -31,8 +31,9 @@ async fn demo() -> (Demo, TempDir) {
 
 async fn start(dir: &Path) -> Result<Demo, DemoError> {
     let listen = SocketAddr::from(([127, 0, 0, 1], 8000));
+    let admin = SocketAddr::from(([127, 0, 0, 1], 8001));
     let exe = Path::new("/opt/\"my\" tools\\nexus");
-    demo::start(&DemoOptions { dir: Some(dir), exe, listen, now: SystemClock.now() }, &SystemSources).await
+    demo::start(&DemoOptions { dir: Some(dir), exe, listen, admin, now: SystemClock.now() }, &SystemSources).await
 }
 
 /// A client that trusts one CA of a demo's folder, and shows the demo's client certificate if asked to.
@@ -282,6 +283,7 @@ async fn the_written_configuration_is_accepted_and_names_each_upstreams_own_trus
     assert_eq!(loaded.problems, []);
     let config = loaded.config.unwrap();
     assert_eq!(config.server.listen_address, SocketAddr::from(([127, 0, 0, 1], 8000)));
+    assert_eq!(config.admin.map(|admin| admin.listen_address), Some(SocketAddr::from(([127, 0, 0, 1], 8001))));
     let endpoints: Vec<&EndpointConfig> = config.mcp.upstreams.iter().map(|upstream| &upstream.endpoint).collect();
     let [EndpointConfig::Stdio(notes), EndpointConfig::Http(calendar), EndpointConfig::Http(inventory)] = &endpoints[..] else {
         panic!("one process and two URLs expected, got {endpoints:?}");
@@ -318,12 +320,21 @@ async fn a_folder_is_reused_but_somebody_elses_configuration_is_left_alone() {
 }
 
 #[tokio::test]
+async fn the_admin_listener_never_gets_the_address_of_the_endpoint() {
+    for taken in [None, Some(8000), Some(8001)] {
+        let taken = taken.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let [listen, admin] = demo::free_addresses(taken).await.unwrap();
+        assert!(listen != admin && Some(admin) != taken && admin.ip().is_loopback(), "{taken:?}: {listen}, {admin}");
+    }
+}
+
+#[tokio::test]
 async fn without_a_folder_a_private_one_is_made_and_removed() {
     let parent = tempfile::tempdir().unwrap();
     let sources = MemorySources::default().with_env("TMPDIR", parent.path().to_str().unwrap());
-    let listen = demo::free_address().await.unwrap();
+    let [listen, admin] = demo::free_addresses(None).await.unwrap();
     let exe = Path::new("/usr/bin/nexus");
-    let demo = demo::start(&DemoOptions { dir: None, exe, listen, now: SystemClock.now() }, &sources).await.unwrap();
+    let demo = demo::start(&DemoOptions { dir: None, exe, listen, admin, now: SystemClock.now() }, &sources).await.unwrap();
     let folder = demo.config_path.parent().unwrap().to_owned();
     assert_eq!(folder.parent(), Some(parent.path()));
     assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);

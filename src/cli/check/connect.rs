@@ -104,7 +104,7 @@ async fn try_all(world: &World, config: &config::Config) -> Vec<Tried> {
     Announcer::new(world.global.log_style).tried(&gateway).await;
     let mut take = |upstream: &Arc<Upstream>| {
         let at = reports.iter().position(|(_, probed)| probed.name == upstream.name().as_str());
-        let listed = upstream.offer().map(|offer| [offer.tools.len(), offer.prompts.len(), offer.resources.len()]);
+        let listed = upstream.offer().map(|offer| [offer.tools.len(), offer.prompts.len(), offer.resources.len() + offer.templates.len()]);
         Tried {
             name: upstream.name().to_string(),
             status: upstream.status().borrow().clone(),
@@ -120,8 +120,7 @@ async fn try_all(world: &World, config: &config::Config) -> Vec<Tried> {
 fn print(out: &mut dyn Write, tried: &[Tried], paint: text::Paint) -> io::Result<()> {
     for upstream in tried {
         writeln!(out)?;
-        let listed =
-            upstream.listed.map(|[tools, prompts, resources]| format!(", {tools} tools, {prompts} prompts, {resources} resources"));
+        let listed = upstream.listed.map(|counts| [", ", &said(counts)].concat());
         writeln!(out, "{}: {}{}", paint.title(&upstream.name), upstream.status.state.word(), listed.unwrap_or_default())?;
         if let Some(why) = upstream.status.state.explanation() {
             writeln!(out, "  {why}\n    fix: {}", why.remedy)?;
@@ -131,4 +130,20 @@ fn print(out: &mut dyn Write, tried: &[Tried], paint: text::Paint) -> io::Result
         }
     }
     Ok(())
+}
+
+/// `3 tools, 1 prompt, 0 resources`
+fn said(counts: [usize; 3]) -> String {
+    let said = |(count, what)| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    counts.into_iter().zip(["tool", "prompt", "resource"]).map(said).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_not_several() {
+        assert_eq!(said([3, 1, 0]), "3 tools, 1 prompt, 0 resources");
+    }
 }

@@ -72,7 +72,9 @@ fn certificate_line(certificate: &Value) -> String {
 
 fn event_line(event: &Event) -> String {
     let upstream = event.upstream.as_ref().map(|name| format!(" {}", printable(name))).unwrap_or_default();
-    let reason = event.reason.as_ref().map(|reason| format!(" ({})", printable(reason))).unwrap_or_default();
+    let reason = event.reason.as_ref().map(|reason| format!(" ({})", printable(reason)));
+    // Some say it themselves.
+    let reason = reason.filter(|reason| !event.detail.ends_with(reason)).unwrap_or_default();
     format!("{} {}{upstream}: {}{reason}", printable(&event.at), printable(&event.kind), printable(&event.detail))
 }
 

@@ -146,3 +146,26 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for InTrack
         self.0.spawn(stream);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http2_client_that_never_makes_room_for_its_answer_is_given_up() {
+        const UNREAD: Duration = Duration::from_secs(60);
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let router = Router::new().fallback(async || "an answer");
+        let serving = tokio::spawn(async move { http2(ours, router, UNREAD, &TaskTracker::new(), Ends::of(Stop::default())).await });
+        let mut client = hyper::client::conn::http2::Builder::new(InTracker(TaskTracker::new()));
+        client.initial_stream_window_size(0);
+        let (mut sender, connection) = client.handshake(TokioIo::new(theirs)).await.unwrap();
+        tokio::spawn(connection);
+        let answer = sender.send_request(http::Request::new(Empty::<bytes::Bytes>::new())).await.unwrap();
+        timeout(UNREAD * 2, serving).await.expect("given up").unwrap();
+        drop(answer);
+    }
+}

@@ -130,12 +130,17 @@ impl Service<Request<hyper::body::Incoming>> for Tracked {
     fn call(&mut self, request: Request<hyper::body::Incoming>) -> Self::Future {
         let stream = self.streams.open();
         let answer = self.router.call(request);
-        Box::pin(async move { Ok(answer.await?.map(|body| TrackedBody { body, stream })) })
+        Box::pin(async move {
+            let answer = answer.await?;
+            // A client whose window has no room from the start is never asked for more, and has to read all the same.
+            stream.gave(Some(Instant::now()));
+            Ok(answer.map(|body| TrackedBody { body, stream }))
+        })
     }
 }
 
-/// HTTP/2 asks a body for more only when the client's window has room, so from one frame to the next question the client
-/// has to read.
+/// hyper asks a body for its next frame only after the one before has found room in the client's window, so from one frame to
+/// the next question the client has to read.
 #[derive(Debug)]
 pub(super) struct TrackedBody {
     body: Body,

@@ -28,6 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use renewal::{Prepared, Renewal, RenewalParts};
 pub use tls::{ListenerTls, Swapped};
+pub(crate) use told::Told;
 
 use connection::{Ends, Replaced};
 use tls::Arrival;
@@ -146,7 +147,7 @@ async fn secured(stream: TcpStream, peer: SocketAddr, tls: Arc<ListenerTls>, sha
     };
     let Some(place) = shared.place() else {
         // It keeps its turn until it was told, so that these have a bound too.
-        return refuse::busy_secured(stream, protocol).await;
+        return refuse::busy_secured(stream, protocol, served.hsts()).await;
     };
     drop(turn);
     let router = match served.hsts() {

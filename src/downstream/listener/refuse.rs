@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use http::{HeaderValue, header::STRICT_TRANSPORT_SECURITY};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
@@ -14,6 +15,9 @@ use super::tls::{Protocol, Secured};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n";
+
+/// The length of its first line.
+const BUSY_STATUS: usize = b"HTTP/1.1 503 Service Unavailable\r\n".len();
 
 /// Empty SETTINGS, then GOAWAY with ENHANCE_YOUR_CALM and 0 as the last stream, so that the client knows that nothing of
 /// what it sent was done (RFC 9113 §3.4, §6.8, §7).
@@ -28,12 +32,18 @@ pub(super) async fn busy(stream: TcpStream) {
     tell(stream, BUSY).await;
 }
 
-/// The same over TLS.
-pub(super) async fn busy_secured(stream: Secured, protocol: Protocol) {
-    match protocol {
-        Protocol::Http1 => tell(stream, BUSY).await,
-        Protocol::Http2 => tell(stream, BUSY_HTTP2).await,
+/// The same over TLS, where every answer says that it is to be HTTPS (RFC 6797 §6.1).
+pub(super) async fn busy_secured(stream: Secured, protocol: Protocol, hsts: Option<HeaderValue>) {
+    match (protocol, hsts) {
+        (Protocol::Http1, None) => tell(stream, BUSY).await,
+        (Protocol::Http1, Some(hsts)) => tell(stream, &busy_with(&hsts)).await,
+        (Protocol::Http2, _) => tell(stream, BUSY_HTTP2).await,
     }
+}
+
+fn busy_with(hsts: &HeaderValue) -> Vec<u8> {
+    let (status, rest) = BUSY.split_at(BUSY_STATUS);
+    [status, STRICT_TRANSPORT_SECURITY.as_str().as_bytes(), b": ", hsts.as_bytes(), b"\r\n", rest].concat()
 }
 
 /// A request without TLS to a port with it.
@@ -57,6 +67,16 @@ async fn tell(mut stream: impl AsyncRead + AsyncWrite + Unpin, words: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_too_many_is_told_to_use_https_as_well() {
+        let text = String::from_utf8(busy_with(&HeaderValue::from_static("max-age=5"))).unwrap();
+        assert!(
+            text.starts_with("HTTP/1.1 503 Service Unavailable\r\nstrict-transport-security: max-age=5\r\ncontent-length: 0\r\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("close\r\n\r\n"), "{text}");
+    }
 
     #[test]
     fn the_length_of_the_plain_answer_is_that_of_its_body() {

@@ -11,7 +11,7 @@ const WHILE: Duration = Duration::from_secs(10);
 
 /// What was told lately.
 #[derive(Debug, Default)]
-pub(super) struct Told(Mutex<Option<Window>>);
+pub(crate) struct Told(Mutex<Option<Window>>);
 
 #[derive(Debug)]
 struct Window {
@@ -22,7 +22,7 @@ struct Window {
 
 impl Told {
     /// Whether the next line may be told: then how many were kept back before it.
-    pub(super) fn next(&self) -> Option<u64> {
+    pub(crate) fn next(&self) -> Option<u64> {
         let mut window = self.0.lock();
         let now = Instant::now();
         match &mut *window {

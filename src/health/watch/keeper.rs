@@ -100,6 +100,12 @@ impl Keeper {
         }
     }
 
+    /// Before the first look.
+    pub(super) fn begin(&mut self) {
+        let over = self.judge.started(self.parts.clock.now());
+        self.tell(over);
+    }
+
     pub(super) fn events(&self) -> watch::Receiver<u64> {
         let mut events = self.parts.events.follow();
         // What happened before the start is heard too.
@@ -192,11 +198,15 @@ impl Keeper {
             self.parts.board.now_revoking(&scope, seen.lists.clone());
             self.lists.insert(name.to_owned(), seen.lists);
         }
-        let lists = self.lists.get(name).map(Vec::as_slice).unwrap_or_default();
-        told.extend(self.judge.lists(&format!("crl:{name}"), lists, now));
-        // Time goes on for what is in use, even while its files cannot be read.
+        // Time goes on for what is in use, even while its files cannot be read. What they hold is not known before they could
+        // be read once, so that nothing that was told before a restart is over.
+        if let Some(lists) = self.lists.get(name) {
+            told.extend(self.judge.lists(&format!("crl:{name}"), lists, now));
+        }
+        if let Some(own) = self.own.get(name) {
+            told.extend(self.judge.held(&scope, own, now));
+        }
         let own = self.own.get(name).map(Vec::as_slice).unwrap_or_default();
-        told.extend(self.judge.held(&scope, own, now));
         let server = self.server.get(name).map(Vec::as_slice).unwrap_or_default();
         let all: Vec<_> = server.iter().chain(own).cloned().collect();
         upstream.now_expiring(self.judge.concern(&all, now).as_ref());

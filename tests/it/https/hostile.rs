@@ -129,12 +129,13 @@ async fn garbage_on_the_https_port_ends_its_own_connection_only() {
 #[tokio::test]
 async fn one_connection_too_many_is_told_so_in_its_own_protocol() {
     let pki = Pki::new();
-    let nexus = pki.serve(gateway().server("max_connections = 1"), "").start_at_once().await;
+    let nexus = pki.serve(gateway().server("max_connections = 1"), ", hsts = true").start_at_once().await;
     let mut first = pki.client().connect(nexus.address).await.unwrap();
     first.get("/health").await.unwrap();
     let refused = pki.client().get(nexus.address, "/health").await.unwrap();
     assert_eq!(refused.status, http::StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(refused.headers["retry-after"], "1");
+    assert_eq!(refused.headers["strict-transport-security"], "max-age=63072000");
     let refused = pki.client().alpn(&["h2"]).get(nexus.address, "/health").await.unwrap_err();
     let mut cause: &dyn std::error::Error = refused.get_ref().unwrap();
     while let Some(source) = cause.source() {

@@ -124,6 +124,32 @@ async fn our_own_client_certificate_is_watched_too() {
 }
 
 #[tokio::test]
+async fn what_was_told_of_our_own_is_not_over_because_its_files_cannot_be_read_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Authority::root("Company CA");
+    let client = ca.sign(Leaf::client("nexus").ends_in(5));
+    let hook = Peer::plain().await;
+    let channels = format!("[state]\ndirectory = {:?}\n{}", folder.path(), webhook(&hook));
+    for key in [client.key_pem(), "no key".to_owned()] {
+        let config = mtls_config(&ca.sign(Leaf::server(&["localhost"])), &ca, rustls::ALL_VERSIONS);
+        let tls = format!("{TRUSTING}\nclient_cert_path = \"/client.pem\"\nclient_key_path = \"/client.key\"");
+        let nexus = gateway()
+            .file("/ca.pem", ca.pem())
+            .file("/client.pem", client.pem())
+            .file("/client.key", key)
+            .upstream("crm", legacy().tool("x").https(config).toml(&tls))
+            .start()
+            .await;
+        let watched = watch(&nexus, &channels);
+        watched.checks("crm", 3).await;
+        watched.watch.end().await;
+    }
+    let told = hears(&hook, 3).await;
+    let told: Vec<_> = told.iter().map(|alert| (alert["status"].as_str().unwrap(), alert["topic"].as_str().unwrap())).collect();
+    assert_eq!(told, [("firing", "expiry"), ("firing", "certificate_problem"), ("firing", "upstream_down")]);
+}
+
+#[tokio::test]
 async fn an_expired_authority_that_still_vouches_is_a_warning_and_no_problem() {
     let ca = Authority::expired_root("Company CA");
     let hook = Peer::plain().await;
