@@ -19,7 +19,8 @@ use crate::{
     tls::{Position, Report},
 };
 
-/// Begins the scopes of rejected reloads; the upstream's name follows, and nothing where the whole file was meant.
+/// Begins the scopes of rejected reloads; the upstream's name follows, a listener's table in brackets, or nothing where the
+/// whole file was meant.
 const REJECTED: &str = "rejected:";
 
 /// What must not be forgotten in a restart.
