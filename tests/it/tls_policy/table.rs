@@ -477,10 +477,11 @@ async fn row_36_silent_server() {
 
 #[tokio::test]
 async fn row_37_closed_port_and_a_name_without_an_address() {
-    let peer = Peer::plain().await;
     let policy = Upstream::trusting(&Authority::root("Company CA")).load("localhost").unwrap();
-    let closed = target("localhost", &peer);
-    drop(peer);
+    // Closed before anybody connects: a server's task would let its port go only a moment later.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = url::Url::parse(&format!("https://localhost:{port}/mcp")).unwrap();
+    let closed = nexus::outbound::probe::ProbeTarget::new(&url, nexus::outbound::Way::default()).unwrap();
     for _ in 0..TIMES {
         let report = nexus::outbound::probe::probe(&closed, &policy, nexus::outbound::probe::BUDGET).await;
         assert_eq!(report.cause().map(|f| f.reason), Some(Reason::Refused));
