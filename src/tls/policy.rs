@@ -295,7 +295,7 @@ impl TlsPolicy {
     }
 
     fn strict(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<Strict>, Explanation> {
-        let builder = WebPkiServerVerifier::builder_with_provider(Arc::clone(&self.trust.anchors), Arc::clone(provider));
+        let builder = WebPkiServerVerifier::builder_with_provider(self.trust.anchors_or_nobody(), Arc::clone(provider));
         let inner = self.revocation.apply(builder).build().map_err(|e| {
             Explanation::new(
                 Reason::LocalInvalid,
