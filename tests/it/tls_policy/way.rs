@@ -175,3 +175,21 @@ async fn a_client_certificate_that_is_missing_or_refused_is_told_over_http_2_as_
         assert!(peer.arrived().is_empty());
     }
 }
+
+/// A certificate for both names, one address and HTTP/2: RFC 9113 §9.1.1 would let them share a connection.
+#[tokio::test]
+async fn two_upstreams_share_no_connection_although_http_2_would_allow_it() {
+    let ca = Authority::root("Company CA");
+    let mut config = server_config(&ca.sign(Leaf::server(&["localhost", "127.0.0.1"])));
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let peer = Peer::tls(config).await;
+    for host in ["localhost", "127.0.0.1"] {
+        let url = Url::parse(&format!("https://{host}:{}/mcp", peer.address.port())).unwrap();
+        let way = Way { version: HttpVersion::Http2, proxy: None };
+        let client = HttpClient::by(way, &url, Some(&Upstream::trusting(&ca).load(host).unwrap()), CONNECT).unwrap();
+        for _ in 0..3 {
+            get(&client).await.unwrap();
+        }
+    }
+    assert_eq!((peer.connections(), peer.arrived().len()), (2, 6));
+}
