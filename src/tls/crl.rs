@@ -61,6 +61,19 @@ impl CrlFacts {
     }
 }
 
+/// Brings the newest list of each CA before its older ones, because the first that fits a certificate is asked.
+pub(super) fn newest_first(lists: &mut [Crl]) {
+    let age = |facts: &CrlFacts| (facts.this_update, facts.number.as_ref().map(|number| (number.len(), number.clone())));
+    lists.sort_by_cached_key(|list| std::cmp::Reverse(age(&list.facts)));
+}
+
+/// The first of the new lists that is older than one in use, although its CA has none newer among the new ones: somebody put
+/// an old list back, and whoever was revoked since would be good again.
+pub(super) fn put_back<'a>(in_use: &[&CrlFacts], new: &[&'a CrlFacts]) -> Option<&'a CrlFacts> {
+    let is_older_than_any = |list: &CrlFacts, others: &[&CrlFacts]| others.iter().any(|other| list.is_older_than(other));
+    new.iter().copied().find(|list| is_older_than_any(list, in_use) && !is_older_than_any(list, new))
+}
+
 /// Reads a PEM file of one or more lists, or a single DER list.
 pub(super) fn read(bytes: &[u8]) -> Result<Vec<Crl>, Unusable> {
     let bytes = text_bytes(bytes)?;

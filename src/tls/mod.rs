@@ -30,6 +30,7 @@ mod pkcs12;
 mod policy;
 pub mod read;
 mod report;
+mod resumption;
 mod revocation;
 mod server;
 pub mod server_read;

@@ -1,8 +1,11 @@
 //! What the handshakes of one client configuration showed, for the explanation of their failures.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -21,6 +24,8 @@ const MAX_HINTS: usize = 8;
 #[derive(Debug, Default)]
 pub struct Observed {
     asked: AtomicBool,
+    /// Seconds since 1970; 0 before the first verification that succeeded.
+    verified_until: AtomicU64,
     last: Mutex<Last>,
 }
 
@@ -56,6 +61,15 @@ impl Observed {
     /// The OCSP response that came with the last presented chain, as it is; cut at 64 KiB.
     pub fn staple(&self) -> Option<Vec<u8>> {
         self.last.lock().staple.clone()
+    }
+
+    /// Until when (since 1970) a session may be resumed on the strength of the last verification.
+    pub(super) fn verified_until(&self) -> Duration {
+        Duration::from_secs(self.verified_until.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn note_verified_until(&self, end: Duration) {
+        self.verified_until.store(end.as_secs(), Ordering::Relaxed);
     }
 
     pub(super) fn note_staple(&self, ocsp_response: &[u8]) {

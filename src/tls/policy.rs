@@ -15,14 +15,15 @@ use super::{
     inspect::{shown, shown_date},
     key_log::NssKeyLog,
     observed::{Observed, RecordingResolver},
+    resumption::Lapsing,
     revocation::Revocation,
     trust::Trust,
     verifier::{Recording, Strict, expected::ExpectedNames, pins::Pinned},
 };
-use crate::reason::{Explanation, Reason};
-
-/// Sessions that one configuration remembers; it talks to one server, so a few are plenty.
-const RESUMABLE_SESSIONS: usize = 64;
+use crate::{
+    clock::SystemClock,
+    reason::{Explanation, Reason},
+};
 
 static TLS13_ONLY: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
@@ -67,7 +68,12 @@ impl TlsPolicy {
     pub fn client_config(&self) -> Result<(ClientConfig, Arc<Observed>), Explanation> {
         let provider = provider_with(self.post_quantum);
         let observed = Arc::new(Observed::default());
-        let verifier = Recording { inner: self.verifier(&provider)?, name: self.name.clone(), observed: Arc::clone(&observed) };
+        let verifier = Recording {
+            inner: self.verifier(&provider)?,
+            name: self.name.clone(),
+            revocation: self.revocation.clone(),
+            observed: Arc::clone(&observed),
+        };
         let resolver = RecordingResolver { identity: self.identity.as_ref().map(|i| Arc::clone(&i.key)), observed: Arc::clone(&observed) };
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(self.min_version.versions())
@@ -77,7 +83,7 @@ impl TlsPolicy {
             .with_client_cert_resolver(Arc::new(resolver));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.resumption = match self.excused_until {
-            None => Resumption::in_memory_sessions(RESUMABLE_SESSIONS),
+            None => Resumption::store(Arc::new(Lapsing::new(Arc::clone(&observed), Arc::new(SystemClock)))),
             // A resumed session is not verified again, so that it would outlive the excuse.
             Some(_) => Resumption::disabled(),
         };
@@ -165,6 +171,14 @@ impl TlsPolicy {
         self.revocation.facts()
     }
 
+    /// Whether this policy may take the place of a running one: nobody may bring a revoked server back with an old list.
+    ///
+    /// # Errors
+    /// `local_invalid`, with the list that is older than the one in use.
+    pub fn may_follow(&self, earlier: &Self) -> Result<(), Explanation> {
+        self.revocation.may_follow(&earlier.revocation)
+    }
+
     /// The name that the certificate must carry; as a DNS name it is also the SNI.
     pub fn name(&self) -> &ServerName<'static> {
         &self.name
@@ -225,7 +239,8 @@ impl TlsPolicy {
         if let Some((leaf, intermediates)) = chain.split_first()
             && let Ok(inner) = self.verifier(&provider())
         {
-            let verifier = Recording { inner, name: self.name.clone(), observed: Arc::clone(&observed) };
+            let verifier =
+                Recording { inner, name: self.name.clone(), revocation: self.revocation.clone(), observed: Arc::clone(&observed) };
             // What came of it is noted.
             let _ = verifier.verify_server_cert(leaf, intermediates, &self.name, &[], UnixTime::since_unix_epoch(now));
         }
@@ -280,7 +295,7 @@ impl TlsPolicy {
     }
 
     fn strict(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<Strict>, Explanation> {
-        let builder = WebPkiServerVerifier::builder_with_provider(Arc::clone(&self.trust.anchors), Arc::clone(provider));
+        let builder = WebPkiServerVerifier::builder_with_provider(self.trust.anchors_or_nobody(), Arc::clone(provider));
         let inner = self.revocation.apply(builder).build().map_err(|e| {
             Explanation::new(
                 Reason::LocalInvalid,

@@ -1,8 +1,9 @@
 //! The revocation lists of one policy.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rustls::{
+    CertificateError,
     client::ServerCertVerifierBuilder,
     pki_types::{CertificateDer, CertificateRevocationListDer},
 };
@@ -13,7 +14,7 @@ use super::{
     inspect::shown_date,
     load::{Reading, unusable},
 };
-use crate::reason::Explanation;
+use crate::reason::{Explanation, Reason};
 
 /// Lists and what is made of them; without a list, nothing.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +54,7 @@ impl Revocation {
             }
             lists.extend(read);
         }
-        lists.sort_by_key(|list| std::cmp::Reverse(list.facts.this_update));
+        crl::newest_first(&mut lists);
         let &RevocationSettings { scope, missing, expired, .. } = settings;
         Ok(Self { lists: lists.into(), scope, missing, expired })
     }
@@ -64,6 +65,25 @@ impl Revocation {
 
     pub(super) fn facts(&self) -> impl Iterator<Item = &CrlFacts> {
         self.lists.iter().map(|list| &list.facts)
+    }
+
+    /// Whether this may take the place of earlier lists: nobody may bring a revoked server back with an old list.
+    ///
+    /// # Errors
+    /// Names the list that is older than the one in use.
+    pub(super) fn may_follow(&self, earlier: &Self) -> Result<(), Explanation> {
+        let (in_use, new): (Vec<_>, Vec<_>) = (earlier.facts().collect(), self.facts().collect());
+        let Some(older) = crl::put_back(&in_use, &new) else { return Ok(()) };
+        Err(Explanation::new(
+            Reason::LocalInvalid,
+            format!(
+                "crl_paths {}: the revocation list of {} of {} is older than the one in use",
+                older.file.display(),
+                older.issuer,
+                shown_date(older.this_update)
+            ),
+            "fetch the newest list from its CA, or restart to use the old one",
+        ))
     }
 
     pub(super) fn denies_expired(&self) -> bool {
@@ -97,6 +117,22 @@ impl Revocation {
             let parsed = webpki::BorrowedCertRevocationList::from_der(list.der.as_ref()).map(webpki::CertRevocationList::from);
             parsed.is_ok_and(|list| list.find_serial(certificate.raw_serial()).is_ok_and(|found| found.is_some()))
         })
+    }
+
+    /// What the lists say against a leaf that is trusted without a path. None need cover it: it was named by the operator.
+    pub(super) fn refusal(&self, leaf: &CertificateDer<'_>, now: Duration) -> Option<CertificateError> {
+        if self.names(leaf) {
+            return Some(CertificateError::Revoked);
+        }
+        let Ok((_, certificate)) = x509_parser::parse_x509_certificate(leaf) else { return None };
+        let newest = self.facts().find(|facts| facts.raw_issuer() == certificate.issuer().as_raw())?;
+        (self.denies_expired() && newest.is_expired_at(now)).then_some(CertificateError::ExpiredRevocationList)
+    }
+
+    /// When the lists end without which nothing is accepted; none where an overdue one is used on.
+    pub(super) fn ends(&self) -> impl Iterator<Item = Duration> {
+        let ends = self.facts().filter(|_| self.denies_expired()).filter_map(|facts| facts.next_update);
+        ends.map(|end| Duration::from_secs(u64::try_from(end).unwrap_or_default()))
     }
 
     /// `2 revocation lists (leaf)`; `None` without any.

@@ -1,8 +1,11 @@
 //! Which certificates vouch for a server.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
-use rustls::{RootCertStore, pki_types::CertificateDer};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, Der, TrustAnchor},
+};
 
 use super::{
     files,
@@ -52,6 +55,7 @@ impl SystemCas {
 /// Who vouches for the server of one upstream.
 #[derive(Clone, Debug)]
 pub(super) struct Trust {
+    /// Certificates of CAs only: who holds the key of a server in the file vouches for nobody else.
     pub(super) anchors: Arc<RootCertStore>,
     /// The certificates of `root_ca_cert_path`, for the leaf that is itself in that file.
     pub(super) exact: Arc<[CertificateDer<'static>]>,
@@ -90,14 +94,18 @@ impl Trust {
         };
         let mut organizations = Vec::new();
         for (index, certificate) in bundle.certificates.iter().enumerate() {
+            let facts = CertificateFacts::read(certificate);
+            // A version 1 certificate cannot say whether it is a CA's.
+            if facts.as_ref().is_some_and(|facts| !facts.is_ca && !facts.old_version) {
+                warn_about(path, facts.as_ref(), reading);
+                continue;
+            }
             anchors.add(certificate.clone()).map_err(|_| {
                 let what = format!("certificate {} cannot be a trust anchor", index + 1);
                 unusable(path, "root_ca_cert_path", files::Unusable::new(what, "remove it, or replace it by the CA's certificate"))
             })?;
-            if let Some(facts) = CertificateFacts::read(certificate) {
-                warn_about(path, &facts, reading.now, &mut reading.warnings);
-                organizations.extend(facts.organization);
-            }
+            warn_about(path, facts.as_ref(), reading);
+            organizations.extend(facts.and_then(|facts| facts.organization));
         }
         let file = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
         let words = match system {
@@ -105,6 +113,18 @@ impl Trust {
             None => format!("private CA ({file})"),
         };
         Ok(Self { anchors: Arc::new(anchors), exact: bundle.certificates.into(), words, organizations, has_system_cas: system.is_some() })
+    }
+
+    /// The anchors; where the file holds servers' own certificates alone, one that can have issued nothing, because the
+    /// verification wants one.
+    pub(super) fn anchors_or_nobody(&self) -> Arc<RootCertStore> {
+        if !self.anchors.is_empty() {
+            return Arc::clone(&self.anchors);
+        }
+        // Neither is DER: no issuer has this name, and no signature fits this key.
+        let nobody =
+            TrustAnchor { subject: Der::from_slice(&[0xff]), subject_public_key_info: Der::from_slice(&[0xff]), name_constraints: None };
+        Arc::new(RootCertStore { roots: vec![nobody] })
     }
 
     /// Nobody: for `verify_certs = false`, which asks nobody.
@@ -133,23 +153,26 @@ fn refuse_without(system: &SystemCas) -> Result<(), Explanation> {
 }
 
 /// An anchor is only name and key to the verification, so what it cannot see is said here.
-fn warn_about(path: &Path, facts: &CertificateFacts, now: Duration, warnings: &mut Vec<String>) {
+fn warn_about(path: &Path, facts: Option<&CertificateFacts>, reading: &mut Reading<'_>) {
+    let Some(facts) = facts else { return };
     let file = path.display();
-    match facts.validity_at(now) {
+    let is_ca = facts.is_ca || facts.old_version;
+    match facts.validity_at(reading.now) {
         Validity::Valid => {}
-        Validity::Expired => {
-            warnings.push(format!(
-                "root_ca_cert_path {file}: the CA {} expired on {}; it still vouches",
-                facts.subject,
-                shown_date(facts.not_after)
-            ));
-        }
+        Validity::Expired if is_ca => reading.warn(format!(
+            "root_ca_cert_path {file}: the CA {} expired on {}; it still vouches",
+            facts.subject,
+            shown_date(facts.not_after)
+        )),
+        Validity::Expired => reading.warn(format!(
+            "root_ca_cert_path {file}: the server's certificate {} expired on {}; it is not accepted any more, replace it",
+            facts.subject,
+            shown_date(facts.not_after)
+        )),
         Validity::NotYet => {
-            warnings.push(format!(
-                "root_ca_cert_path {file}: the CA {} is valid only from {}",
-                facts.subject,
-                shown_date(facts.not_before)
-            ));
+            let what = if is_ca { "the CA" } else { "the server's certificate" };
+            let from = shown_date(facts.not_before);
+            reading.warn(format!("root_ca_cert_path {file}: {what} {} is valid only from {from}", facts.subject));
         }
     }
 }

@@ -3,7 +3,7 @@
 pub(super) mod expected;
 pub(super) mod pins;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme,
@@ -19,6 +19,7 @@ use rustls::{
 use super::{
     inspect::{CertificateFacts, Validity},
     observed::Observed,
+    resumption::LONGEST,
     revocation::Revocation,
 };
 
@@ -81,8 +82,8 @@ impl ServerCertVerifier for Strict {
         };
         match self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             Err(e) if may_be_trusted_directly(&e) && self.exact.iter().any(|c| c.as_ref() == end_entity.as_ref()) => {
-                if self.revocation.names(end_entity) {
-                    return Err(Error::InvalidCertificate(CertificateError::Revoked));
+                if let Some(refusal) = self.revocation.refusal(end_entity, Duration::from_secs(now.as_secs())) {
+                    return Err(Error::InvalidCertificate(refusal));
                 }
                 verify_trusted_leaf(end_entity, server_name, now).map_err(|own| own.unwrap_or(e))
             }
@@ -109,8 +110,8 @@ fn may_be_trusted_directly(error: &Error) -> bool {
 fn verify_trusted_leaf(leaf: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<ServerCertVerified, Option<Error>> {
     let refused = |e| Some(Error::InvalidCertificate(e));
     let facts = CertificateFacts::read(leaf).ok_or(None)?;
-    let time_of = |seconds: i64| UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or_default()));
-    match facts.validity_at(std::time::Duration::from_secs(now.as_secs())) {
+    let time_of = |seconds: i64| UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()));
+    match facts.validity_at(Duration::from_secs(now.as_secs())) {
         Validity::Valid => {}
         Validity::Expired => return Err(refused(CertificateError::ExpiredContext { time: now, not_after: time_of(facts.not_after) })),
         Validity::NotYet => return Err(refused(CertificateError::NotValidYetContext { time: now, not_before: time_of(facts.not_before) })),
@@ -129,7 +130,18 @@ pub(super) struct Recording {
     pub(super) inner: Arc<dyn ServerCertVerifier>,
     /// Verified whatever name the connection was made under.
     pub(super) name: ServerName<'static>,
+    /// Of the policy, whose ends it may depend on.
+    pub(super) revocation: Revocation,
     pub(super) observed: Arc<Observed>,
+}
+
+impl Recording {
+    /// How long a verification at `now` may be relied on. What has ended already did not matter to it.
+    fn lasts_until(&self, leaf: &CertificateDer<'_>, now: Duration) -> Duration {
+        let end = CertificateFacts::read(leaf).and_then(|facts| u64::try_from(facts.not_after).ok()).map(Duration::from_secs);
+        let ends = end.into_iter().chain(self.revocation.ends());
+        ends.filter(|end| *end > now).fold(now.saturating_add(LONGEST), Duration::min)
+    }
 }
 
 impl ServerCertVerifier for Recording {
@@ -142,6 +154,9 @@ impl ServerCertVerifier for Recording {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let outcome = self.inner.verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now);
+        if outcome.is_ok() {
+            self.observed.note_verified_until(self.lasts_until(end_entity, Duration::from_secs(now.as_secs())));
+        }
         self.observed.note_staple(ocsp_response);
         self.observed.record(end_entity, intermediates, outcome.as_ref().err());
         outcome

@@ -108,7 +108,14 @@ pub(super) async fn trusting(upstream: &Upstream, config: &HttpConfig) -> Result
         None => None,
         Some(settings) => {
             let host = config.url.host_str().unwrap_or_default();
-            Some(load_policy(upstream, settings, host).await?)
+            let policy = load_policy(upstream, settings, host).await?;
+            if let Ok(running) = upstream.generation()
+                && let Transport::Http(transport) = &running.transport
+                && let Some(running) = transport.policy()
+            {
+                policy.may_follow(running)?;
+            }
+            Some(policy)
         }
     };
     let mut policy = tls.as_ref().map_or_else(|| "plain HTTP".to_owned(), |tls| format!("HTTPS, {}", tls.words()));

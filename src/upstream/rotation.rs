@@ -23,6 +23,7 @@ use crate::{
     mcp::{Id, Method, build},
     outbound::HttpClient,
     reason::{Explanation, Reason},
+    tls::TlsPolicy,
 };
 
 /// What was rejected is tried again after this, also without a change: the server may have learned what it lacked.
@@ -80,7 +81,7 @@ async fn attempt(upstream: &Upstream, running: &Generation) -> Result<Rotated, E
         return Ok(rotated);
     }
     match trial(&rotated.generation).await {
-        Err(error) if speaks_against(&error) => match trial(running).await {
+        Err(error) if speaks_against(&error) && may_go_on(upstream, running, error.reason()) => match trial(running).await {
             // Nothing is lost with the old one, and the new one may be what is needed.
             Err(old) if speaks_against(&old) => Ok(rotated),
             // An upstream that is not there says nothing about either.
@@ -132,6 +133,20 @@ fn speaks_against(error: &UpstreamError) -> bool {
 
 pub(crate) fn is_about_identity(reason: Reason) -> bool {
     reason.code().starts_with("tls_") || reason.code().starts_with("local_") || reason == Reason::AuthRequired
+}
+
+/// Whether what runs may go on although nothing can take its place for this reason. Connections that it has open are not
+/// verified again, so that they say nothing about a server whose certificate was revoked or whose excuse is over, or whose key
+/// is not the one that was asked for.
+pub(crate) fn may_go_on(upstream: &Upstream, running: &Generation, why: Reason) -> bool {
+    let is_forbidden = matches!(why, Reason::TlsRevoked | Reason::TlsCrlExpired | Reason::TlsPinMismatch);
+    !is_forbidden && !excuse_has_lapsed(upstream, running)
+}
+
+/// Open connections were made while expired certificates were excused, and are not verified again by themselves.
+pub(crate) fn excuse_has_lapsed(upstream: &Upstream, generation: &Generation) -> bool {
+    let Transport::Http(transport) = &generation.transport else { return false };
+    transport.policy().and_then(TlsPolicy::excused_until).is_some_and(|until| upstream.clock.now() >= until)
 }
 
 pub(crate) fn reject(upstream: &Upstream, running: &Generation, why: &Explanation) {

@@ -13,16 +13,15 @@ use super::{
     Concern, CredentialConfig, EndpointConfig, Generation, State, Upstream, UpstreamError,
     answer::Messages,
     bring_up::bring_up,
-    generation::{Notice, Outgoing, Transport},
+    generation::{Notice, Outgoing},
     own::own_meta,
-    rotation::{is_about_identity, reject, rotated, trial},
+    rotation::{excuse_has_lapsed, is_about_identity, may_go_on, reject, rotated, trial},
     session::SessionLink,
     walk::{MAX_QUARANTINED, WalkBounds, walk},
 };
 use crate::{
     mcp::{Era, Id, Kind, Message, Method, build, headers, offer::Offer},
     reason::{Explanation, Reason},
-    tls::TlsPolicy,
 };
 
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -115,7 +114,8 @@ async fn serve(
 
 /// A generation that still answers goes on when only the files that would take its place are bad.
 async fn still_good(upstream: &Upstream, running: Option<&Arc<Generation>>, why: &Explanation) -> Option<Arc<Generation>> {
-    let running = running.filter(|running| !running.is_stdio() && is_about_identity(why.reason))?;
+    let running =
+        running.filter(|running| !running.is_stdio() && is_about_identity(why.reason) && may_go_on(upstream, running, why.reason))?;
     let serves = upstream.generation().is_ok_and(|serving| serving.number() == running.number());
     if !serves || trial(running).await.is_err() {
         return None;
@@ -262,12 +262,6 @@ async fn attend_one(upstream: &Arc<Upstream>, generation: &Arc<Generation>, inbo
             }
         }
     }
-}
-
-/// Open connections were made while expired certificates were excused, and are not verified again by themselves.
-fn excuse_has_lapsed(upstream: &Upstream, generation: &Generation) -> bool {
-    let Transport::Http(transport) = &generation.transport else { return false };
-    transport.policy().and_then(TlsPolicy::excused_until).is_some_and(|until| upstream.clock.now() >= until)
 }
 
 /// When to list again after a change was announced.

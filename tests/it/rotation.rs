@@ -5,11 +5,17 @@
 use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use nexus::events::EventKind;
+use nexus::{
+    clock::{Clock, SystemClock},
+    events::EventKind,
+};
 use rustls::HandshakeKind;
 use serde_json::json;
 use tempfile::TempDir;
@@ -305,6 +311,74 @@ async fn a_bad_file_keeps_what_runs() {
         write(&world.path("ca.pem"), &good);
         in_time("the recovery", || state(&nexus).word() == "up").await;
     }
+}
+
+#[tokio::test]
+async fn an_older_revocation_list_brings_no_revoked_server_back() {
+    let _still = StillTime::begin();
+    let world = World::new();
+    let list = world.path("servers.crl");
+    write(&list, &world.servers.revoke(&[], 2));
+    let spec = modern().tool("work").https(mtls_config_showing(&world.server, &world.clients));
+    let table = format!("{}\ncrl_paths = [{:?}]", world.tls(world.folder.path()), list.display().to_string());
+    let nexus = gateway().on_disk().upstream("up", spec.toml(&table)).start().await;
+    let state = |nexus: &Nexus| nexus.upstream("up").status().borrow().state.clone();
+    let before = generation(&nexus);
+    write(&list, &world.servers.revoke(&[], 1));
+    in_time("the rejection", || state(&nexus).word() == "degraded").await;
+    let said = state(&nexus).explanation().unwrap().detail.clone();
+    assert!(said.contains("servers.crl") && said.contains("is older than the one in use"), "{said}");
+    assert_eq!(generation(&nexus), before);
+    write(&list, &world.servers.revoke(&[], 3));
+    swapped(&nexus, before).await;
+    in_time("the recovery", || state(&nexus).word() == "up").await;
+}
+
+#[tokio::test]
+async fn a_new_list_that_revokes_the_server_takes_effect_although_the_old_one_still_works() {
+    let _still = StillTime::begin();
+    let world = World::new();
+    let server = world.servers.sign(Leaf::server(&["localhost"]));
+    world.server.exchange(&server);
+    let list = world.path("servers.crl");
+    write(&list, &world.servers.revoke(&[], 2));
+    let spec = modern().tool("work").https(mtls_config_showing(&world.server, &world.clients));
+    let table = format!("{}\ncrl_paths = [{:?}]", world.tls(world.folder.path()), list.display().to_string());
+    let nexus = gateway().on_disk().upstream("up", spec.toml(&table)).start().await;
+    let (client, before) = (nexus.modern(), generation(&nexus));
+    assert!(client.call("up__work").await["result"].is_object());
+    write(&list, &world.servers.revoke(&[&server], 3));
+    swapped(&nexus, before).await;
+    let refused = client.call("up__work").await;
+    assert_eq!(refused["error"]["data"]["reason"], "tls_revoked", "{refused}");
+}
+
+/// Days that the gateway's clock is ahead of the machine's.
+#[derive(Clone, Debug, Default)]
+struct Ahead(Arc<AtomicU64>);
+
+impl Clock for Ahead {
+    fn now(&self) -> Duration {
+        SystemClock.now() + Duration::from_secs(self.0.load(Ordering::Relaxed) * 86_400)
+    }
+}
+
+#[tokio::test]
+async fn an_excuse_that_is_over_ends_what_was_connected_under_it() {
+    let _still = StillTime::begin();
+    let world = World::new();
+    world.server.exchange(&world.servers.sign(Leaf::server(&["localhost"]).expired()));
+    let until = nexus::tls::shown_date(i64::try_from(SystemClock.now().as_secs()).unwrap() + 3 * 86_400);
+    let spec = modern().tool("work").https(mtls_config_showing(&world.server, &world.clients));
+    let table = format!("{}\naccept_expired_until = {until:?}", world.tls(world.folder.path()));
+    let clock = Ahead::default();
+    let nexus = gateway().on_disk().clock(clock.clone()).upstream("up", spec.toml(&table)).start().await;
+    let client = nexus.modern();
+    assert!(client.call("up__work").await["result"].is_object());
+    clock.0.store(4, Ordering::Relaxed);
+    in_time("the end", || nexus.upstream("up").status().borrow().state.word() == "down").await;
+    let refused = client.call("up__work").await;
+    assert_eq!(refused["error"]["data"]["reason"], "tls_expired", "{refused}");
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ impl Prober {
 
     /// Probes an upstream, or gives the report of a probe that is running or has just run.
     ///
-    /// Cancel-safe: others who wait for the same probe carry it on.
+    /// Cancel-safe: it goes on by itself, within its budget. Needs a runtime.
     pub async fn probe(&self, name: &UpstreamName, target: &ProbeTarget, policy: &TlsPolicy) -> Arc<Report> {
         let flight = {
             let mut flights = self.0.flights.lock();
@@ -66,9 +66,17 @@ impl Prober {
 
     fn flight(&self, target: ProbeTarget, policy: TlsPolicy) -> Flight {
         let at_once = Arc::clone(&self.0.at_once);
-        async move {
+        // A task of its own: one that nobody waits for any more would stand still with its place taken, and be told as a
+        // time-out to the next who asks.
+        let task = tokio::spawn(async move {
             let _permit = at_once.acquire_owned().await.expect("the semaphore is never closed");
             Arc::new(probe(&target, &policy, BUDGET).await)
+        });
+        async move {
+            match task.await {
+                Ok(report) => report,
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            }
         }
         .boxed()
         .shared()

@@ -187,10 +187,10 @@ impl Handshake<'_> {
 
 fn other_key(mismatch: &PinMismatch) -> Explanation {
     let pins = if mismatch.pins == 1 { "the one pin".to_owned() } else { format!("any of {} pins", mismatch.pins) };
-    let seen = mismatch.seen.map_or_else(|| "that cannot be read".to_owned(), |seen| seen.to_string());
+    let seen = mismatch.seen.map_or_else(|| "which cannot be read".to_owned(), |seen| seen.to_string());
     Explanation::new(
         Reason::TlsPinMismatch,
-        format!("the server's certificate is good, but its key {seen} does not match {pins}"),
+        format!("the key of the server's certificate, {seen}, does not match {pins}"),
         "if the server's key was changed on purpose, add this pin to spki_pins; if not, somebody stands in between",
     )
 }

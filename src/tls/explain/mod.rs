@@ -218,7 +218,11 @@ pub fn not_tls(what: Option<&str>) -> Explanation {
 }
 
 fn alpn() -> Explanation {
-    Explanation::new(Reason::TlsAlpn, "the server does not accept HTTP/1.1 (ALPN)", "let the server offer http/1.1")
+    Explanation::new(
+        Reason::TlsAlpn,
+        "the server accepts no version of HTTP that is offered to it (ALPN)",
+        "set http_version = \"auto\", or let the server offer the version that is configured",
+    )
 }
 
 #[cfg(test)]

@@ -118,12 +118,13 @@ fn load_lists(paths: &[std::path::PathBuf], reading: &mut Reading<'_>) -> Result
         }
         lists.extend(read);
     }
+    crl::newest_first(&mut lists);
     Ok(lists)
 }
 
 /// Why the lists of a new reading cannot replace those of an earlier one: somebody put an old one back.
 pub(super) fn older_list(old: &[CrlFacts], new: &[CrlFacts]) -> Option<String> {
-    let older = new.iter().find(|new| old.iter().any(|old| new.is_older_than(old)))?;
+    let older = crl::put_back(&old.iter().collect::<Vec<_>>(), &new.iter().collect::<Vec<_>>())?;
     let date = shown_date(older.this_update);
     Some(format!("client_crl_paths hold a revocation list of {} of {date}, older than the one in use", older.issuer))
 }

@@ -49,7 +49,8 @@ pub(super) fn read(table: &mut Table, problems: &mut Problems) -> Option<HttpCon
         CredentialConfig::None => headers.keys().any(|name| sounds_secret(name.as_str())).then_some("headers"),
         CredentialConfig::Token(_) | CredentialConfig::Header { .. } => Some("auth"),
     };
-    warn(table, &url, &tls, secret_key, problems);
+    let leaves = !is_loopback(&url) || way.proxy.is_some();
+    warn(table, (&url, leaves), &tls, secret_key, problems);
     Some(HttpConfig { tls: (!plain).then_some(tls), url, way, credential, headers })
 }
 
@@ -158,8 +159,9 @@ fn taken_by_credential(name: &HeaderName, credential: &CredentialConfig) -> Opti
     }
 }
 
-/// What is allowed and must be known: a leg that others can read or stand in for.
-fn warn(table: &Table, url: &Url, tls: &TlsSettings, secret_key: Option<&str>, problems: &mut Problems) {
+/// What is allowed and must be known: a leg that others can read or stand in for. `leaves`: it leaves this machine, be it to a
+/// proxy, whose own machine a loopback URL then means.
+fn warn(table: &Table, (url, leaves): (&Url, bool), tls: &TlsSettings, secret_key: Option<&str>, problems: &mut Problems) {
     if url.scheme() == "https" {
         if let Some(key) = secret_key.filter(|_| tls.is_unverified()) {
             let why = "the server's certificate or name is not verified, so whoever stands in for the server gets the credential";
@@ -171,7 +173,7 @@ fn warn(table: &Table, url: &Url, tls: &TlsSettings, secret_key: Option<&str>, p
                 "verify the server: set root_ca_cert_path or server_name",
             );
         }
-    } else if !is_loopback(url) {
+    } else if leaves {
         let why = "everyone on the way can read the calls and change the answers";
         table.insecure("url", problems, "an unencrypted connection off this machine", why, "use the server's https:// URL");
         if let Some(key) = secret_key {

@@ -26,6 +26,9 @@ fn what_weakens_security_is_warned_about() {
     warned("[mcp.servers.a]\nurl = \"http://a.example.com/mcp\"", &["an unencrypted connection off this machine"], true);
     let with_token = "[mcp.servers.a]\nurl = \"http://a.example.com/mcp\"\nauth = { token = \"t\" }";
     warned(with_token, &["a credential is sent over an unencrypted connection"], true);
+    // Behind a proxy, loopback is the proxy's.
+    let behind = "[mcp.servers.a]\nurl = \"http://127.0.0.1:9000/mcp\"\nproxy = \"http://proxy.example.com:3128\"";
+    warned(behind, &["an unencrypted connection off this machine"], true);
     let with_token = https("tls = { verify_certs = false }\nauth = { token = \"t\" }");
     warned(&with_token, &["a credential is sent over an unverified connection"], true);
     let with_key = https("tls = { verify_certs = false }\nheaders = [{ rule = \"insert\", name = \"X-Api-Key\", value = \"t\" }]");

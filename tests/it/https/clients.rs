@@ -139,3 +139,15 @@ async fn with_revocation_lists_a_client_of_a_ca_without_one_is_refused() {
     assert!(is_served(&pki.client().showing(&pki.clients.sign(Leaf::client("agent")), &TLS13), &nexus).await);
     assert!(!is_served(&pki.client().showing(&other.sign(Leaf::client("agent")), &TLS13), &nexus).await);
 }
+
+#[tokio::test]
+async fn of_several_lists_of_one_ca_the_newest_counts_and_its_file_can_be_read_again() {
+    let pki = Pki::new();
+    let keys = ", client_ca = \"/tls/clients.pem\", client_crl_paths = [\"/tls/clients.crl\"]";
+    let revoked = pki.clients.sign(Leaf::client("revoked"));
+    let both = pki.clients.revoke(&[], 1) + &pki.clients.revoke(&[&revoked], 2);
+    let nexus = pki.serve(gateway().file("/tls/clients.crl", both.clone()), keys).start_at_once().await;
+    assert!(!is_served(&pki.client().showing(&revoked, &TLS13), &nexus).await);
+    let renewed = pki.files(&pki.server()).with_file("/tls/clients.crl", both);
+    assert!(matches!(nexus.tls().reload(&renewed, NOW), Ok(Swapped::Changed(_))), "an old list beside the newest keeps nothing out");
+}

@@ -70,6 +70,7 @@ pub(crate) struct GatewaySpec {
     watched: bool,
     sources: MemorySources,
     reads_disk: bool,
+    clock: Arc<dyn Clock>,
 }
 
 pub(crate) fn gateway() -> GatewaySpec {
@@ -85,6 +86,7 @@ pub(crate) fn gateway() -> GatewaySpec {
         reload: None,
         watched: false,
         sources,
+        clock: Arc::new(SystemClock),
         reads_disk: false,
     }
 }
@@ -143,6 +145,12 @@ impl GatewaySpec {
         self
     }
 
+    /// Another clock than the machine's; handshakes keep the machine's.
+    pub(crate) fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.sources = self.sources.with_env(name, value);
         self
@@ -195,12 +203,11 @@ impl GatewaySpec {
     }
 
     pub(crate) async fn start_at_once(mut self) -> Nexus {
-        let (watched, self_reload) = (self.watched, self.reload.take());
+        let (watched, self_reload, clock) = (self.watched, self.reload.take(), Arc::clone(&self.clock));
         let Written { toml, folder, fakes, notes, sources } = self.write().await;
         let loaded = config::load_text(&toml, Path::new("/etc/nexus.toml"), None, &*sources);
         let problems: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
         let config = loaded.config.unwrap_or_else(|| panic!("{}\n{toml}", problems.join("\n")));
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let bound = Bound::bind(&config.server, &*sources, clock.now()).await.unwrap();
         let (address, tls) = (bound.address(), bound.tls().cloned());
         let gateway = Gateway::start(config.mcp, &clock, &sources);

@@ -26,6 +26,14 @@ impl Chain {
         self
     }
 
+    /// What somebody who holds the key of this server's leaf can sign with it.
+    pub(crate) fn misused_as_ca(&self, leaf: Leaf) -> Self {
+        let key = KeyPair::try_from(&self.clone_key()).unwrap();
+        let leaf_as_ca =
+            Authority { issuer: Issuer::new(plain("a server", &[]), key), certificate: self.certificates[0].clone(), above: Vec::new() };
+        leaf_as_ca.sign(leaf.common_name("a forgery"))
+    }
+
     pub(crate) fn pem(&self) -> String {
         self.certificates.iter().map(|c| pem("CERTIFICATE", c)).collect()
     }

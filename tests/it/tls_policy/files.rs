@@ -172,3 +172,38 @@ fn the_files_of_the_settings_are_all_that_is_read() {
     let expected = ["ca.pem", "chain.pem", "key.pem", "list.pem"].map(|name| shelf.path(name));
     assert_eq!(named, expected.iter().map(PathBuf::as_path).collect::<Vec<_>>());
 }
+
+/// Whoever may write to the folder could otherwise show a private file to the check, and another one to the reader.
+#[test]
+fn what_is_judged_and_what_is_read_is_one_file_even_while_it_is_exchanged() {
+    use std::{
+        fs,
+        os::unix::fs::PermissionsExt as _,
+        sync::atomic::{AtomicBool, Ordering},
+    };
+
+    use nexus::sources::{Sources as _, SystemSources};
+
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let put = |mode: u32| {
+        fs::write(at("next"), format!("{mode:o}")).unwrap();
+        fs::set_permissions(at("next"), fs::Permissions::from_mode(mode)).unwrap();
+        fs::rename(at("next"), at("key")).unwrap();
+    };
+    put(0o600);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                put(0o644);
+                put(0o600);
+            }
+        });
+        for _ in 0..2_000 {
+            let (bytes, facts) = SystemSources.read(&at("key")).unwrap();
+            assert_eq!(String::from_utf8(bytes).unwrap(), format!("{:o}", facts.mode & 0o777));
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+}

@@ -167,6 +167,30 @@ async fn a_leaf_of_an_unknown_ca_may_be_trusted_by_itself() {
 }
 
 #[tokio::test]
+async fn a_trusted_leaf_vouches_for_nobody_else() {
+    for trusted in [Leaf::server(&["localhost"]), Leaf::server(&["localhost"]).expired()] {
+        let trusted = trusted.self_signed();
+        let (forged, company) = (trusted.misused_as_ca(Leaf::server(&["localhost"])), Authority::root("Company CA"));
+        let refused = Some(Reason::TlsUnknownCa);
+        let alone = Upstream::default().root_ca(trusted.pem());
+        expect(
+            forged,
+            &[
+                ("alone in the file", alone, refused),
+                ("beside a CA", Upstream::default().root_ca(company.pem() + &trusted.pem()), refused),
+                ("under any name", any_name(Upstream::default().root_ca(trusted.pem())), refused),
+                (
+                    "beside the system's CAs",
+                    Upstream::default().root_ca(trusted.pem()).system_ca(&company).set(|s| s.include_system_cas = true),
+                    refused,
+                ),
+            ],
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn a_ca_made_anew_under_its_old_name_is_told_from_an_unknown_one() {
     let (old, new) = (Authority::root("Company CA"), Authority::root("Company CA"));
     expect(new.sign(Leaf::server(&["localhost"])), &[("the old CA's file", Upstream::trusting(&old), Some(Reason::TlsBadSignature))]).await;

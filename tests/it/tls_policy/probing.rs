@@ -92,6 +92,36 @@ async fn who_asks_during_a_probe_or_soon_after_gets_its_report() {
 }
 
 #[tokio::test]
+async fn a_probe_goes_on_when_who_asked_for_it_is_gone() {
+    let (began, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let (ended, mut over) = tokio::sync::mpsc::unbounded_channel();
+    let peer = Peer::start(move |mut stream, _| {
+        let (began, ended) = (began.clone(), ended.clone());
+        async move {
+            began.send(()).unwrap();
+            let mut first = [0; 1024];
+            let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut first).await;
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+            while tokio::io::AsyncReadExt::read(&mut stream, &mut first).await.is_ok_and(|n| n > 0) {}
+            ended.send(()).unwrap();
+        }
+    })
+    .await;
+    let policy = Upstream::trusting(&Authority::root("Company")).load("localhost").unwrap();
+    let (prober, name, target) = (Prober::new(1), UpstreamName::parse("crm").unwrap(), target("localhost", &peer));
+    {
+        let asked = prober.probe(&name, &target, &policy);
+        tokio::select! {
+            biased;
+            _ = begun.recv() => {}
+            _ = asked => panic!("the server has not said anything yet"),
+        }
+    }
+    let went_on = tokio::time::timeout(BUDGET, over.recv()).await;
+    assert!(went_on.is_ok(), "nobody waits for it, and it holds the only place");
+}
+
+#[tokio::test]
 async fn a_server_that_says_nothing_costs_no_more_than_the_budget() {
     let silent = Peer::start(|mut stream, _| async move {
         let mut rest = [0; 1024];

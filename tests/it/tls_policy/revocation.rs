@@ -107,6 +107,29 @@ async fn a_certificate_that_is_trusted_by_itself_can_be_revoked_too() {
     assert_eq!(listed(trusting(), &[company.crl(&[&chain], 2090)]).reason("localhost", &peer).await, Some(Reason::TlsRevoked));
 }
 
+#[tokio::test]
+async fn an_overdue_list_refuses_a_certificate_that_is_trusted_by_itself_too() {
+    let company = Authority::root("Company CA");
+    let chain = company.sign(Leaf::server(&["localhost"]));
+    let peer = Peer::tls(server_config(&chain)).await;
+    let with =
+        |expired| listed(Upstream::default().root_ca(chain.pem()), &[company.crl(&[], 2022)]).set(|s| s.revocation.expired = expired);
+    assert_eq!(with(CrlExpired::Warn).reason("localhost", &peer).await, None);
+    assert_eq!(with(CrlExpired::Deny).reason("localhost", &peer).await, Some(Reason::TlsCrlExpired));
+}
+
+#[tokio::test]
+async fn of_several_lists_of_one_ca_the_newest_counts() {
+    let company = Authority::root("Company CA");
+    let chain = company.sign(Leaf::server(&["localhost"]));
+    let peer = Peer::tls(server_config(&chain)).await;
+    let lists = [company.revoke(&[], 1), company.revoke(&[&chain], 2)].map(String::into_bytes);
+    for order in [[0, 1], [1, 0]] {
+        let upstream = listed(Upstream::trusting(&company), &order.map(|n: usize| lists[n].clone()));
+        assert_eq!(upstream.reason("localhost", &peer).await, Some(Reason::TlsRevoked), "{order:?}");
+    }
+}
+
 #[test]
 fn a_bad_list_never_becomes_no_list() {
     let company = Authority::root("Company CA");

@@ -145,3 +145,51 @@ async fn a_server_without_http_2_is_told_apart_when_nothing_else_is_allowed() {
         assert_eq!(error.explanation.reason, Reason::TlsAlpn, "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_server_that_refuses_every_version_that_is_offered_is_told_with_the_key_that_changes_them() {
+    let ca = Authority::root("Company CA");
+    for (version, offered) in [(HttpVersion::Http1, "h2"), (HttpVersion::Http2, "http/1.1"), (HttpVersion::Auto, "spdy/3")] {
+        let mut config = server_config(&ca.sign(Leaf::server(&["localhost"])));
+        config.alpn_protocols = vec![offered.as_bytes().to_vec()];
+        let error = refusal(&client(&Upstream::trusting(&ca), Way { version, proxy: None }, &Peer::tls(config).await)).await;
+        let said = error.explanation.to_string();
+        assert_eq!(error.explanation.reason, Reason::TlsAlpn, "{said}");
+        assert!(error.explanation.remedy.contains("http_version") && !error.explanation.detail.contains("1.1"), "{version:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_is_missing_or_refused_is_told_over_http_2_as_well() {
+    let (servers, clients) = (Authority::root("Server CA"), Authority::root("Client CA"));
+    let stranger = Authority::root("Other CA").sign(Leaf::client("nexus"));
+    for versions in [&[&rustls::version::TLS12][..], &[&rustls::version::TLS13]] {
+        let mut config = mtls_config(&servers.sign(Leaf::server(&["localhost"])), &clients, versions);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let peer = Peer::tls(config).await;
+        let way = || Way { version: HttpVersion::Http2, proxy: None };
+        let without = refusal(&client(&Upstream::trusting(&servers), way(), &peer)).await.explanation;
+        assert_eq!(without.reason, Reason::TlsClientCertRequired, "{without}");
+        let wrong = refusal(&client(&Upstream::trusting(&servers).identity(&stranger), way(), &peer)).await.explanation;
+        assert_eq!(wrong.reason, Reason::TlsClientCertRejected, "{wrong}");
+        assert!(peer.arrived().is_empty());
+    }
+}
+
+/// A certificate for both names, one address and HTTP/2: RFC 9113 §9.1.1 would let them share a connection.
+#[tokio::test]
+async fn two_upstreams_share_no_connection_although_http_2_would_allow_it() {
+    let ca = Authority::root("Company CA");
+    let mut config = server_config(&ca.sign(Leaf::server(&["localhost", "127.0.0.1"])));
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let peer = Peer::tls(config).await;
+    for host in ["localhost", "127.0.0.1"] {
+        let url = Url::parse(&format!("https://{host}:{}/mcp", peer.address.port())).unwrap();
+        let way = Way { version: HttpVersion::Http2, proxy: None };
+        let client = HttpClient::by(way, &url, Some(&Upstream::trusting(&ca).load(host).unwrap()), CONNECT).unwrap();
+        for _ in 0..3 {
+            get(&client).await.unwrap();
+        }
+    }
+    assert_eq!((peer.connections(), peer.arrived().len()), (2, 6));
+}
