@@ -1,6 +1,6 @@
 //! What `POST /api/v1/reload` calls.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
@@ -12,8 +12,8 @@ pub trait Reload: Send + Sync + fmt::Debug {
     fn reload(&self) -> BoxFuture<'_, Result<Vec<String>, Vec<Problem>>>;
 }
 
-impl Reload for Reloader {
+impl Reload for Arc<Reloader> {
     fn reload(&self) -> BoxFuture<'_, Result<Vec<String>, Vec<Problem>>> {
-        Box::pin(async move { Self::reload(self).await.map(|changes| changes.words()).map_err(|rejected| rejected.problems) })
+        Box::pin(async move { Reloader::reload(self).await.map(|changes| changes.words()).map_err(|rejected| rejected.problems) })
     }
 }

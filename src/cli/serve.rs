@@ -67,7 +67,7 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
             board: shared.board.clone(),
             prober: shared.prober.clone(),
             clock: Arc::clone(&world.clock),
-            reload: Some(Arc::clone(&reloader) as Arc<dyn admin::Reload>),
+            reload: Some(Arc::new(Arc::clone(&reloader)) as Arc<dyn admin::Reload>),
         },
     );
     let watch = watch::start(world, &config, &gateway, &shared, address, listeners);
@@ -156,15 +156,23 @@ impl Signals {
     }
 
     /// Waits for the end; a SIGHUP before it is a reload.
-    async fn first(mut self, announcer: &Announcer, reloader: &Reloader) {
+    async fn first(mut self, announcer: &Announcer, reloader: &Arc<Reloader>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => match reloader.reload().await {
-                    Ok(_) => announcer.say("the configuration was reloaded"),
-                    Err(rejected) => announcer.say(&rejected.to_string()),
-                },
+                _ = self.hang_up.recv() => {
+                    let reloaded = tokio::select! {
+                        reloaded = reloader.reload() => reloaded,
+                        // A file system that does not answer holds up the reload, not the end.
+                        _ = self.terminate.recv() => return,
+                        _ = self.interrupt.recv() => return,
+                    };
+                    match reloaded {
+                        Ok(_) => announcer.say("the configuration was reloaded"),
+                        Err(rejected) => announcer.say(&rejected.to_string()),
+                    }
+                }
             }
         }
     }

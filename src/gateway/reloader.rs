@@ -70,10 +70,19 @@ impl Reloader {
 
     /// Reads the file again and takes what is different.
     ///
+    /// Cancel-safe: a reload that nobody waits for any more is done to its end.
+    ///
     /// # Errors
     /// [`Rejected`]: nothing has changed. It was logged and noted already.
-    pub async fn reload(&self) -> Result<Changes, Rejected> {
-        self.take(Reread::File).await
+    pub async fn reload(self: &Arc<Self>) -> Result<Changes, Rejected> {
+        let reloader = Arc::clone(self);
+        let work = async move {
+            tokio::select! {
+                taken = reloader.take(Reread::File) => taken,
+                () = reloader.gateway.shutdown.cancelled() => Err(Rejected { problems: vec![broken_off()] }),
+            }
+        };
+        self.gateway.tasks.spawn(work).await.unwrap_or_else(|_| Err(Rejected { problems: vec![broken_off()] }))
     }
 
     /// How often the configuration was reloaded.
