@@ -39,6 +39,17 @@ http {{
 """
 
 
+def workers(nginx) -> dict[str, str]:
+    """What each worker calls itself, by its process id."""
+    master = nginx.child.pid
+    found = {}
+    with open(f"/proc/{master}/task/{master}/children") as file:
+        for pid in file.read().split():
+            with open(f"/proc/{pid}/cmdline") as title:
+                found[pid] = title.read()
+    return found
+
+
 def test_an_identity_that_nginx_does_not_know_yet_is_taken_over_once_it_does(tmp_path):
     servers, ours, next_ca = (Authority(tmp_path, name) for name in ("servers", "clients", "next-clients"))
     first, second = ours.client("first"), next_ca.client("second")
@@ -71,10 +82,15 @@ def test_an_identity_that_nginx_does_not_know_yet_is_taken_over_once_it_does(tmp
             nginx.until(lambda: accepts(port), 10, "listened")
             gateway = Gateway({"front": {"url": f"https://localhost:{port}/mcp", "tls": tls}}, tmp_path / "gateway")
             assert gateway.settled()["front"][0] == "up"
-            failed, calls, stop = [], [0], threading.Event()
+            failed, calls, stop, go = [], [0], threading.Event(), threading.Event()
+            resting = threading.Barrier(5)
+            go.set()
 
             def call():
                 while not stop.is_set():
+                    if not go.is_set():
+                        resting.wait(10)
+                        go.wait(30)
                     answer = raw.call(gateway.url, "front__echo", {"text": "still here"})
                     calls[0] += 1
                     if "result" not in answer:
@@ -88,7 +104,14 @@ def test_an_identity_that_nginx_does_not_know_yet_is_taken_over_once_it_does(tmp
             gateway.process.until(rejected, 20, "rejected what nginx does not know")
             with client_cas.open("a") as file:
                 file.write(next_ca.certificate.read_text())
+            # No client can tell whether a request was run that meets nginx closing its idle connections, so none is sent then.
+            go.clear()
+            resting.wait(10)
+            old = workers(nginx)
             nginx.child.send_signal(1)
+            replaced = lambda: all("shutting down" in title for pid, title in workers(nginx).items() if pid in old)
+            nginx.until(replaced, 20, "replaced its workers")
+            go.set()
             gateway.process.until(lambda: "a new generation serves" in gateway.process.output(), RETRY + 20, "took the new identity over")
             gateway.process.until(lambda: gateway.states()["front"][0] == "up", 5, "was up")
             before = calls[0]

@@ -37,10 +37,11 @@ pub(super) struct Surroundings<'a> {
 /// # Errors
 /// Why there is none at any time, as far as it does not concern dates.
 pub(super) fn find(leaf: &Certificate<'_>, others: &[Certificate<'_>], around: Surroundings<'_>) -> Result<Path, CertificateError> {
-    let mut why = match find_at(leaf, around, around.now) {
+    let today = match find_at(leaf, around, around.now) {
         Ok(path) => return Ok(path),
         Err(error) => error,
     };
+    let mut why = today.clone();
     for time in times(leaf, others) {
         if !is_about_dates(&why) {
             break;
@@ -50,7 +51,8 @@ pub(super) fn find(leaf: &Certificate<'_>, others: &[Certificate<'_>], around: S
             Err(error) => why = error,
         }
     }
-    Err(refusal(why))
+    // Where no time suits all, what is wrong at another time than now is wrong nowhere else.
+    Err(refusal(if is_about_dates(&why) { today } else { why }))
 }
 
 /// When all might have been valid at once: at the latest begin, at the earliest end, and around the leaf's life.

@@ -89,6 +89,14 @@ async fn row_02_expired_intermediate() {
 }
 
 #[tokio::test]
+async fn row_02_intermediate_that_had_expired_before_the_leaf_began() {
+    let ca = Authority::root("Company CA");
+    let chain = ca.intermediate_until("Company Old", 2021).sign(leaf().set(|params| params.not_before = date_time_ymd(2022, 1, 1)));
+    let report = refused(&Upstream::trusting(&ca), server_config(&chain), Reason::TlsIntermediateExpired, "CN=Company Old").await;
+    assert_eq!(report.findings.len(), 1, "the leaf is valid today: {:?}", report.findings);
+}
+
+#[tokio::test]
 async fn row_03_expired_root_in_the_trust_file() {
     let ca = Authority::expired_root("Company CA");
     let peer = Peer::tls(server_config(&ca.sign(leaf()))).await;
