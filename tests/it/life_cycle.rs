@@ -290,5 +290,7 @@ async fn a_process_that_is_still_starting_is_gone_when_the_gateway_is() {
     let pids: Vec<u64> = std::fs::read_to_string(&pids).unwrap().split_whitespace().map(|pid| pid.parse().unwrap()).collect();
     assert!(pids.len() == 2 && !pids.iter().any(|pid| is_dead(*pid)), "{pids:?}");
     soon("the end", nexus.gateway.shut_down()).await;
-    assert!(pids.iter().all(|pid| is_dead(*pid)), "{pids:?}");
+    assert!(is_dead(pids[0]), "what we started is reaped: {pids:?}");
+    // What it started itself was killed with it, but is nobody's to wait for: on a busy machine it takes a moment to die.
+    until("the end of its own process", || is_dead(pids[1])).await;
 }
