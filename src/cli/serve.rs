@@ -199,10 +199,18 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => match reloader.reload().await {
-                    Ok(_) => announcer.say("the configuration was reloaded"),
-                    Err(rejected) => announcer.say(&rejected.to_string()),
-                },
+                _ = self.hang_up.recv() => {
+                    let reloaded = tokio::select! {
+                        reloaded = reloader.reload() => reloaded,
+                        // A file system that does not answer holds up the reload, not the end.
+                        _ = self.terminate.recv() => return,
+                        _ = self.interrupt.recv() => return,
+                    };
+                    match reloaded {
+                        Ok(_) => announcer.say("the configuration was reloaded"),
+                        Err(rejected) => announcer.say(&rejected.to_string()),
+                    }
+                }
             }
         }
     }

@@ -39,19 +39,30 @@ pub(super) struct Forward<'a> {
 }
 
 impl Gateway {
-    pub(super) async fn forward(self: &Arc<Self>, request: Forward<'_>) -> Result<Reply, GatewayError> {
+    pub(super) async fn forward(self: &Arc<Self>, mut request: Forward<'_>) -> Result<Reply, GatewayError> {
         request.counted.goes_to(&request.route.upstream);
-        let upstream = &request.route.upstream;
         check_params(&request)?;
         if request.route.view.lineup.is_transparent() {
-            self.first_try(upstream).await;
+            self.first_try(&request.route.upstream).await;
         }
+        let mut answered = self.attempt(&request.route.upstream, &request).await;
+        if let Err(error) = &answered
+            && request.route.upstream.is_dismissed()
+            && (error.is_safe_to_repeat() || matches!(error, UpstreamError::Down(_)))
+        {
+            // A reload has put another in its place, or nothing, since the name was looked up.
+            request.route = Box::pin(self.route(request.method, &request.message)).await?;
+            request.counted.goes_to(&request.route.upstream);
+            check_params(&request)?;
+            answered = Box::pin(self.attempt(&request.route.upstream, &request)).await;
+        }
+        let upstream = &request.route.upstream;
         let failed = |error: UpstreamError| {
             upstream.report(&error);
             Self::upstream_error(upstream, error)
         };
         // None was executed (a lost session: MCP 2025-11-25, transports, session management), so it is tried once more.
-        match self.attempt(upstream, &request).await {
+        match answered {
             Err(UpstreamError::SessionLost | UpstreamError::WrongEra) => self.attempt(upstream, &request).await.map_err(failed),
             // The generation that it had taken was over before it was sent.
             Err(UpstreamError::Failed { never_sent: true, explanation }) if explanation.reason == Reason::Drained => {
@@ -70,7 +81,7 @@ impl Gateway {
 
     /// A transparent gateway has nothing to say before its upstream has spoken.
     pub(super) async fn first_try(&self, upstream: &Upstream) {
-        if !upstream.status().borrow().tried {
+        if !upstream.was_up() && !upstream.status().borrow().tried {
             // A slow upstream then looks as it is: still starting.
             let _ = tokio::time::timeout(FIRST_TRY, upstream.status().wait_for(|status| status.tried)).await;
         }
@@ -99,8 +110,8 @@ impl Gateway {
                     if let (UpstreamError::SessionLost, Some(held)) = (&error, &session) {
                         Self::forget(upstream, held, request.client);
                     }
-                    // Only a time-out leaves the upstream working on it; it is told when the relay is dropped.
-                    if !matches!(error, UpstreamError::TimedOut(_)) {
+                    // What leaves the upstream working on it is told when the relay is dropped.
+                    if !error.leaves_it_working() {
                         relay.settle();
                     }
                     Err(error)
@@ -157,7 +168,10 @@ impl Gateway {
         let session = upstream.session(generation, &key, spec).await?;
         if let Some(down) = down {
             down.keep_upstream_session(upstream.id(), Some(&session));
-            if down.has_stream() {
+            // A reload looked for what to forget before this was kept.
+            if upstream.is_dismissed() {
+                down.keep_upstream_session(upstream.id(), None);
+            } else if down.has_stream() {
                 self.follow(down, upstream, generation, &session);
             }
         }

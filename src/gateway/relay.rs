@@ -117,8 +117,8 @@ impl Relay {
 
     /// An upstream's failure after its answer had begun.
     pub(super) fn failure(&mut self, error: UpstreamError) -> GatewayError {
-        // A time-out leaves the upstream working: it is told, when this is dropped.
-        self.answered |= !matches!(error, UpstreamError::TimedOut(_));
+        // What leaves the upstream working is told when this is dropped.
+        self.answered |= !error.leaves_it_working();
         self.parties.upstream.report(&error);
         Gateway::upstream_error(&self.parties.upstream, error)
     }

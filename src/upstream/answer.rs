@@ -55,6 +55,9 @@ impl Body for AnswerBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
         let Self { body, ticket } = &mut *self;
+        if let Some(error) = ticket.as_mut().and_then(Ticket::outstayed) {
+            return Poll::Ready(Some(Err(error)));
+        }
         match Pin::new(body).poll_frame(cx) {
             Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(UpstreamError::from))),
             Poll::Pending => over(ticket.as_mut(), cx),
@@ -149,6 +152,12 @@ impl Messages {
     }
 
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+        if !matches!(self.source, Source::Ended)
+            && let Some(error) = self.ticket.as_mut().and_then(Ticket::outstayed)
+        {
+            self.source = Source::Ended;
+            return Poll::Ready(Some(Err(error)));
+        }
         let next = match &mut self.source {
             Source::Ended => Poll::Ready(None),
             Source::Process { inbox, waiting } => inbox.poll_recv(cx).map(|message| {

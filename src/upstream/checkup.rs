@@ -1,6 +1,6 @@
 //! What the watch does with an upstream: asks it whether it is there, and says what came of that.
 
-use super::{Concern, EndpointConfig, Session, Upstream, UpstreamError, generation::Transport, load_policy::load_policy, own::own_meta};
+use super::{Concern, EndpointConfig, Session, Upstream, UpstreamError, generation::Transport, load_policy::look_at_policy, own::own_meta};
 use crate::{
     mcp::{Era, Id, Method, build},
     reason::Explanation,
@@ -50,7 +50,7 @@ impl Upstream {
         {
             return Ok(Some(policy.clone()));
         }
-        load_policy(self, settings, http.url.host_str().unwrap_or_default()).await.map(Some)
+        look_at_policy(self, settings, http.url.host_str().unwrap_or_default()).await.map(Some)
     }
 
     /// The last checks failed, and that is not enough to call it down; `None`: the last one passed.

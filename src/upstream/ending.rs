@@ -16,8 +16,8 @@ use crate::meter::Reloads;
 
 /// Replaced generations that go on at a time; with the running one they are three.
 const MAX_DRAINING: usize = 2;
-/// An upstream that does not answer the end of a session is left alone after this, at shutdown.
-const CLOSE_LIMIT: Duration = Duration::from_secs(3);
+/// An upstream that does not answer the end of a session is left alone after this.
+pub(super) const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 /// Longest wait for a process to be gone; asking, SIGTERM and SIGKILL take about half of it.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
@@ -69,10 +69,18 @@ impl Upstream {
         self.dismissed.cancelled().await;
     }
 
-    /// Waits until its calls are answered, at most `mcp.upstream_drain`, and cuts off what is left.
+    /// Whether it is not in the configuration any more: what has not begun in it belongs elsewhere.
+    pub(crate) fn is_dismissed(&self) -> bool {
+        self.dismissed.is_cancelled()
+    }
+
+    /// Waits until its calls are answered, at most `mcp.upstream_drain`, and cuts off what is left. Those in generations that
+    /// were replaced before have what is left of their own time.
     pub(crate) async fn run_out(&self) {
-        if let Some(generation) = self.running.load_full() {
-            generation.life.drain(self.rules.drain()).await;
+        let latest = self.latest.lock().clone();
+        latest.drain(self.rules.drain()).await;
+        while !self.draining.lock().is_empty() {
+            self.drained.notified().await;
         }
     }
 

@@ -91,6 +91,12 @@ impl UpstreamError {
         }
     }
 
+    /// Whether the upstream may be at work for somebody who does not wait any more: an end of our own, not of the exchange.
+    pub(crate) fn leaves_it_working(&self) -> bool {
+        matches!(self, Self::TimedOut(_))
+            || matches!(self, Self::Failed { never_sent: false, explanation } if explanation.reason == Reason::Drained)
+    }
+
     /// What an operator reads.
     pub fn explanation(&self) -> Explanation {
         match self {

@@ -11,12 +11,16 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::{
+    sync::{Notify, Semaphore, mpsc, watch},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Bounds, Concern, EndpointConfig, Generation, Isolation, Notice, RotationRules, Session, SessionKey, SessionSpec, State, Status,
     Traffic, UpstreamConfig, UpstreamError,
+    ending::CLOSE_LIMIT,
     generation::Transport,
     life::Life,
     pool::{NoPlace, Pool},
@@ -79,6 +83,8 @@ pub struct Upstream {
     pub(crate) reloads: Reloads,
     pub(crate) events: Events,
     pub(super) rules: Arc<RotationRules>,
+    /// Of the generation that served last, be it that it serves no more.
+    pub(super) latest: Mutex<Life>,
     /// Generations that were replaced and are not over yet, oldest first.
     pub(super) draining: Mutex<VecDeque<Life>>,
     /// Told when one of them is over.
@@ -91,12 +97,12 @@ pub struct Upstream {
     pub(crate) reading: Arc<tokio::sync::Mutex<()>>,
     pub(super) running: ArcSwapOption<Generation>,
     offer: ArcSwapOption<Offer>,
-    status: watch::Sender<Status>,
-    was_up: AtomicBool,
+    pub(super) status: watch::Sender<Status>,
+    pub(super) was_up: AtomicBool,
     traffic: Traffic,
-    concerns: Mutex<BTreeMap<Concern, Explanation>>,
+    pub(super) concerns: Mutex<BTreeMap<Concern, Explanation>>,
     /// Why the last checks failed, while that is not enough to call it down.
-    suspicion: Mutex<Option<Explanation>>,
+    pub(super) suspicion: Mutex<Option<Explanation>>,
     pub(super) sessions: Pool,
     /// One permit a process besides the gateway's own, kept until the process is gone; across all generations.
     pub(crate) processes: Arc<Semaphore>,
@@ -129,6 +135,7 @@ impl Upstream {
             reloads: Reloads::default(),
             events: surroundings.events,
             rules: surroundings.rules,
+            latest: Mutex::default(),
             draining: Mutex::default(),
             drained: Notify::new(),
             tasks: TaskTracker::new(),
@@ -284,81 +291,23 @@ impl Upstream {
         }
     }
 
+    /// Says goodbye in a task of its own; nobody waits long for the answer.
     fn close(self: &Arc<Self>, session: Arc<Session>) {
         match self.running.load_full() {
-            Some(generation) => drop(tokio::spawn(async move { generation.close(&session).await })),
+            Some(generation) => drop(self.tasks.spawn(async move { drop(timeout(CLOSE_LIMIT, generation.close(&session)).await) })),
             None => session.stop(),
         }
     }
 
     pub(crate) fn now_serving(&self, generation: Option<Arc<Generation>>) {
+        if let Some(generation) = &generation {
+            *self.latest.lock() = generation.life.clone();
+        }
         self.running.store(generation);
     }
 
     pub(crate) fn now_offering(&self, offer: Arc<Offer>) {
         self.offer.store(Some(offer));
-        self.changed.notify_one();
-    }
-
-    /// Notes, or forgets, something to look at; a serving upstream is then degraded, or not any more.
-    /// Whether that is new.
-    pub(crate) fn concern(&self, about: Concern, explanation: Option<&Explanation>) -> bool {
-        {
-            let mut concerns = self.concerns.lock();
-            let before = match explanation {
-                Some(explanation) => concerns.insert(about, explanation.clone()),
-                None => concerns.remove(&about),
-            };
-            if before.as_ref() == explanation {
-                return false;
-            }
-        }
-        let serves = self.status.borrow().state.serves();
-        if serves {
-            self.now_up(None);
-        }
-        true
-    }
-
-    /// Notes why the last checks failed, or that they passed; a serving upstream is then suspect, or not any more.
-    pub(crate) fn suspect(&self, explanation: Option<&Explanation>) {
-        {
-            let mut suspicion = self.suspicion.lock();
-            if suspicion.as_ref() == explanation {
-                return;
-            }
-            *suspicion = explanation.cloned();
-        }
-        let serves = self.status.borrow().state.serves();
-        if serves {
-            self.now_up(None);
-        }
-    }
-
-    /// It serves; when the last checks failed, it is suspect; with something to look at, it is degraded.
-    pub(crate) fn now_up(&self, policy: Option<String>) {
-        self.was_up.store(true, Ordering::Relaxed);
-        let first = self.concerns.lock().first_key_value().map(|(_, explanation)| explanation.clone());
-        let suspicion = self.suspicion.lock().clone();
-        self.now_in(suspicion.map(State::Suspect).or_else(|| first.map(State::Degraded)).unwrap_or(State::Up), policy);
-    }
-
-    pub(crate) fn now_in(&self, state: State, policy: Option<String>) {
-        let now = self.clock.now();
-        self.status.send_if_modified(|status| {
-            let tried = state != State::Starting;
-            let same = status.state == state && status.tried == tried && policy.as_ref().is_none_or(|policy| *policy == status.policy);
-            if status.state.word() != state.word() || status.state.explanation().map(|e| e.reason) != state.explanation().map(|e| e.reason)
-            {
-                status.since = now;
-            }
-            status.state = state;
-            status.tried = tried;
-            if let Some(policy) = policy {
-                status.policy = policy;
-            }
-            !same
-        });
         self.changed.notify_one();
     }
 }

@@ -2,23 +2,36 @@
 
 use std::{
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
-use tokio::time::timeout;
-use tokio_util::{
-    sync::{CancellationToken, WaitForCancellationFutureOwned},
-    task::{TaskTracker, task_tracker::TaskTrackerToken},
-};
+use tokio::{sync::Notify, time::timeout};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::UpstreamError;
 use crate::reason::{Explanation, Reason};
 
+/// Set in the count once nothing begins any more. Who comes too late counts for a moment too, hence the second highest bit.
+const OVER: usize = 1 << (usize::BITS - 2);
+
+/// What a stream that never pauses is still given after the end; enough for what is on its way.
+const LAST_PIECES: u8 = 64;
+
 /// How long a generation lives after another has taken its place.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Life {
-    calls: TaskTracker,
+pub(crate) struct Life(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Calls that have begun and not ended, and [`OVER`]: no call begins between the last look at the count and the end.
+    calls: AtomicUsize,
+    /// Told when a call ends and none is left.
+    idle: Notify,
     over: CancellationToken,
 }
 
@@ -32,22 +45,34 @@ pub(crate) enum Stay {
 }
 
 impl Life {
-    /// Waits until the calls are answered, at most `limit`, and cuts off what is left.
+    /// Waits until the calls are answered, at most `limit`, and cuts off what is left. Cancel-safe.
     pub(crate) async fn drain(&self, limit: Duration) {
-        self.calls.close();
-        if timeout(limit, self.calls.wait()).await.is_err() {
-            tracing::warn!(calls = self.calls.len(), "calls of a replaced generation did not end in time (mcp.upstream_drain)");
+        if timeout(limit, self.idle()).await.is_err() {
+            let calls = self.0.calls.load(Ordering::Relaxed) & !OVER;
+            tracing::warn!(calls, "calls of a replaced generation did not end in time (mcp.upstream_drain)");
         }
-        self.over.cancel();
+        self.end();
+    }
+
+    /// Waits until there is no call at one moment, which is then the end.
+    async fn idle(&self) {
+        loop {
+            let told = self.0.idle.notified();
+            match self.0.calls.compare_exchange(0, OVER, Ordering::AcqRel, Ordering::Acquire) {
+                Err(calls) if calls & OVER == 0 => told.await,
+                Ok(_) | Err(_) => return,
+            }
+        }
     }
 
     pub(crate) fn is(&self, other: &Self) -> bool {
-        TaskTracker::ptr_eq(&self.calls, &other.calls)
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Cuts everything off now.
     pub(crate) fn end(&self) {
-        self.over.cancel();
+        self.0.calls.fetch_or(OVER, Ordering::AcqRel);
+        self.0.over.cancel();
     }
 
     /// Something begins that the end of this generation concerns.
@@ -55,21 +80,22 @@ impl Life {
     /// # Errors
     /// `drained`, with nothing sent, when it is over already.
     pub(crate) fn begin(&self, stay: Stay) -> Result<Ticket, UpstreamError> {
-        if self.over.is_cancelled() {
-            return Err(drained(true));
-        }
-        let counted = (stay == Stay::Call).then(|| self.calls.token());
-        Ok(Ticket { _counted: counted, over: self.over.clone(), wait: None })
+        // Counted first: whoever ends the generation sees it, or is seen here.
+        let ticket = Ticket { life: self.clone(), is_counted: stay == Stay::Call, wait: None, pieces: LAST_PIECES };
+        let before = if ticket.is_counted { self.0.calls.fetch_add(1, Ordering::AcqRel) } else { self.0.calls.load(Ordering::Acquire) };
+        if before & OVER == 0 { Ok(ticket) } else { Err(drained(true)) }
     }
 }
 
 /// Held as long as an exchange lasts.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    _counted: Option<TaskTrackerToken>,
-    over: CancellationToken,
+    life: Life,
+    is_counted: bool,
     /// Made when it is first waited for.
     wait: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// How much more may come after the end.
+    pieces: u8,
 }
 
 impl Ticket {
@@ -81,15 +107,33 @@ impl Ticket {
         tokio::select! {
             biased;
             done = work => done,
-            () = self.over.cancelled() => Err(drained(false)),
+            () = self.life.0.over.cancelled() => Err(drained(false)),
         }
+    }
+
+    /// The error, if the generation was over so long ago that nothing is taken any more although it comes. To be asked before
+    /// each piece.
+    pub(crate) fn outstayed(&mut self) -> Option<UpstreamError> {
+        if self.life.0.calls.load(Ordering::Relaxed) & OVER == 0 {
+            return None;
+        }
+        self.pieces = self.pieces.saturating_sub(1);
+        (self.pieces == 0).then(|| drained(false))
     }
 
     /// Ready with the error once the generation is over. To be asked when there is nothing else to give.
     pub(crate) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<UpstreamError> {
-        let Self { over, wait, .. } = self;
-        let wait = wait.get_or_insert_with(|| Box::pin(over.clone().cancelled_owned()));
+        let Self { life, wait, .. } = self;
+        let wait = wait.get_or_insert_with(|| Box::pin(life.0.over.clone().cancelled_owned()));
         wait.as_mut().poll(cx).map(|()| drained(false))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.is_counted && self.life.0.calls.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.life.0.idle.notify_waiters();
+        }
     }
 }
 
@@ -102,6 +146,10 @@ fn drained(never_sent: bool) -> UpstreamError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn is_over(life: &Life) -> bool {
+        life.0.over.is_cancelled()
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_last_call_ends_the_drain_and_the_drain_ends_the_streams() {
@@ -119,7 +167,7 @@ mod tests {
                 stream.within(std::future::pending::<Result<(), _>>()).await
             },
         );
-        assert!(drained.elapsed() < Duration::from_secs(1) && life.over.is_cancelled());
+        assert!(drained.elapsed() < Duration::from_secs(1) && is_over(&life));
         assert_eq!(ended.unwrap_err().reason(), Reason::Drained);
     }
 
@@ -131,5 +179,52 @@ mod tests {
         let (cut, late) = (cut.unwrap_err(), life.begin(Stay::Call).unwrap_err());
         assert_eq!((cut.reason(), cut.is_safe_to_repeat()), (Reason::Drained, false), "it may have been executed");
         assert_eq!((late.reason(), late.is_safe_to_repeat()), (Reason::Drained, true), "it was never sent");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_begins_right_after_the_last_one_ended_is_waited_for_too() {
+        let life = Life::default();
+        let opening = life.begin(Stay::Call).unwrap();
+        let ((), call) = tokio::join!(life.drain(Duration::from_secs(600)), async {
+            // As a call that opens its session first: nothing is in flight for a moment, and the drain has not looked yet.
+            drop(opening);
+            let call = life.begin(Stay::Call).unwrap();
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            assert!(!is_over(&life));
+            call.within(async { Ok(()) }).await
+        });
+        assert!(call.is_ok() && is_over(&life));
+    }
+
+    #[test]
+    fn no_call_that_began_is_cut_off_by_a_drain_without_a_wait() {
+        // Threads that begin calls while the generation ends, again and again.
+        for _ in 0..500 {
+            let life = Life::default();
+            std::thread::scope(|scope| {
+                let begin = || life.begin(Stay::Call).map_err(|error| error.is_safe_to_repeat());
+                let calls = [scope.spawn(begin), scope.spawn(begin)];
+                let mut idle = Box::pin(life.idle());
+                let mut cx = Context::from_waker(std::task::Waker::noop());
+                let ended = idle.as_mut().poll(&mut cx).is_ready();
+                // None is dropped before all have begun.
+                for call in calls.map(|call| call.join().unwrap()) {
+                    match call {
+                        Ok(_) => assert!(!ended, "a call that had begun is cut off"),
+                        Err(is_safe) => assert!(ended && is_safe),
+                    }
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn what_never_pauses_ends_soon_after_the_generation() {
+        let life = Life::default();
+        let mut stream = life.begin(Stay::Stream).unwrap();
+        assert!((0..1_000).all(|_| stream.outstayed().is_none()));
+        life.end();
+        let given = (0..1_000).take_while(|_| stream.outstayed().is_none()).count();
+        assert!((1..=usize::from(LAST_PIECES)).contains(&given), "{given}");
     }
 }

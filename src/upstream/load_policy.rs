@@ -10,18 +10,38 @@ use crate::{
         system_cas,
     },
     reason::{Explanation, Reason},
-    sources::Noted,
+    sources::{Fingerprint, Noted},
     tls::{Report, TlsPolicy, TlsSettings},
 };
 
 /// Longest wait for an upstream's files: key derivation is bounded to some seconds, a network file system is not.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Reads the files on a thread of their own, one reading an upstream at a time.
+/// Reads the files on a thread of their own, one reading an upstream at a time. What was read is what runs from now on:
+/// only what differs from it is a change.
 ///
 /// # Errors
 /// A `local_*` reason. A reading that does not come back keeps its place, so that no two of them wait for the same disk.
 pub(crate) async fn load_policy(upstream: &Upstream, settings: &TlsSettings, host: &str) -> Result<TlsPolicy, Explanation> {
+    let (outcome, read) = read_policy(upstream, settings, host).await?;
+    match &outcome {
+        Ok(_) => upstream.files.all_were(read),
+        Err(_) => upstream.files.some_were(read),
+    }
+    outcome
+}
+
+/// The same for whoever only looks: a change that is seen here first is still one for the upstream.
+///
+/// # Errors
+/// As [`load_policy`].
+pub(crate) async fn look_at_policy(upstream: &Upstream, settings: &TlsSettings, host: &str) -> Result<TlsPolicy, Explanation> {
+    read_policy(upstream, settings, host).await?.0
+}
+
+type Outcome = Result<TlsPolicy, Explanation>;
+
+async fn read_policy(upstream: &Upstream, settings: &TlsSettings, host: &str) -> Result<(Outcome, Fingerprint), Explanation> {
     let (settings, host) = (settings.clone(), host.to_owned());
     let (sources, clock) = (Arc::clone(&upstream.sources), Arc::clone(&upstream.clock));
     let reading = async {
@@ -35,14 +55,7 @@ pub(crate) async fn load_policy(upstream: &Upstream, settings: &TlsSettings, hos
         .await
     };
     match tokio::time::timeout(PATIENCE, reading).await {
-        Ok(Ok((Ok(policy), read))) => {
-            upstream.files.all_were(read);
-            Ok(policy)
-        }
-        Ok(Ok((Err(explanation), read))) => {
-            upstream.files.some_were(read);
-            Err(explanation)
-        }
+        Ok(Ok(read)) => Ok(read),
         Ok(Err(_)) => Err(Explanation::new(Reason::LocalInvalid, "reading the TLS files broke off", "report this as a bug")),
         Err(_) => Err(Explanation::new(
             Reason::LocalUnreadable,
@@ -58,7 +71,7 @@ impl Upstream {
         let config = self.config();
         let EndpointConfig::Http(http) = &config.endpoint else { return None };
         let settings = http.tls.as_ref()?;
-        let loaded = load_policy(self, settings, http.url.host_str().unwrap_or_default()).await;
+        let loaded = look_at_policy(self, settings, http.url.host_str().unwrap_or_default()).await;
         let ready = loaded.and_then(|policy| Ok((ProbeTarget::new(&http.url, http.way.clone())?, policy)));
         Some(match ready {
             Ok((target, policy)) => prober.probe(self.name(), &target, &policy).await,

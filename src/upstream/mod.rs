@@ -8,6 +8,7 @@
 mod answer;
 mod bring_up;
 mod checkup;
+mod condition;
 mod config;
 mod ending;
 mod error;

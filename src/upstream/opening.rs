@@ -43,6 +43,10 @@ impl Generation {
         let opened =
             timeout(limit, ticket.within(Box::pin(self.open_without_limit(spec)))).await.unwrap_or(Err(UpstreamError::TimedOut(limit)));
         match opened {
+            // Nothing of what the session is for was sent.
+            Err(UpstreamError::Failed { explanation, .. }) if explanation.reason == Reason::Drained => {
+                Err(UpstreamError::Failed { explanation, never_sent: true })
+            }
             Err(error) if self.era == Era::Modern && spec.version.era() == Era::Legacy && error.is_no_initialize() => {
                 // One client's words are no reason to speak differently for all others.
                 match timeout(limit, Box::pin(self.open_without_limit(&own_spec()))).await {

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     Concern, EndpointConfig, Generation, Upstream, UpstreamConfig, UpstreamError,
     bring_up::{Trusting, discover_body, next_number, trusting},
+    condition::insecure_credential,
     generation::Transport,
     life::Life,
     transport::streamable_http::HttpTransport,
@@ -42,7 +43,8 @@ pub(crate) struct Rotated {
 /// Waits for other files or another configuration, and gives the generation made of them. Until then `running` goes on,
 /// and what is wrong with the new ones is said. Not cancel-safe: dropped half-way, a change is seen again later.
 pub(crate) async fn rotated(upstream: &Upstream, running: &Generation) -> Rotated {
-    let mut again: Option<Instant> = None;
+    // What was rejected by a bring-up, or before one, is tried again too.
+    let mut again = upstream.has_concern(Concern::Reload).then(|| Instant::now() + RETRY);
     let mut torn_since: Option<Instant> = None;
     loop {
         tokio::select! {
@@ -169,6 +171,7 @@ impl Upstream {
         let generation = Arc::new(generation);
         self.now_serving(Some(Arc::clone(&generation)));
         self.concern(Concern::Reload, None);
+        self.concern(Concern::Insecure, insecure_credential(self).as_ref());
         self.now_up(Some(policy));
         self.reloads.succeeded(self.clock.now());
         let (number, before) = (generation.number, old.number);

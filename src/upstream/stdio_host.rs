@@ -83,8 +83,9 @@ impl StdioHost {
     }
 
     async fn start_with(&self, principal: PrincipalKey, permit: Option<OwnedSemaphorePermit>) -> Result<Arc<Process>, Explanation> {
-        let spec = ChildSpec { name: &self.name, config: &self.config, max_line: self.max_line, sources: &*self.sources };
-        let process = Process::start(spec, principal, self.notices.clone(), permit, &self.alive).await?;
+        let spec =
+            ChildSpec { name: &self.name, config: &self.config, max_line: self.max_line, sources: &*self.sources, alive: &self.alive };
+        let process = Process::start(spec, principal, self.notices.clone(), permit).await?;
         let count = self.started.fetch_add(1, Ordering::Relaxed) + 1;
         tracing::debug!(upstream = %self.name, count, "process started");
         Ok(process)

@@ -10,9 +10,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Concern, CredentialConfig, EndpointConfig, Generation, State, Upstream, UpstreamError,
+    Concern, Generation, State, Upstream, UpstreamError,
     answer::Messages,
     bring_up::bring_up,
+    condition::insecure_credential,
     generation::{Notice, Outgoing},
     own::own_meta,
     rotation::{excuse_has_lapsed, is_about_identity, may_go_on, reject, rotated, trial},
@@ -38,12 +39,14 @@ const NOTICES: usize = 256;
 /// Runs until `shutdown`; the upstream's sessions and processes are ended before it returns.
 pub(crate) async fn supervise(upstream: Arc<Upstream>, shutdown: CancellationToken) {
     tokio::select! {
-        () = keep_up(&upstream) => {}
+        // In this order: nothing is started for a gateway that ends.
+        biased;
         () = shutdown.cancelled() => {}
         () = upstream.dismissed() => tokio::select! {
-            () = upstream.run_out() => {}
             () = shutdown.cancelled() => {}
+            () = upstream.run_out() => {}
         },
+        () = keep_up(&upstream) => {}
     }
     upstream.close_all().await;
 }
@@ -51,6 +54,7 @@ pub(crate) async fn supervise(upstream: Arc<Upstream>, shutdown: CancellationTok
 async fn keep_up(upstream: &Arc<Upstream>) {
     let (notices, mut inbox) = mpsc::channel(NOTICES);
     let mut delay = FIRST_RETRY;
+    let mut serving = Serving::default();
     let mut previous: Option<Arc<Generation>> = None;
     loop {
         match bring_up(upstream, notices.clone()).await {
@@ -70,10 +74,10 @@ async fn keep_up(upstream: &Arc<Upstream>) {
                 if let Some(old) = previous.take() {
                     upstream.retire(old, &generation);
                 }
-                previous = Some(serve(upstream, generation, &mut inbox, delay).await);
+                previous = Some(serving.serve(upstream, generation, &mut inbox).await);
             }
             Err(explanation) => match still_good(upstream, previous.as_ref(), &explanation).await {
-                Some(running) => previous = Some(serve(upstream, running, &mut inbox, delay).await),
+                Some(running) => previous = Some(serving.serve(upstream, running, &mut inbox).await),
                 None => {
                     upstream.now_serving(None);
                     upstream.now_in(State::Down(explanation), None);
@@ -91,25 +95,45 @@ async fn keep_up(upstream: &Arc<Upstream>) {
     }
 }
 
-/// Serves until something is wrong, and gives what goes on serving until the next bring-up has come to something.
-async fn serve(
-    upstream: &Arc<Upstream>,
-    generation: Arc<Generation>,
-    inbox: &mut mpsc::Receiver<Notice>,
-    delay: Duration,
-) -> Arc<Generation> {
-    drain(&upstream.recheck).await;
-    let (generation, end) = attend(upstream, generation, inbox).await;
-    match end {
-        // The old generation goes on serving until the new one is there or known to be impossible.
-        End::Recheck => sleep(jittered(FIRST_RETRY)).await,
-        End::Lost(explanation) => {
-            upstream.now_serving(None);
-            upstream.now_in(State::Down(explanation), None);
-            sleep(jittered(delay)).await;
-        }
+/// What is known of the times it served before.
+struct Serving {
+    /// Before it is brought up again; grows while it serves only for moments.
+    pause: Duration,
+}
+
+impl Default for Serving {
+    fn default() -> Self {
+        Self { pause: FIRST_RETRY }
     }
-    generation
+}
+
+impl Serving {
+    /// Serves until something is wrong, and gives what goes on serving until the next bring-up has come to something.
+    async fn serve(
+        &mut self,
+        upstream: &Arc<Upstream>,
+        generation: Arc<Generation>,
+        inbox: &mut mpsc::Receiver<Notice>,
+    ) -> Arc<Generation> {
+        drain(&upstream.recheck).await;
+        let began = Instant::now();
+        let (generation, end) = attend(upstream, generation, inbox).await;
+        self.pause = if began.elapsed() < SHORT_LIFE { (self.pause * 2).min(LONGEST_RETRY) } else { FIRST_RETRY };
+        match end {
+            // The old generation goes on serving until the new one is there or known to be impossible. For calls that are still
+            // in the one before, the new one waits a while.
+            End::Recheck => {
+                sleep(jittered(self.pause)).await;
+                drop(timeout(LONGEST_RETRY, upstream.room_to_drain()).await);
+            }
+            End::Lost(explanation) => {
+                upstream.now_serving(None);
+                upstream.now_in(State::Down(explanation), None);
+                sleep(jittered(self.pause)).await;
+            }
+        }
+        generation
+    }
 }
 
 /// A generation that still answers goes on when only the files that would take its place are bad.
@@ -156,22 +180,6 @@ fn left_out(offer: &Offer) -> Option<Explanation> {
         format!("{count} of its items are left out, the first is {name:?}: {}", first.why),
         "mend the item on the server; it would break the whole list of many clients",
     ))
-}
-
-/// A static credential is allowed over an unverified connection, and never passed over in silence.
-fn insecure_credential(upstream: &Upstream) -> Option<Explanation> {
-    let config = upstream.config();
-    let EndpointConfig::Http(http) = &config.endpoint else { return None };
-    let is_sent = !matches!(http.credential, CredentialConfig::None);
-    let is_local = matches!(http.url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-    let (what, remedy) = match &http.tls {
-        Some(tls) if tls.is_unverified() => {
-            ("over TLS that is not verified", "set root_ca_cert_path, and remove verify_certs or accept_invalid_hostnames")
-        }
-        None if !is_local => ("without encryption", "use the server's https:// URL"),
-        Some(_) | None => return None,
-    };
-    is_sent.then(|| Explanation::new(Reason::InsecureCredential, format!("its credential is sent {what}"), remedy))
 }
 
 enum End {

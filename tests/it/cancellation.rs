@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::advance;
+use tokio::{task::JoinHandle, time::advance};
 
 use crate::support::{
     StillTime,
@@ -29,7 +29,7 @@ async fn streamed(server: fn() -> FakeSpec, toml: &str) -> (Nexus, Streams) {
 }
 
 /// Sends a call in a task of its own; aborting that hangs up.
-fn in_background(client: Client, id: Value) -> tokio::task::JoinHandle<(Client, Value)> {
+fn in_background(client: Client, id: Value) -> JoinHandle<(Client, Value)> {
     tokio::spawn(async move {
         let answer = client.open_as(id, "tools/call", json!({"name": "up__work"})).await.answer().await;
         (client, answer)
@@ -284,4 +284,30 @@ async fn a_child_that_does_not_answer_is_told_at_the_time_out() {
         nexus.notes("kid").of(method).iter().map(|line| line.pointer(pointer).unwrap().clone()).collect()
     };
     assert_eq!(ids("tools/call", "/id").len(), 2);
+}
+
+#[tokio::test]
+async fn a_thousand_calls_outlive_their_connections_and_the_next_one_is_cancelled() {
+    const BOUND: usize = 1_000;
+    let nexus = gateway().upstream("kid", child()).start().await;
+    let client = nexus.legacy().await;
+    let notes = nexus.notes("kid");
+    for batch in (0..=BOUND).collect::<Vec<_>>().chunks(100) {
+        let calls: Vec<_> = batch
+            .iter()
+            .map(|id| {
+                let (client, id) = (client.twin(), json!(id));
+                tokio::spawn(async move { client.open_as(id, "tools/call", json!({"name": "kid__hang"})).await })
+            })
+            .collect();
+        until("the calls' arrival", || notes.of("tools/call").len() > batch[batch.len() - 1]).await;
+        assert!(notes.of(CANCELLED).is_empty(), "nobody was cancelled before there were too many");
+        // The client hangs up.
+        calls.iter().for_each(JoinHandle::abort);
+    }
+    notes.arrives(CANCELLED).await;
+    assert!(client.call("kid__echo").await["result"].is_object(), "the session goes on");
+    assert_eq!(notes.of(CANCELLED).len(), 1, "only one was too many");
+    assert_eq!(client.delete().await, http::StatusCode::NO_CONTENT);
+    until("the end of the others with their session", || notes.of(CANCELLED).len() == BOUND + 1).await;
 }

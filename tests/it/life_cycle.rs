@@ -77,6 +77,36 @@ async fn a_call_that_does_not_end_is_cut_off_after_the_grace() {
 }
 
 #[tokio::test]
+async fn what_still_speaks_at_the_end_of_the_grace_is_cut_off_with_everything_behind_it() {
+    let (spec, mut streams) = legacy().tool("slow").streamed("tools/call");
+    let written = gateway().server("shutdown_grace = \"1s\"").upstream("up", spec).upstream("kid", child()).write().await;
+    let mut program = Program::start(&written, "serve", "info", &[]);
+    let client = Client::legacy(program.address().await, json!({})).await;
+    let twin = client.twin();
+    let hanging = tokio::spawn(async move { twin.try_open_as(json!("hangs"), "tools/call", json!({"name": "kid__hang"})).await.is_ok() });
+    written.notes["kid"].arrives("tools/call").await;
+    let mut speaking = client.open_as(json!("speaks"), "tools/call", json!({"name": "up__slow"})).await;
+    let (_call, stream) = streams.recv().await.unwrap();
+    let word = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "at work"}}).to_string();
+    stream.event(&word).await;
+    assert_eq!(speaking.next().await.unwrap()["params"]["data"], "at work");
+
+    let began = std::time::Instant::now();
+    program.terminate();
+    program.says("draining, at most 1 s").await;
+    stream.event(&word).await;
+    assert_eq!(speaking.next().await.unwrap()["params"]["data"], "at work", "the grace is the call's");
+    assert!(soon("the cut", speaking.try_bytes()).await.is_err(), "a stream that is cut off does not look complete");
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(!soon("the other cut", hanging).await.unwrap());
+    assert_eq!(program.ends().await, Some(0));
+    assert!(program.said().contains("cut off"), "{}", program.said());
+    until("the end of the exchange", || stream.is_gone()).await;
+    let pids = written.notes["kid"].pids();
+    until("the end of every process", || pids.iter().all(|pid| is_dead(*pid))).await;
+}
+
+#[tokio::test]
 async fn a_bad_file_is_refused_with_all_its_problems() {
     let mut written = gateway().upstream("up", "url = \"http://localhost:1/\"\ntimeout = 3\n[.tls]\nverify_certs = \"no\"").write().await;
     written.toml = format!(

@@ -6,19 +6,22 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use nexus::gateway::Changes;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 
 use crate::support::{
     child::{child, is_dead},
     client::Client,
-    fake::{Answer, FakeSpec, legacy, modern},
+    fake::{Answer, Call, FakeSpec, legacy, modern},
     nexus::{Nexus, gateway},
     program::Program,
     soon, until,
 };
 
 /// The configuration with one upstream's table left out.
-fn without(toml: &str, name: &str) -> String {
+pub(crate) fn without(toml: &str, name: &str) -> String {
     let head = format!("[mcp.servers.{name}");
     let mut out = Vec::new();
     let mut skips = false;
@@ -138,6 +141,45 @@ async fn the_old_server_serves_until_the_new_one_was_tried() {
     let is_new = || nexus.upstream("up").generation().is_ok_and(|generation| generation.era() == nexus::mcp::Era::Modern);
     until("the hand-over", is_new).await;
     assert_eq!(client.call("up__work").await["result"]["content"][0]["text"], "next:work");
+}
+
+/// The answer to initialize of a server whose sessions are not checked.
+fn greeting(call: &Call) -> Answer {
+    let members = r#""protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"up","version":"1"}"#;
+    Answer::json(call.response(members)).header("mcp-session-id", "any")
+}
+
+/// A client's call that waits for its session while another server takes the place of its upstream's.
+async fn replaced_while_a_session_opens(drain: &str) -> (Nexus, JoinHandle<Value>, (Call, oneshot::Sender<Answer>)) {
+    let (up, mut held) = legacy().tool("work").unchecked_sessions().held("initialize");
+    let next = modern().tool("work").toml("enabled = false");
+    let nexus = gateway().mcp(&format!("upstream_drain = {drain:?}")).upstream("up", up).upstream("next", next).start_at_once().await;
+    let (own, reply) = held.recv().await.unwrap();
+    let _ = reply.send(greeting(&own));
+    lists(&nexus, &["up__work"]).await;
+    let client = nexus.legacy().await;
+    let call = tokio::spawn(async move { client.call("up__work").await });
+    let opening = held.recv().await.unwrap();
+    let (old, new) = (nexus.fake("up").url(), nexus.fake("next").url());
+    nexus.reload(&without(&nexus.toml, "next").replace(&old, &new));
+    let is_new = || nexus.upstream("up").generation().is_ok_and(|generation| generation.era() == nexus::mcp::Era::Modern);
+    until("the hand-over", is_new).await;
+    (nexus, call, opening)
+}
+
+#[tokio::test]
+async fn a_call_that_has_its_session_at_last_ends_where_it_began() {
+    let (_nexus, call, (opening, reply)) = replaced_while_a_session_opens("10m").await;
+    let _ = reply.send(greeting(&opening));
+    let answer = soon("the answer", call).await.unwrap();
+    assert_eq!(answer["result"]["content"][0]["text"], "up:work", "{answer}");
+}
+
+#[tokio::test]
+async fn a_call_that_was_not_sent_yet_goes_to_what_took_its_upstreams_place() {
+    let (_nexus, call, _never_answered) = replaced_while_a_session_opens("0s").await;
+    let answer = soon("the answer", call).await.unwrap();
+    assert_eq!(answer["result"]["content"][0]["text"], "next:work", "{answer}");
 }
 
 #[tokio::test]

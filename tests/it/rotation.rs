@@ -15,22 +15,29 @@ use std::{
 use nexus::{
     clock::{Clock, SystemClock},
     events::EventKind,
+    outbound::probe::Prober,
 };
 use rustls::HandshakeKind;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::{sync::watch, time::advance};
 
-use crate::support::{
-    StillTime,
-    fake::{Answer, FakeSpec, Streams, legacy, modern},
-    in_time,
-    nexus::{Nexus, gateway},
-    pass,
-    pki::{Authority, Chain, Leaf},
-    tls_peer::{Exchangeable, Shown, mtls_config_showing, mtls_config_trusting},
-    until, write,
+use crate::{
+    reload::without,
+    support::{
+        StillTime,
+        fake::{Answer, FakeSpec, Streams, legacy, modern},
+        in_time,
+        nexus::{Nexus, gateway},
+        pass,
+        pki::{Authority, Chain, Leaf},
+        tls_peer::{Exchangeable, Shown, mtls_config_showing, mtls_config_trusting},
+        until, while_time_passes, write,
+    },
 };
+
+/// The clock of a test runs ahead of a machine that is busy; what is real must not time out for that.
+const PATIENT: &str = "connect_timeout = \"10m\"\nlist_timeout = \"10m\"";
 
 /// The files of one upstream, and who signs what is in them.
 struct World {
@@ -65,7 +72,7 @@ impl World {
     }
 
     fn https(&self, spec: FakeSpec) -> FakeSpec {
-        spec.tool("work").https(mtls_config_showing(&self.server, &self.clients)).toml(&self.tls(self.folder.path()))
+        spec.tool("work").toml(PATIENT).https(mtls_config_showing(&self.server, &self.clients)).toml(&self.tls(self.folder.path()))
     }
 
     /// The table of an upstream whose identity is in `folder`.
@@ -233,7 +240,8 @@ async fn a_pair_is_found_however_it_is_replaced() {
         let world = World::new();
         let folder = tempfile::tempdir().unwrap();
         replace(&world, folder.path(), 0);
-        let spec = modern().tool("work").https(mtls_config_showing(&world.server, &world.clients)).toml(&world.tls(folder.path()));
+        let spec =
+            modern().tool("work").toml(PATIENT).https(mtls_config_showing(&world.server, &world.clients)).toml(&world.tls(folder.path()));
         let nexus = gateway().on_disk().upstream("up", spec).start().await;
         for number in 1..=3 {
             let before = generation(&nexus);
@@ -409,6 +417,64 @@ async fn an_identity_that_the_server_does_not_know_yet_waits_until_it_does() {
 }
 
 #[tokio::test]
+async fn what_a_bring_up_rejects_is_tried_again_each_minute_too() {
+    let _still = StillTime::begin();
+    let world = World::new();
+    let nexus = gateway().on_disk().upstream("up", world.https(modern())).start().await;
+    let before = generation(&nexus);
+    let up = nexus.upstream("up");
+    let strangers = Authority::root("Next Client CA");
+    world.renew(&strangers.sign(Leaf::client("nexus-next")));
+    in_time("the rejection", || up.reloads().counts().1 == 1).await;
+    up.contradicted();
+    in_time("its rejection by a bring-up", || up.reloads().counts().1 == 2).await;
+    assert_eq!(generation(&nexus), before);
+    nexus.fake("up").serve_as(mtls_config_trusting(
+        &world.servers.sign(Leaf::server(&["localhost"])),
+        strangers.certificate(),
+        rustls::ALL_VERSIONS,
+    ));
+    advance(Duration::from_secs(60)).await;
+    swapped(&nexus, before).await;
+    assert_eq!(up.status().borrow().state.word(), "up");
+}
+
+#[tokio::test]
+async fn whoever_looks_at_new_files_first_does_not_hide_them() {
+    let _still = StillTime::begin();
+    let world = World::new();
+    let nexus = gateway().on_disk().upstream("up", world.https(modern())).start().await;
+    let before = generation(&nexus);
+    world.renew(&world.client(1));
+    // An operator's probe tries what is on the disk now.
+    let probed = while_time_passes("the probe", nexus.upstream("up").probe(&Prober::new(1))).await;
+    assert!(probed.is_some());
+    swapped(&nexus, before).await;
+    in_time("the new identity", || names(&nexus.fake("up").shown()).last() == Some(&"CN=nexus-1")).await;
+}
+
+#[tokio::test]
+async fn a_call_in_a_replaced_generation_outlives_the_removal_of_its_upstream() {
+    let _still = StillTime::begin();
+    let world = World::new();
+    let (spec, mut held) = world.https(modern().toml("call_timeout = \"1h\"")).held("tools/call");
+    let nexus = gateway().on_disk().upstream("stays", modern().tool("work")).upstream("up", spec).start().await;
+    let client = nexus.modern();
+    let call = tokio::spawn(async move { client.call("up__work").await });
+    let (request, reply) = held.recv().await.unwrap();
+    let before = generation(&nexus);
+    world.renew(&world.client(1));
+    swapped(&nexus, before).await;
+    nexus.reload(&without(&nexus.toml, "up"));
+    pass(Duration::from_secs(2)).await;
+    assert!(!call.is_finished());
+    let _ = reply.send(Answer::json(request.response(r#""resultType":"complete","content":[]"#)));
+    let answer = call.await.unwrap();
+    assert!(answer["result"].is_object(), "{answer}");
+    in_time("the end of the old connections", || nexus.fake("up").shown_now().is_empty()).await;
+}
+
+#[tokio::test]
 async fn without_the_trial_the_files_are_taken_at_their_word() {
     let _still = StillTime::begin();
     let world = World::new();
@@ -467,7 +533,7 @@ async fn what_does_not_end_is_cut_off_at_the_drain_limit_and_streams_move_on() {
     let call = tokio::spawn(async move { twin.call("up__work").await });
     let (arrived, _reply) = held.recv().await.unwrap();
     let session = arrived.header("mcp-session-id").unwrap().to_owned();
-    let first = fake.stream_of(&session).await;
+    let first = while_time_passes("the upstream's stream", fake.stream_of(&session)).await;
 
     let before = generation(&nexus);
     world.renew(&world.client(1));
@@ -478,13 +544,16 @@ async fn what_does_not_end_is_cut_off_at_the_drain_limit_and_streams_move_on() {
     in_time("the end of the call", || call.is_finished()).await;
     let answer = call.await.unwrap();
     assert_eq!(answer["error"]["data"]["reason"], "drained", "{answer}");
+    in_time("the cancellation", || fake.seen_of("notifications/cancelled").iter().any(|told| told.params()["requestId"] == *arrived.id()))
+        .await;
     in_time("the end of the old connections", || names(&fake.shown_now()).iter().all(|name| *name == "CN=nexus-1")).await;
     assert!(first.is_gone());
-    let second = fake.stream_of(&session).await;
+    let second = while_time_passes("the new stream", fake.stream_of(&session)).await;
     second
         .event(json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "still here"}}).to_string())
         .await;
-    assert_eq!(stream.next().await.unwrap()["params"]["data"], "still here", "the client's own stream never ended");
+    let event = while_time_passes("the event's way", stream.next()).await.unwrap();
+    assert_eq!(event["params"]["data"], "still here", "the client's own stream never ended");
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use nexus::{
     },
 };
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 const GRACE: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(200);
@@ -38,7 +39,7 @@ fn program(cmd: &[&str]) -> StdioConfig {
 
 async fn spawn_seeing(config: &StdioConfig, sources: &MemorySources, max_line: usize) -> Result<(Child, Inbound), Explanation> {
     let name = UpstreamName::parse("child").expect("a valid name");
-    Child::spawn(ChildSpec { name: &name, config, max_line, sources }).await
+    Child::spawn(ChildSpec { name: &name, config, max_line, sources, alive: &TaskTracker::new() }).await
 }
 
 async fn try_spawn(config: &StdioConfig) -> Result<(Child, Inbound), Explanation> {

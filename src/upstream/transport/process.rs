@@ -12,7 +12,6 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio_util::task::TaskTracker;
 
 use super::stdio::{Child, ChildSpec, Inbound, Line, Outbound};
 use crate::{
@@ -109,7 +108,7 @@ impl Drop for Waiting {
 
 impl Process {
     /// Starts the child. Messages that answer no request go to `notices`; what does not fit there is dropped. The permit is
-    /// kept until the child is gone, and `alive` counts it from before its start until then, wherever this is dropped.
+    /// kept until the child is gone.
     ///
     /// # Errors
     /// `spawn_failed`
@@ -118,9 +117,8 @@ impl Process {
         principal: PrincipalKey,
         notices: Notices,
         permit: Option<OwnedSemaphorePermit>,
-        alive: &TaskTracker,
     ) -> Result<Arc<Self>, Explanation> {
-        let counted = alive.token();
+        let counted = spec.alive.token();
         let (child, inbound) = Child::spawn(spec).await?;
         let (tell_end, ended) = watch::channel(None);
         let (stop, stopped) = watch::channel(false);

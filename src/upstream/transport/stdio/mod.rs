@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::{task::AbortHandle, time::timeout};
+use tokio_util::task::TaskTracker;
 
 pub use self::{
     exit::{Exit, ExitReport, Persuasion},
@@ -39,6 +40,8 @@ pub struct ChildSpec<'a> {
     pub max_line: usize,
     /// Where the inherited part of the child's environment comes from.
     pub sources: &'a dyn Sources,
+    /// Counts the child from before its start until it is reaped, also when nobody waits for its start any more.
+    pub alive: &'a TaskTracker,
 }
 
 /// The owner of a child process. Dropping it kills the child's whole process group at once.

@@ -137,10 +137,14 @@ impl Watch {
 pub(super) async fn spawn(spec: &ChildSpec<'_>) -> Result<Started, Explanation> {
     let command = command(spec)?;
     let (answer, answered) = oneshot::channel();
+    let counted = spec.alive.token();
     let started = thread::Builder::new()
         .name(format!("child {}", spec.name))
         .stack_size(STACK)
-        .spawn(move || run(command, answer))
+        .spawn(move || {
+            run(command, answer);
+            drop(counted);
+        })
         .map(drop)
         .map_err(|error| {
             failed(format!("no thread could be started for its process: {error}"), "look at the limits on processes and threads")
