@@ -1,4 +1,4 @@
-//! Hostile text in certificates, through everything that shows it: terminal, log, metrics, JSON.
+//! Hostile text in certificates, through everything that shows it: terminal, log, metrics, JSON, page.
 
 use std::path::Path;
 
@@ -76,7 +76,7 @@ fn texts_are_tame(what: &str, document: &Value) {
 }
 
 #[tokio::test]
-async fn hostile_text_of_certificates_stays_text_in_log_metrics_and_api() {
+async fn hostile_text_of_certificates_stays_text_in_log_metrics_api_and_page() {
     let ca = Authority::root("Company CA");
     for style in ["text", "json"] {
         let mut spec = gateway().admin("");
@@ -118,6 +118,9 @@ async fn hostile_text_of_certificates_stays_text_in_log_metrics_and_api() {
         is_tame("metrics", &metrics);
         assert!(metrics.lines().all(|line| line.starts_with("# ") || line.starts_with("nexus_")), "{metrics}");
         assert!(metrics.contains("cn=\"\\\"}"), "labels are escaped: {metrics}");
+        let page = operator.get("/").await.text().await;
+        assert!(!page.contains("<script") && page.contains("&lt;script"), "{page}");
+        assert!(!page.chars().any(|c| c != '\n' && changes_the_line(c)), "{page:?}");
         for part in ["upstream works", "upstream misnamed", "WARN", "ERROR forged <script>"] {
             program.says(part).await;
         }
