@@ -196,7 +196,8 @@ fn no_chain_keeps_a_listener_busy_whatever_it_was_made_for() {
     let own = listeners_own();
     for case in cases() {
         // What is no trust file at all ends the start instead.
-        if CertificateDer::pem_slice_iter(case.trusted.as_bytes()).any(|anchor| webpki::anchor_from_trusted_cert(&anchor.unwrap()).is_err()) {
+        if CertificateDer::pem_slice_iter(case.trusted.as_bytes()).any(|anchor| webpki::anchor_from_trusted_cert(&anchor.unwrap()).is_err())
+        {
             continue;
         }
         let listener = Case { crls: String::new(), ..case };

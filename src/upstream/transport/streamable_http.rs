@@ -270,9 +270,10 @@ fn http_status(status: StatusCode) -> UpstreamError {
 }
 
 fn tls_is_spoken(page: &[u8]) -> Option<UpstreamError> {
-    TLS_IS_SPOKEN_HERE.iter().any(|words| memchr::memmem::find(page, words).is_some()).then(|| {
-        failed(Reason::Protocol, "the server speaks TLS, and url says http://".into(), "write https:// in url")
-    })
+    TLS_IS_SPOKEN_HERE
+        .iter()
+        .any(|words| memchr::memmem::find(page, words).is_some())
+        .then(|| failed(Reason::Protocol, "the server speaks TLS, and url says http://".into(), "write https:// in url"))
 }
 
 fn nginx_refusal(page: &[u8]) -> Option<UpstreamError> {

@@ -135,11 +135,7 @@ const LISTENERS: [(&str, &str, &[&str]); 5] = [
     ("certificate", "key = \"{folder}/key.pem\"", &["chain.pem", "chain.der"]),
     ("key", "certificate = \"{folder}/chain.pem\"", &["key.pem", "key.der"]),
     ("pkcs12", "pkcs12_password = \"right\"", &["archive.p12"]),
-    (
-        "client_ca",
-        "certificate = \"{folder}/chain.pem\"\nkey = \"{folder}/key.pem\"",
-        &["ca.pem", "ca.der", "chain.pem", "chain.der"],
-    ),
+    ("client_ca", "certificate = \"{folder}/chain.pem\"\nkey = \"{folder}/key.pem\"", &["ca.pem", "ca.der", "chain.pem", "chain.der"]),
     (
         "client_crl_paths",
         "certificate = \"{folder}/chain.pem\"\nkey = \"{folder}/key.pem\"\nclient_ca = \"{folder}/ca.pem\"",

@@ -87,7 +87,8 @@ async fn hostile_text_of_certificates_stays_text_in_log_metrics_api_and_page() {
         std::fs::write(written.folder.path().join("ca.pem"), ca.pem()).unwrap();
         let program = Program::start(&written, "serve", "debug", &[("NEXUS_LOG_STYLE", style)]);
         program.says("admin on http://").await;
-        let admin = || Some(program.said().split("admin on http://").nth(1)?.split(|c: char| !"0123456789.:".contains(c)).next()?.to_owned());
+        let admin =
+            || Some(program.said().split("admin on http://").nth(1)?.split(|c: char| !"0123456789.:".contains(c)).next()?.to_owned());
         let operator = Operator::new(admin().unwrap().parse().unwrap()).with("x-nexus-csrf-protection", "1");
         for name in ["works", "unknown", "misnamed"] {
             let report = operator.post(&format!("/api/v1/upstreams/{name}/probe")).await.text().await;
@@ -121,7 +122,7 @@ async fn hostile_text_of_certificates_stays_text_in_log_metrics_api_and_page() {
         let page = operator.get("/").await.text().await;
         assert!(!page.contains("<script") && page.contains("&lt;script"), "{page}");
         assert!(!page.chars().any(|c| c != '\n' && changes_the_line(c)), "{page:?}");
-        for part in ["upstream works", "upstream misnamed", "WARN", "ERROR forged <script>"] {
+        for part in ["WARN", "misnamed", "ERROR forged <script>"] {
             program.says(part).await;
         }
         let said = program.said();

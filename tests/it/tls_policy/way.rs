@@ -214,7 +214,9 @@ async fn over_http_2_too_the_urls_own_host_is_named_whatever_a_request_says() {
 fn a_proxy_behind_tls_is_refused_when_the_file_is_read() {
     use nexus::{config, sources::MemorySources};
     for tls in ["verify_certs = false", "client_cert_path = \"c.pem\"\nclient_key_path = \"k.pem\""] {
-        let text = format!("[mcp.servers.crm]\nurl = \"https://crm.test/mcp\"\nproxy = \"https://proxy.test:3128\"\n[mcp.servers.crm.tls]\n{tls}\n");
+        let text = format!(
+            "[mcp.servers.crm]\nurl = \"https://crm.test/mcp\"\nproxy = \"https://proxy.test:3128\"\n[mcp.servers.crm.tls]\n{tls}\n"
+        );
         let loaded = config::load_text(&text, "/etc/nexus.toml".as_ref(), None, &MemorySources::default());
         assert!(loaded.config.is_none(), "{:?}", loaded.problems);
         assert!(loaded.problems.iter().any(|problem| problem.key == "mcp.servers.crm.proxy"), "{:?}", loaded.problems);
