@@ -1,6 +1,10 @@
 //! Puts what is seen beside what was seen and told before, and says what is to be told. No clock, no I/O.
 
-use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +83,7 @@ impl Judge {
         if !certificates.is_empty() {
             let expiries = conditions::expiries(certificates, &self.thresholds, now);
             ended = expiries.iter().any(|expiry| expiry.rank == 0);
-            told.extend(self.settle(&format!("server:{upstream}"), expiries, now));
+            told.extend(self.settle_dated(&format!("server:{upstream}"), expiries, &conditions::expiry_keys(certificates), now));
         }
         // An end is told of already.
         let problem = if ended { None } else { conditions::problem(upstream, report, failure, now) };
@@ -102,7 +106,7 @@ impl Judge {
     /// Certificates from files, or those of a listener: `scope` is where they are.
     pub(super) fn held(&mut self, scope: &str, certificates: &[WatchedCertificate], now: Duration) -> Vec<Alert> {
         let expiries = conditions::expiries(certificates, &self.thresholds, now);
-        self.settle(scope, expiries, now)
+        self.settle_dated(scope, expiries, &conditions::expiry_keys(certificates), now)
     }
 
     /// What is served at `public_url`.
@@ -116,7 +120,7 @@ impl Judge {
     }
 
     pub(super) fn lists(&mut self, scope: &str, lists: &[WatchedList], now: Duration) -> Vec<Alert> {
-        self.settle(scope, conditions::list_expiries(lists, now), now)
+        self.settle_dated(scope, conditions::list_expiries(lists, now), &conditions::list_keys(lists), now)
     }
 
     /// The leaf that a server shows; tells of another one than before.
@@ -179,7 +183,11 @@ impl Judge {
     }
 
     fn settle(&mut self, scope: &str, conditions: Vec<Condition>, now: Duration) -> Vec<Alert> {
-        let told = self.memory.ledger.settle(scope, conditions, now.as_secs());
+        self.settle_dated(scope, conditions, &BTreeSet::new(), now)
+    }
+
+    fn settle_dated(&mut self, scope: &str, conditions: Vec<Condition>, there: &BTreeSet<String>, now: Duration) -> Vec<Alert> {
+        let told = self.memory.ledger.settle_dated(scope, conditions, there, now.as_secs());
         self.dirty |= !told.is_empty();
         told
     }
