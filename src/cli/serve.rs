@@ -67,6 +67,7 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     }
     let shared = watch::Shared::new(&gateway);
     let file = Arc::new(FileConfiguration::new(world, path.to_owned(), &config, renewals.clone()));
+    let certificates = file.certificates();
     let reloader = Reloader::new(Arc::clone(&gateway), file, Arc::clone(&world.clock), Arc::clone(&world.sources));
     let reloader = Arc::new(reloader);
     let attended = operators.attend(
@@ -81,7 +82,7 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
             reloads: reloads(&reloader, &renewals),
         },
     );
-    let watch = watch::start(world, &config, &gateway, &shared, address, listeners);
+    let watch = watch::start(world, &config, &gateway, &shared, address, listeners, certificates);
     ready(address);
 
     let stop = Stop::default();

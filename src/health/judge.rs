@@ -52,6 +52,11 @@ impl Judge {
         Self { thresholds, failures_before_down, memory, streaks: BTreeMap::new(), dirty: false }
     }
 
+    /// Judges by other settings from now on.
+    pub(super) fn set_up(&mut self, thresholds: Thresholds, failures_before_down: NonZeroU32) {
+        (self.thresholds, self.failures_before_down) = (thresholds, failures_before_down);
+    }
+
     pub(super) fn memory(&self) -> &Memory {
         &self.memory
     }

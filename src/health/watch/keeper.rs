@@ -20,6 +20,7 @@ use crate::{
     events::{EventKind, News},
     finding::Severity,
     health::{
+        CertificatesConfig,
         alert::{Alert, Stage, Topic},
         board::{Checkup, Role, WatchedCertificate, WatchedList},
         definitions::Definitions,
@@ -50,6 +51,7 @@ const PUBLIC: &str = "public";
 
 pub(super) struct Keeper {
     parts: WatchParts,
+    settings: CertificatesConfig,
     judge: Judge,
     desk: Desk,
     store: Option<Store>,
@@ -79,9 +81,17 @@ enum Look {
 }
 
 impl Keeper {
-    pub(super) fn new(parts: WatchParts, judge: Judge, desk: Desk, store: Option<Store>, changed: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        parts: WatchParts,
+        settings: CertificatesConfig,
+        judge: Judge,
+        desk: Desk,
+        store: Option<Store>,
+        changed: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             parts,
+            settings,
             judge,
             desk,
             store,
@@ -113,6 +123,24 @@ impl Keeper {
         events
     }
 
+    /// Tells of the settings to come.
+    pub(super) fn settings(&self) -> watch::Receiver<CertificatesConfig> {
+        self.parts.certificates.clone()
+    }
+
+    /// Goes on with other settings: what was told and what is still to be sent stays. Everything is looked at soon.
+    pub(super) fn set_up(&mut self, settings: CertificatesConfig) {
+        self.judge.set_up(settings.warn_before.clone(), settings.failures_before_down);
+        self.desk.set_up(&settings.alerts, BTreeMap::new());
+        self.parts.board.now_telling(self.desk.counts());
+        let now = Instant::now();
+        self.own_due = now;
+        for due in self.due.values_mut() {
+            *due = (*due).min(now + part_of(FIRST.min(settings.probe_interval)));
+        }
+        self.settings = settings;
+    }
+
     /// Begins what is due.
     pub(super) async fn look_around(&mut self) {
         let upstreams: Vec<Arc<Upstream>> = self.parts.gateway.upstreams().iter().map(Arc::clone).collect();
@@ -121,20 +149,20 @@ impl Keeper {
         for upstream in &upstreams {
             let name = upstream.name().as_str();
             self.look_at_tools(upstream);
-            let due = *self.due.entry(name.to_owned()).or_insert_with(|| now + part_of(FIRST.min(self.parts.certificates.probe_interval)));
+            let due = *self.due.entry(name.to_owned()).or_insert_with(|| now + part_of(FIRST.min(self.settings.probe_interval)));
             if due > now || self.looking.contains(name) {
                 continue;
             }
             if !look::is_ready(upstream) {
-                self.due.insert(name.to_owned(), now + NOT_YET.min(self.parts.certificates.probe_interval));
+                self.due.insert(name.to_owned(), now + NOT_YET.min(self.settings.probe_interval));
                 continue;
             }
-            self.due.insert(name.to_owned(), now + jittered(self.parts.certificates.probe_interval));
+            self.due.insert(name.to_owned(), now + jittered(self.settings.probe_interval));
             self.looking.insert(name.to_owned());
             self.look_at(upstream);
         }
         if self.own_due <= now {
-            self.own_due = now + jittered(self.parts.certificates.probe_interval);
+            self.own_due = now + jittered(self.settings.probe_interval);
             self.look_at_own();
         }
         // Both are asked: neither is to be written twice.
@@ -211,7 +239,7 @@ impl Keeper {
         let all: Vec<_> = server.iter().chain(own).cloned().collect();
         upstream.now_expiring(self.judge.concern(&all, now).as_ref());
         upstream.now_suspect(seen.failure.as_ref());
-        if standing == Standing::Down && self.judge.failures(name).is_multiple_of(self.parts.certificates.failures_before_down.get()) {
+        if standing == Standing::Down && self.judge.failures(name).is_multiple_of(self.settings.failures_before_down.get()) {
             upstream.given_up();
         }
         if standing == Standing::Well || seen.reachable {

@@ -220,7 +220,7 @@ impl GatewaySpec {
             let watch = watched.then(|| {
                 Watch::start(WatchParts {
                     gateway: Arc::clone(&gateway),
-                    certificates: config.certificates.clone(),
+                    certificates: tokio::sync::watch::Sender::new(config.certificates.clone()).subscribe(),
                     state: config.state.clone(),
                     events: events.clone(),
                     board: board.clone(),
