@@ -62,6 +62,16 @@ pub enum Receiver {
 }
 
 impl ChannelConfig {
+    /// The host whose certificate is verified; `None` without TLS.
+    pub fn tls_host(&self) -> Option<&str> {
+        match &self.receiver {
+            Receiver::Webhook(url) | Receiver::Slack(url) | Receiver::PagerDuty { url, .. } => {
+                url.expose().host_str().filter(|_| url.expose().scheme() == "https")
+            }
+            Receiver::Email(mail) => (mail.security != MailSecurity::Plain).then_some(mail.host.as_str()),
+        }
+    }
+
     /// Who is told, as a text that stays the same wherever the channel stands in the file, and however its receiver is
     /// reached. Holds no secret: a URL may be one, so it is in here as a digest.
     pub fn key(&self) -> String {
