@@ -208,7 +208,7 @@ impl Signals {
                         _ = self.interrupt.recv() => return,
                     };
                     match reloaded {
-                        Ok(_) => announcer.say("the configuration was reloaded"),
+                        Ok(changes) => announcer.say(&changes.summary()),
                         Err(rejected) => announcer.say(&rejected.to_string()),
                     }
                 }

@@ -17,7 +17,9 @@ use crate::support::{
     fake::{Answer, Call, FakeSpec, legacy, modern},
     nexus::{Nexus, gateway},
     program::Program,
-    soon, until,
+    soon,
+    tls_peer::Peer,
+    until,
 };
 
 /// The configuration with one upstream's table left out.
@@ -288,6 +290,50 @@ async fn sighup_reads_the_file_again_and_a_bad_file_changes_nothing() {
     program.hang_up_signal();
     program.says("upstream b: up").await;
     assert_eq!(listed(&client).await, named(&["a__work", "b__work"]));
+    program.terminate();
+    assert_eq!(program.ends().await, Some(0));
+}
+
+#[tokio::test]
+async fn over_stdio_too_sighup_reads_the_file_again_and_ends_nothing() {
+    let written = gateway().upstream("a", legacy().tool("work")).write().await;
+    let mut program = Program::start(&written, "stdio", "info", &[]);
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params":
+        {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}});
+    program.write(&hello.to_string()).await;
+    assert_eq!(program.answer().await["id"], 1);
+    let path = written.folder.path().join("nexus.toml");
+    let second = format!("{}\n[mcp.servers.b]\nurl = {:?}\n", written.toml, written.fakes["a"].url());
+    for (text, words) in [(format!("{second}\n[[["), "was rejected"), (second, "the configuration was reloaded")] {
+        std::fs::write(&path, text).unwrap();
+        program.hang_up_signal();
+        program.says(words).await;
+    }
+    program.write(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#).await;
+    let answer = program.answer().await;
+    let names: BTreeSet<_> = answer["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    assert_eq!(names, BTreeSet::from(["a__work", "b__work"]));
+    program.hang_up();
+    assert_eq!(program.ends().await, Some(0));
+}
+
+#[tokio::test]
+async fn channels_for_alerts_are_taken_by_a_reload_of_the_file() {
+    let written = gateway().upstream("a", legacy().tool("work")).write().await;
+    let mut program = Program::start(&written, "serve", "info", &[]);
+    program.says("the upstream is up").await;
+    let path = written.folder.path().join("nexus.toml");
+    let receiver = Peer::plain().await;
+    let channel = format!("[[certificates.alerts]]\ntype = \"webhook\"\nmin_severity = \"info\"\nurl = \"http://{}/\"\n", receiver.address);
+    std::fs::write(&path, format!("{}\n{channel}", written.toml)).unwrap();
+    program.hang_up_signal();
+    program.says("took over [certificates]").await;
+    // What is told next goes there: a reload that is rejected.
+    std::fs::write(&path, format!("{}\n{channel}[[[", written.toml)).unwrap();
+    program.hang_up_signal();
+    until("the alert", || !receiver.arrived().is_empty()).await;
+    let told: Value = serde_json::from_slice(&receiver.arrived()[0].body).unwrap();
+    assert_eq!(told["topic"], "reload_rejected", "{told}");
     program.terminate();
     assert_eq!(program.ends().await, Some(0));
 }
