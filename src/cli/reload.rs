@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::World;
 use crate::{
     config::{self, Config, Overrides, Reading},
-    downstream::{Prepared, Renewal},
+    downstream::{LiveServer, Prepared, Renewal},
     gateway::{self, Configuration, Reread},
     health::CertificatesConfig,
     problem::{At, Problem, Severity},
@@ -17,8 +17,18 @@ use crate::{
 };
 
 /// Tables and keys that take effect without a restart.
-const LIVE: [&str; 2] = ["mcp", CERTIFICATES];
+const LIVE: [&str; 8] = [
+    "mcp",
+    CERTIFICATES,
+    "server.allowed_hosts",
+    "server.allowed_origins",
+    "server.max_body_size",
+    "server.shutdown_grace",
+    "server.insecure",
+    "server.allow_anonymous",
+];
 const CERTIFICATES: &str = "certificates";
+const SERVER: &str = "server";
 /// The tables of listeners with TLS.
 pub(super) const SERVER_TLS: &str = "server.tls";
 pub(super) const ADMIN_TLS: &str = "admin.tls";
@@ -34,6 +44,7 @@ pub(super) struct FileConfiguration {
     listeners: Vec<Arc<Renewal>>,
     accepted: Mutex<Accepted>,
     certificates: watch::Sender<CertificatesConfig>,
+    server: LiveServer,
 }
 
 #[derive(Debug)]
@@ -49,7 +60,13 @@ impl FileConfiguration {
         let template_files = config.reading.template_files().clone();
         let accepted = Mutex::new(Accepted { reading: config.reading.clone(), template_files });
         let certificates = watch::Sender::new(config.certificates.clone());
-        Self { path, sources: Arc::clone(&world.sources), overrides, listeners, accepted, certificates }
+        let server = config.server.clone().into();
+        Self { path, sources: Arc::clone(&world.sources), overrides, listeners, accepted, certificates, server }
+    }
+
+    /// `[server]` as it was accepted last.
+    pub(super) fn server(&self) -> LiveServer {
+        self.server.clone()
     }
 
     /// `[certificates]` as it was accepted last.
@@ -129,6 +146,11 @@ impl Configuration for FileConfiguration {
             self.certificates.send_replace(config.certificates);
             beside.push("took over [certificates]".to_owned());
         }
+        // The tables of listeners speak for themselves.
+        if before.differences(&config.reading).any(|key| within(SERVER, key) && is_live(key)) {
+            beside.push("took over [server]".to_owned());
+        }
+        self.server.set(config.server);
         *self.accepted.lock() = Accepted { reading: config.reading, template_files: read };
         Ok(gateway::Accepted { mcp: config.mcp, beside })
     }
@@ -161,11 +183,26 @@ mod tests {
 
     #[test]
     fn listeners_and_stores_need_a_restart_and_upstreams_do_not() {
-        for key in ["mcp.servers.a.url", "mcp.upstream_drain", "mcp.bounds.max_line", "certificates.alerts", "certificates.probe_interval"]
-        {
+        for key in [
+            "mcp.servers.a.url",
+            "mcp.upstream_drain",
+            "mcp.bounds.max_line",
+            "certificates.alerts",
+            "certificates.probe_interval",
+            "server.allowed_hosts",
+        ] {
             assert!(is_live(key), "{key}");
         }
-        for key in ["server.listen_address", "admin.token", "state.directory", "mcp.path", "mcp.enabled", "mcpx"] {
+        for key in [
+            "server.listen_address",
+            "server.public_url",
+            "server.max_connections",
+            "admin.token",
+            "state.directory",
+            "mcp.path",
+            "mcp.enabled",
+            "mcpx",
+        ] {
             assert!(!is_live(key), "{key}");
         }
     }

@@ -7,6 +7,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use nexus::gateway::Changes;
 use serde_json::{Value, json};
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
     sync::{oneshot, watch},
     task::JoinHandle,
 };
@@ -314,6 +316,28 @@ async fn over_stdio_too_sighup_reads_the_file_again_and_ends_nothing() {
     let names: BTreeSet<_> = answer["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
     assert_eq!(names, BTreeSet::from(["a__work", "b__work"]));
     program.hang_up();
+    assert_eq!(program.ends().await, Some(0));
+}
+
+#[tokio::test]
+async fn who_may_call_is_taken_by_a_reload_of_the_file() {
+    let written = gateway().upstream("a", legacy().tool("work")).write().await;
+    let mut program = Program::start(&written, "serve", "info", &[]);
+    let address = program.address().await;
+    let asks = async || {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /mcp HTTP/1.1\r\nhost: mcp.contoso.com\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(asks().await, "403");
+    let path = written.folder.path().join("nexus.toml");
+    std::fs::write(&path, written.toml.replace("[server]\n", "[server]\nallowed_hosts = [\"mcp.contoso.com\"]\n")).unwrap();
+    program.hang_up_signal();
+    program.says("took over [server]").await;
+    assert_ne!(asks().await, "403");
+    program.terminate();
     assert_eq!(program.ends().await, Some(0));
 }
 
