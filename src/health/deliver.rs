@@ -381,6 +381,10 @@ async fn post(client: &HttpClient, body: Bytes) -> Result<(), Undelivered> {
             Err(Undelivered { words: words(), again })
         }
         StatusCode::REQUEST_TIMEOUT => Err(Undelivered::later(words())),
+        // Another credential may be on its way: the alert waits for it.
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            Err(Undelivered::later(format!("{}; check url and the receiver's settings", words())))
+        }
         _ if status.is_server_error() => Err(Undelivered::later(words())),
         _ => Err(Undelivered::never(format!("{}; check url and the receiver's settings", words()))),
     }

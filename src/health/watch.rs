@@ -116,10 +116,7 @@ async fn run(mut keeper: Keeper, tick: Duration, stop: CancellationToken) {
             _ = ticks.tick() => keeper.look_around().await,
             () = keeper.next_look() => {}
             Ok(()) = events.changed() => keeper.hear(),
-            Ok(()) = settings.changed() => {
-                let latest = settings.borrow_and_update().clone();
-                keeper.set_up(latest);
-            }
+            Ok(()) = settings.changed() => keeper.take_settings(),
             () = stop.cancelled() => break,
         }
     }

@@ -15,7 +15,7 @@ mod probing;
 mod revocation;
 mod separation;
 mod table;
-mod way;
+pub(crate) mod way;
 
 use std::{sync::Arc, time::Duration};
 

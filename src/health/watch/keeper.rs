@@ -114,6 +114,9 @@ impl Keeper {
     pub(super) fn begin(&mut self) {
         let over = self.judge.started(self.parts.clock.now());
         self.tell(over);
+        // What was told before the restart may be about what is not in the file any more.
+        let upstreams: Vec<_> = self.parts.gateway.upstreams().iter().map(Arc::clone).collect();
+        self.forget(&upstreams);
     }
 
     pub(super) fn events(&self) -> watch::Receiver<u64> {
@@ -128,8 +131,13 @@ impl Keeper {
         self.parts.certificates.clone()
     }
 
-    /// Goes on with other settings: what was told and what is still to be sent stays. Everything is looked at soon.
-    pub(super) fn set_up(&mut self, settings: CertificatesConfig) {
+    /// Goes on with other settings, if there are any: what was told and what is still to be sent stays. Everything is looked
+    /// at soon.
+    pub(super) fn take_settings(&mut self) {
+        if !self.parts.certificates.has_changed().unwrap_or_default() {
+            return;
+        }
+        let settings = self.parts.certificates.borrow_and_update().clone();
         self.judge.set_up(settings.warn_before.clone(), settings.failures_before_down);
         self.desk.set_up(&settings.alerts, BTreeMap::new());
         self.parts.board.now_telling(self.desk.counts());
@@ -314,6 +322,8 @@ impl Keeper {
 
     /// Takes the reloads that were noted meanwhile.
     pub(super) fn hear(&mut self) {
+        // What happened after a reload is told to its channels.
+        self.take_settings();
         let news = self.parts.events.since(self.heard);
         self.heard = news.last().map_or(self.heard, |event| event.id);
         for event in news {
@@ -344,9 +354,13 @@ impl Keeper {
 
     fn forget_all_but(&mut self, upstreams: &[Arc<Upstream>]) {
         let names: BTreeSet<&str> = upstreams.iter().map(|upstream| upstream.name().as_str()).collect();
-        if self.due.len() == names.len() && self.due.keys().all(|name| names.contains(name.as_str())) {
-            return;
+        if self.due.len() != names.len() || self.due.keys().any(|name| !names.contains(name.as_str())) {
+            self.forget(upstreams);
         }
+    }
+
+    fn forget(&mut self, upstreams: &[Arc<Upstream>]) {
+        let names: BTreeSet<&str> = upstreams.iter().map(|upstream| upstream.name().as_str()).collect();
         let upstream = |name: &str| names.contains(name);
         // `server:NAME` and the like; what is ours stays.
         let scope = |scope: &str| match scope.split_once(':') {

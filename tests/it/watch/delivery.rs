@@ -12,6 +12,7 @@ use crate::support::{
     pki::{Authority, Leaf},
     tls_peer::server_config,
 };
+use crate::tls_policy::way::proxy;
 
 /// A gateway with something to tell.
 async fn with_a_certificate_near_its_end() -> Nexus {
@@ -51,6 +52,7 @@ async fn a_receiver_that_fails_is_asked_again_while_a_hanging_one_keeps_no_other
     let tries = hears(&failing, 3).await;
     assert!(tries.iter().all(|alert| alert == &tries[0]), "the same alert each time: {tries:?}");
     let channels = watched.board.channels();
+    until("two alerts to be counted", || channels[1].sent() + channels[2].sent() == 2).await;
     let counts: Vec<_> = channels.iter().map(|c| (c.name.as_str(), c.sent(), c.failed(), c.waiting())).collect();
     assert_eq!(counts, [("webhook 1", 0, 0, 1), ("webhook 2", 1, 2, 0), ("webhook 3", 1, 0, 0)]);
 }
@@ -156,6 +158,43 @@ async fn other_spans_and_limits_take_effect_at_the_next_look() {
     assert_eq!(hears(&receiver, 1).await[0]["status"], "firing");
     watched.set_up(&format!("[certificates]\nwarn_before = [\"1d\"]\n{}", webhook(&receiver)));
     assert_eq!(hears(&receiver, 2).await[1]["status"], "resolved");
+    assert!(watched.board.alerts().is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_credential_is_tried_again_since_another_may_come() {
+    for status in [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN] {
+        let receiver = refusing(1, status).await;
+        let nexus = with_a_certificate_near_its_end().await;
+        let watched = watch(&nexus, &webhook(&receiver));
+        assert_eq!(hears(&receiver, 2).await.len(), 2);
+        let channels = watched.board.channels();
+        until("the alert to be sent", || channels[0].sent() == 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_channel_has_a_way_of_its_own() {
+    let receiver = Peer::plain().await;
+    let (proxy, mut heads) = proxy("HTTP/1.1 200 Connection established\r\n\r\n").await;
+    let nexus = with_a_certificate_near_its_end().await;
+    let _watched = watch(&nexus, &format!("{}proxy = \"http://{proxy}\"\n", webhook(&receiver)));
+    hears(&receiver, 1).await;
+    assert!(heads.recv().await.unwrap().starts_with(&format!("CONNECT {} ", receiver.address)));
+}
+
+#[tokio::test]
+async fn what_is_not_in_the_file_any_more_is_over_with_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = format!("[state]\ndirectory = {:?}\n", folder.path());
+    let nexus = with_a_certificate_near_its_end().await;
+    let watched = watch(&nexus, &state);
+    until("an alert", || watched.board.alerts().len() == 1).await;
+    watched.watch.end().await;
+    let receiver = Peer::plain().await;
+    let empty = gateway().start().await;
+    let watched = watch(&empty, &format!("{state}{}", webhook(&receiver)));
+    assert_eq!(hears(&receiver, 1).await[0]["status"], "resolved");
     assert!(watched.board.alerts().is_empty());
 }
 
