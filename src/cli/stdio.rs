@@ -55,5 +55,5 @@ async fn reload_at(mut hang_ups: Signal, reloader: &Reloader) {
     while hang_ups.recv().await.is_some() {
         let _ = reloader.reload().await;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

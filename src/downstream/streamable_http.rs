@@ -162,7 +162,7 @@ impl Endpoint {
     async fn read(&self, headers: &HeaderMap, mut body: Body) -> Result<Bytes, Rescued> {
         let max_body_size = self.server.now().max_body_size;
         let too_large = || {
-            let words = format!("the body is larger than {} bytes", max_body_size);
+            let words = format!("the body is larger than {max_body_size} bytes");
             refusal(StatusCode::PAYLOAD_TOO_LARGE, code::INVALID_REQUEST, &words)
         };
         let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|value| value.parse::<usize>().ok());

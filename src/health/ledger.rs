@@ -46,7 +46,7 @@ impl Ledger {
     /// was told of it is not over because the clock was set back.
     pub fn settle_dated(&mut self, scope: &str, conditions: Vec<Condition>, there: &BTreeSet<String>, at: u64) -> Vec<Alert> {
         let holds: BTreeSet<String> = conditions.iter().map(|condition| condition.alert.key.clone()).collect();
-        let mut told = self.release(scope, at, |key, alert| !holds.contains(key) && !(there.contains(key) && at < alert.at));
+        let mut told = self.release(scope, at, |key, alert| !(holds.contains(key) || there.contains(key) && at < alert.at));
         for Condition { rank, mut alert } in conditions {
             alert.stage = Stage::Firing;
             match self.open.get_mut(&alert.key) {

@@ -1,6 +1,7 @@
 //! The watch: looks at everything in turn, and says what came of it.
 
 mod keeper;
+mod notes;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

@@ -39,7 +39,7 @@ pub(super) fn explain<'a>(answers: &'a Answers, typed: &'a str) -> Explained<'a>
     let owner = prefix.filter(|prefix| answers.upstreams.iter().any(|upstream| upstream.name == *prefix));
     let silent = |upstream: &&Upstream| {
         let is_unknown = !answers.tools.iter().any(|tool| tool.upstream == upstream.name);
-        let may_have_it = owner.map_or(prefix.is_none() || nearest.is_none(), |owner| owner == upstream.name);
+        let may_have_it = owner.map_or_else(|| prefix.is_none() || nearest.is_none(), |owner| owner == upstream.name);
         is_unknown && matches!(upstream.state.as_str(), "down" | "starting") && may_have_it
     };
     let silent = if found.is_empty() { answers.upstreams.iter().filter(silent).collect() } else { Vec::new() };

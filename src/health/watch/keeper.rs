@@ -15,13 +15,12 @@ use tokio::{
     time::Instant,
 };
 
-use super::{OwnTls, WatchParts};
+use super::{OwnTls, WatchParts, notes};
 use crate::{
-    events::{EventKind, News},
-    finding::Severity,
+    events::EventKind,
     health::{
         CertificatesConfig,
-        alert::{Alert, Stage, Topic},
+        alert::Alert,
         board::{Checkup, Role, WatchedCertificate, WatchedList},
         definitions::Definitions,
         deliver::Desk,
@@ -33,7 +32,6 @@ use crate::{
     },
     mcp::offer::Offer,
     outbound::{Way, probe::ProbeTarget, system_cas},
-    reason::Reason,
     tls::{Position, Report, TlsSettings},
     upstream::Upstream,
 };
@@ -343,8 +341,8 @@ impl Keeper {
         let mut any = false;
         for alert in told {
             any = true;
-            log(&alert);
-            self.parts.events.note(news(&alert));
+            notes::log(&alert);
+            self.parts.events.note(notes::news(&alert));
             self.desk.tell(&alert);
         }
         if any {
@@ -402,27 +400,4 @@ impl Keeper {
             }
         }
     }
-}
-
-fn log(alert: &Alert) {
-    let (topic, key, fix) = (alert.topic.word(), alert.key.as_str(), alert.remedy.as_str());
-    let upstream = alert.upstream.as_deref().unwrap_or_default();
-    match (alert.stage, alert.severity()) {
-        (Stage::Resolved, _) => tracing::info!(topic, key, upstream, "over: {}", alert.summary),
-        (_, Severity::Info) => tracing::info!(topic, key, upstream, "{}", alert.summary),
-        (_, Severity::Warning | Severity::Error | Severity::Critical) => {
-            tracing::warn!(topic, key, upstream, fix, "{}", alert.summary);
-        }
-    }
-}
-
-fn news(alert: &Alert) -> News {
-    let kind = match (alert.stage, alert.topic) {
-        (Stage::Resolved, _) => EventKind::AlertResolved,
-        (_, Topic::CertificateChanged) => EventKind::CertificateChanged,
-        (_, Topic::ToolsChanged) => EventKind::ToolsChanged,
-        _ => EventKind::AlertSent,
-    };
-    let reason = alert.code.as_deref().and_then(|code| Reason::ALL.iter().copied().find(|reason| reason.code() == code));
-    News { kind, severity: alert.severity(), upstream: alert.upstream.clone(), listener: None, reason, detail: alert.summary.clone() }
 }
