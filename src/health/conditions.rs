@@ -212,11 +212,12 @@ pub(super) fn down(upstream: &str, failures: u32, why: &Explanation, now: Durati
 pub(super) fn rejected(scope: &str, upstream: Option<&str>, detail: &str, now: Duration) -> Condition {
     // Of some receivers the summary is all that people see.
     let summary = upstream.map_or_else(|| detail.to_owned(), |name| format!("upstream {name:?}: {detail}"));
-    let why = Explanation::new(
-        Reason::ReloadRejected,
-        detail,
-        "correct the files; they are tried again by themselves, and `nexus check` names what is wrong",
-    );
+    let remedy = match scope.strip_suffix(':') {
+        // An edit of nexus.toml is taken only when somebody says so.
+        Some(_) => "correct nexus.toml, where `nexus check` names what is wrong, and reload it again",
+        None => "correct the files; they are tried again by themselves, and `nexus check` names what is wrong",
+    };
+    let why = Explanation::new(Reason::ReloadRejected, detail, remedy);
     firing(Topic::ReloadRejected, Severity::Error, scope.to_owned(), upstream, &why, summary, now)
 }
 

@@ -253,6 +253,8 @@ mod tests {
         assert_eq!(keys(&judge.reloaded(Some("crm"), "", Some("key and certificate differ"), NOW)), [("firing", "rejected:crm")]);
         assert_eq!(judge.reloaded(Some("crm"), "", Some("key and certificate differ"), NOW), []);
         assert_eq!(judge.reloaded(None, "", None, NOW), []);
+        assert!(judge.reloaded(None, "", Some("a typo"), NOW)[0].remedy.contains("reload it again"));
+        assert!(judge.reloaded(None, "[server.tls]", Some("no key"), NOW)[0].remedy.contains("tried again by themselves"));
         assert_eq!(keys(&judge.reloaded(Some("crm"), "", None, NOW)), [("resolved", "rejected:crm")]);
     }
 
