@@ -40,8 +40,8 @@ const prompts = steps.prompts ?? [];
 
 const work = [
     () => ask("tools/list"),
-    () => ask("resources/list"),
-    () => ask("prompts/list"),
+    () => (resources.length ? ask("resources/list") : {}),
+    () => (prompts.length ? ask("prompts/list") : {}),
     ...calls.map(({ name, arguments: given }) => () => ask("tools/call", "--tool-name", name, "--tool-args-json", JSON.stringify(given ?? {}))),
     ...resources.map((uri) => () => ask("resources/read", "--uri", uri)),
     ...prompts.map(({ name, arguments: given }) => () => {

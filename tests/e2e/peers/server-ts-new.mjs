@@ -17,6 +17,9 @@ function build() {
         { description: "Writes a text backwards.", inputSchema: z.object({ text: z.string() }) },
         async ({ text: words }) => text([...words].reverse().join("")),
     );
+    server.registerTool("echo", { description: "Says it back.", inputSchema: z.object({ text: z.string() }) }, async (given) =>
+        text(given.text),
+    );
     server.registerTool(
         "sum",
         {

@@ -25,7 +25,7 @@ class Client:
     # One process for each request, so that it gets a short plan.
     slow: bool = False
 
-    def run(self, target: list, steps: dict, ca=None, seconds: float = 60) -> dict:
+    def run(self, target: list, steps: dict, ca=None, seconds: float = 120) -> dict:
         """Runs the plan; anything but a report is a failure that carries the client's stderr."""
         if self.via:
             (url,) = target
