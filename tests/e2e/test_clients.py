@@ -126,3 +126,18 @@ def test_every_upstream_comes_up(gateway):
     # Several of these servers list the same resource URIs: the first in the file has them, the others are told.
     serves = lambda state, rest: state == "up" or (state == "degraded" and "name_collision" in rest)
     assert {name: line for name, line in gateway.settled().items() if not serves(*line)} == {}
+
+
+@pytest.mark.gateway
+@pytest.mark.xfail(strict=True, reason="upstreams over HTTP+SSE are not built")
+@pytest.mark.parametrize("name", ["ts-sdk-1.32", "ts-client-2.4-pinned"])
+def test_a_client_meets_an_upstream_over_http_and_sse(name, folder, upstreams):
+    (client,) = (client for client in CLIENTS if client.name == name)
+    upstream = upstreams.everything_sse()
+    steps = steps_for([upstream], prefixed=True)
+    gateway = Gateway({upstream.name: upstream.table}, folder / f"sse-{name}")
+    try:
+        gateway.settled()
+        assert problems(client.run([gateway.url], steps), steps, [upstream]) == []
+    finally:
+        gateway.stop()

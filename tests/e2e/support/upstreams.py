@@ -68,6 +68,13 @@ class Upstreams:
         url = f"http://127.0.0.1:{port}/mcp"
         return Upstream("everything_http", {"url": url}, [url], LEGACY, *everything())
 
+    def everything_sse(self) -> Upstream:
+        """Over the two endpoints of 2024-11-05. Not among `all`."""
+        port = free_port()
+        self.start("everything_sse", [NODE, EVERYTHING, "sse"], port, PORT=str(port))
+        url = f"http://127.0.0.1:{port}/sse"
+        return Upstream("everything_sse", {"url": url}, None, LEGACY, *everything())
+
     def fastmcp(self) -> Upstream:
         port = free_port()
         identity = self.server_identity
