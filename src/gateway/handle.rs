@@ -112,6 +112,7 @@ impl Gateway {
     /// Takes a client's answer to a server's request and passes it to the server that asked.
     pub async fn answered(&self, client: &Client, message: Message) {
         let Client::Legacy(session) = client else { return };
+        let Some(message) = session.questions.answered(message) else { return };
         let Some(asked) = message.id().and_then(|id| session.answered(id)) else {
             return tracing::debug!("answer to no open request; dropped");
         };

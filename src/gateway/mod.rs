@@ -1,7 +1,9 @@
 //! Builds the gateway and carries a request through it. [`handle`](Gateway::handle) is where to start reading.
 
+mod again;
 mod build;
 mod config;
+mod conversation;
 mod error;
 mod follow;
 mod forward;
@@ -13,6 +15,7 @@ mod listen;
 mod lists;
 mod outbox;
 mod outlive;
+mod questions;
 pub mod read;
 mod rebuild;
 mod relay;
@@ -21,6 +24,7 @@ mod reloader;
 mod reply;
 mod route;
 mod tally;
+mod task;
 mod view;
 
 pub use build::Gateway;

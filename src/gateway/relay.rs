@@ -7,9 +7,15 @@ use http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::{Client, EventReply, Gateway, GatewayError, JsonReply, Reply, legacy::Asked, reply::JsonBody};
+use super::{
+    Client, EventReply, Gateway, GatewayError, JsonReply, Reply,
+    again::Again,
+    conversation::{Unfinished, Why},
+    legacy::{Asked, InFlight},
+    reply::JsonBody,
+};
 use crate::{
-    bridge,
+    bridge::{self, Fit, LeadsOn},
     mcp::{
         Era, Field, Id, Kind, Message, Method, ResponseScanner, Splices, build,
         errors::{ErrorParts, code, error_response},
@@ -51,6 +57,8 @@ pub(super) struct Parties {
     pub(super) wants_log: bool,
     /// Ends the wait for the answer when a legacy client cancels.
     pub(super) stop: Option<CancellationToken>,
+    /// A legacy client's call of a modern server, which may have to be made again.
+    pub(super) again: Option<Box<Again>>,
 }
 
 /// One call's way back. When dropped before the answer came, the upstream is told that nobody waits any more.
@@ -60,6 +68,8 @@ pub(super) struct Relay {
     answered: bool,
     /// Made with the first answer.
     answers_up: Option<Arc<Semaphore>>,
+    /// For what of the server's refusals the call may still be made again; each counts once.
+    may_repeat: Vec<Why>,
 }
 
 /// What became of one message from the upstream.
@@ -67,7 +77,15 @@ pub(super) enum Taken {
     Send(Bytes),
     /// The response: nothing follows it.
     Last(Bytes, StatusCode),
+    /// A response after which the call goes on.
+    Unfinished(Box<Unfinished>),
     Nothing,
+}
+
+/// What a response is to the client.
+pub(super) enum Adapted {
+    Ready(Bytes, StatusCode),
+    Unfinished(Box<Unfinished>),
 }
 
 impl std::fmt::Debug for Relay {
@@ -78,7 +96,32 @@ impl std::fmt::Debug for Relay {
 
 impl Relay {
     pub(super) fn new(parties: Parties) -> Self {
-        Self { parties, asked: Vec::new(), answered: false, answers_up: None }
+        let may_repeat = match (&parties.again, parties.method) {
+            (Some(_), Method::ToolsCall) => vec![Why::NeedsTasks, Why::Headers],
+            _ => Vec::new(),
+        };
+        Self { parties, asked: Vec::new(), answered: false, answers_up: None, may_repeat }
+    }
+
+    pub(super) fn parties(&self) -> &Parties {
+        &self.parties
+    }
+
+    pub(super) fn take_again(&mut self) -> Option<Box<Again>> {
+        self.parties.again.take()
+    }
+
+    /// The call is made again, under another id.
+    pub(super) fn begins_again(&mut self, generation: &Arc<Generation>, renumbered: Renumbered) {
+        let parties = &mut self.parties;
+        parties.generation = Arc::clone(generation);
+        if let (Client::Legacy(down), Some(session)) = (&parties.client, &parties.session) {
+            let (session, stop) = (Arc::clone(session), parties.stop.clone());
+            let flight = InFlight::Legacy { generation: Arc::clone(generation), session, id: renumbered.id, stop };
+            down.goes_on(&parties.client_id, flight);
+        }
+        parties.renumbered = Some(renumbered);
+        self.answered = false;
     }
 
     /// Nothing is to be cancelled any more.
@@ -147,7 +190,7 @@ impl Relay {
         self.parties.renumbered.is_none() && self.down() == Era::Modern && self.up() == Era::Modern
     }
 
-    fn expected(&self) -> Id {
+    pub(super) fn expected(&self) -> Id {
         self.parties.renumbered.as_ref().map_or_else(|| self.parties.client_id.clone(), |renumbered| Id::from_u64(renumbered.id))
     }
 
@@ -187,6 +230,28 @@ impl Relay {
             self.settle();
             return Ok(Reply::Json(Box::new(JsonReply::new(json.status, length, JsonBody::scanned(json.body, scanner, self)))));
         }
+        let message = self.whole(json).await?;
+        if let Some(status) = untouched {
+            return Ok(Reply::Message { status, body: message.into_bytes() });
+        }
+        match self.adapt(message)? {
+            Adapted::Ready(body, status) => Ok(Reply::Message { status, body }),
+            Adapted::Unfinished(unfinished) => self.goes_on(*unfinished),
+        }
+    }
+
+    /// The call goes on, and its answer becomes a stream.
+    fn goes_on(self, unfinished: Unfinished) -> Result<Reply, UpstreamError> {
+        let last = tokio::time::Instant::now() + self.call_timeout_max();
+        let events = EventReply::unfinished(self, unfinished, last);
+        events.map(|events| Reply::Events(Box::new(events))).ok_or_else(|| UpstreamError::protocol("a result that leads nowhere"))
+    }
+
+    /// The whole response.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] when it does not come, or is none to this request.
+    pub(super) async fn whole(&mut self, json: JsonAnswer) -> Result<Message, UpstreamError> {
         let whole = tokio::time::timeout(self.call_timeout(), json.collect(self.parties.gateway.config().bounds.max_event)).await;
         let whole = whole.unwrap_or_else(|_| Err(UpstreamError::TimedOut(self.call_timeout())));
         if !matches!(whole, Err(UpstreamError::TimedOut(_))) {
@@ -202,11 +267,7 @@ impl Relay {
             return Err(UpstreamError::protocol("the answer carries the id of another request"));
         }
         self.watch_era(&message);
-        if let Some(status) = untouched {
-            return Ok(Reply::Message { status, body: message.into_bytes() });
-        }
-        let (body, status) = self.adapt(&message)?;
-        Ok(Reply::Message { status, body })
+        Ok(message)
     }
 
     /// A modern server that refuses the version it had offered was replaced by another (MCP 2026-07-28, basic/versioning:
@@ -233,6 +294,7 @@ impl Relay {
             match self.take(message)? {
                 Taken::Nothing => {}
                 Taken::Last(body, status) => return Ok(Reply::Message { status, body }),
+                Taken::Unfinished(unfinished) => return self.goes_on(*unfinished),
                 Taken::Send(first) => return Ok(Reply::Events(Box::new(EventReply::relayed(messages, self, vec![first])))),
             }
         }
@@ -252,22 +314,60 @@ impl Relay {
                     return Ok(Taken::Nothing);
                 }
                 self.settle();
-                let (body, status) = self.adapt(&message)?;
-                Ok(Taken::Last(body, status))
+                Ok(match self.adapt(message)? {
+                    Adapted::Ready(body, status) => Taken::Last(body, status),
+                    Adapted::Unfinished(unfinished) => Taken::Unfinished(unfinished),
+                })
             }
             Kind::Notification => Ok(self.take_notification(&message)),
             Kind::Request => Ok(self.take_request(&message)),
         }
     }
 
-    fn adapt(&self, message: &Message) -> Result<(Bytes, StatusCode), UpstreamError> {
+    /// Makes a response fit the client, or says how the call goes on.
+    ///
+    /// # Errors
+    /// It cannot be shown to this client.
+    pub(super) fn adapt(&mut self, message: Message) -> Result<Adapted, UpstreamError> {
+        if message.kind() == Kind::ErrorResponse
+            && let Some(why) = self.repeats(&message)
+        {
+            return Ok(Adapted::Unfinished(Box::new(Unfinished { message, why })));
+        }
+        self.adapt_last(message)
+    }
+
+    /// Whether the server refused the call for something that can be done in another way.
+    fn repeats(&mut self, message: &Message) -> Option<Why> {
+        let has = |why| self.may_repeat.contains(&why);
+        let is_mismatch = || ErrorParts::of(message).is_some_and(|error| error.code == code::HEADER_MISMATCH);
+        let why = if has(Why::NeedsTasks) && bridge::needs_tasks(message) {
+            Why::NeedsTasks
+        } else if has(Why::Headers) && is_mismatch() {
+            Why::Headers
+        } else {
+            return None;
+        };
+        self.may_repeat.retain(|other| *other != why);
+        Some(why)
+    }
+
+    /// As [`Relay::adapt`], but the call is not made again.
+    ///
+    /// # Errors
+    /// It cannot be shown to this client.
+    pub(super) fn adapt_last(&self, message: Message) -> Result<Adapted, UpstreamError> {
         let mut splices = Splices::new();
         match message.id_span() {
             Some(span) => splices.replace(span, self.parties.client_id.clone().into_json()),
-            None => bridge::add_id(&mut splices, message, &self.parties.client_id),
+            None => bridge::add_id(&mut splices, &message, &self.parties.client_id),
         }
-        bridge::adapt_response(&mut splices, message, self.parties.method, self.up(), self.down())
-            .map(|status| (splices.apply(message.bytes()), status))
+        let why = match bridge::adapt_response(&mut splices, &message, self.parties.method, self.up(), self.down())? {
+            Fit::Shown(status) => return Ok(Adapted::Ready(splices.apply(message.bytes()), status)),
+            Fit::Leads(LeadsOn::Input) => Why::Input,
+            Fit::Leads(LeadsOn::Task) => Why::Task,
+        };
+        Ok(Adapted::Unfinished(Box::new(Unfinished { message, why })))
     }
 
     fn take_notification(&self, message: &Message) -> Taken {
@@ -307,7 +407,8 @@ impl Relay {
         }
         let asked = || Asked { upstream: Arc::clone(&self.parties.upstream), session: Arc::clone(session), id: id.clone() };
         let granted = match &self.parties.client {
-            Client::Legacy(down) if !self.parties.generation.is_own(session) => down.ask(asked()),
+            // A modern server asks by its result, which the client can be shown as a request of this revision.
+            Client::Legacy(down) if self.up() == Era::Legacy && !self.parties.generation.is_own(session) => down.ask(asked()),
             Client::Legacy(_) | Client::Modern(_) => None,
         };
         let (Some(granted), Some(span)) = (granted, message.id_span()) else {
