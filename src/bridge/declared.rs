@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::mcp::{Version, splice::object};
+use crate::mcp::{Splices, Version, json::for_each_member, splice::object};
 
 /// The extension by which a server may answer a call with a task.
 pub(crate) const TASKS: &str = "io.modelcontextprotocol/tasks";
@@ -121,6 +121,21 @@ impl Declared {
     }
 }
 
+/// A modern server's raw capabilities without the tasks extension, which the gateway itself uses for legacy clients.
+pub(crate) fn without_tasks(capabilities: &Bytes) -> Bytes {
+    let mut splices = Splices::new();
+    let mut edited = Ok(());
+    let walked = for_each_member(capabilities, |key, value| {
+        if key == "extensions" && value.of(capabilities).starts_with(b"{") {
+            edited = splices.edit_object(capabilities, value, |key| key == TASKS, &[]);
+        }
+    });
+    match walked.and(edited) {
+        Ok(()) => splices.apply(capabilities),
+        Err(_) => capabilities.clone(),
+    }
+}
+
 fn is_part(key: &str) -> bool {
     matches!(key, "tools" | "context")
 }
@@ -159,7 +174,11 @@ mod tests {
             (r#"{"sampling":{"tools":{},"context":{},"x":1}}"#, OLD, r#"{"sampling":{"context":{},"tools":{}}}"#),
             (r#"{"sampling":{"tools":{}}}"#, OLDER, r#"{"sampling":{}}"#),
             (r#"{"tasks":{"requests":{}},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#, OLD, "{}"),
-            (r#"{"extensions":{"a/ui":{"m":[1.0]}},"experimental":{"e":{}}}"#, OLD, r#"{"experimental":{"e":{}},"extensions":{"a/ui":{"m":[1.0]}}}"#),
+            (
+                r#"{"extensions":{"a/ui":{"m":[1.0]}},"experimental":{"e":{}}}"#,
+                OLD,
+                r#"{"experimental":{"e":{}},"extensions":{"a/ui":{"m":[1.0]}}}"#,
+            ),
         ] {
             assert_eq!(read(said, version), expected, "{said} {version}");
         }

@@ -17,7 +17,7 @@ pub(super) fn simplify_list(splices: &mut Splices, text: &Bytes, result: Span) {
     let bounds = ListBounds { items: usize::MAX, bytes: usize::MAX };
     let whole = text.slice(result.range());
     let Ok(page) = ListPage::parse(&whole, ListKind::Tools, bounds) else { return };
-    let is_callable = |item: &&Item| !item.input_schema().is_some_and(|schema| ParamHeaders::read(schema).is_err());
+    let is_callable = |item: &&Item| item.input_schema().is_none_or(|schema| ParamHeaders::read(schema).is_ok());
     let is_well = |item: &Item| !item.output_is_no_object && is_callable(&item);
     if page.quarantined.is_empty() && page.items.iter().all(is_well) {
         return;

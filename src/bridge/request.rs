@@ -74,12 +74,10 @@ mod tests {
     fn adapted(text: &'static str, down: Era, up: Era) -> String {
         let message = Message::parse(Bytes::from_static(text.as_bytes())).unwrap();
         let mut splices = Splices::new();
-        adapt_request(&mut splices, &message, down, up, Version::V2026_07_28, || {
-            Said {
-                client_info: Bytes::from_static(br#"{"name":"c","version":"1"}"#),
-                log_level: Some(Bytes::from_static(b"\"info\"")),
-                capabilities: Bytes::from_static(br#"{"roots":{}}"#),
-            }
+        adapt_request(&mut splices, &message, down, up, Version::V2026_07_28, || Said {
+            client_info: Bytes::from_static(br#"{"name":"c","version":"1"}"#),
+            log_level: Some(Bytes::from_static(b"\"info\"")),
+            capabilities: Bytes::from_static(br#"{"roots":{}}"#),
         });
         String::from_utf8(splices.apply(message.bytes()).to_vec()).unwrap()
     }

@@ -39,13 +39,7 @@ pub(crate) enum LeadsOn {
 ///
 /// # Errors
 /// The answer cannot be shown to this client.
-pub(crate) fn adapt_response(
-    splices: &mut Splices,
-    message: &Message,
-    method: Method,
-    up: Era,
-    down: Era,
-) -> Result<Fit, UpstreamError> {
+pub(crate) fn adapt_response(splices: &mut Splices, message: &Message, method: Method, up: Era, down: Era) -> Result<Fit, UpstreamError> {
     match (message.kind(), up, down) {
         (Kind::ErrorResponse, ..) => Ok(Fit::Shown(adapt_error(splices, message, method, up, down))),
         (_, Era::Legacy, Era::Modern) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::input::InputRequest;
+use super::required::InputRequest;
 use crate::{
     mcp::{
         json::{for_each_member, unescape},

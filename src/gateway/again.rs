@@ -79,7 +79,7 @@ impl Again {
         let message = if responses.is_none() && state.is_none() {
             self.message.clone()
         } else {
-            let body = bridge::answer_input(&self.message, responses.as_deref(), state.as_deref());
+            let body = bridge::with_input(&self.message, responses.as_deref(), state.as_deref());
             Message::parse(body).map_err(|error| UpstreamError::protocol(format!("what it asked for makes no message: {error}")))?
         };
         let mut splices = Splices::new();

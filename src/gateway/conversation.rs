@@ -13,12 +13,13 @@ use tokio::{
 
 use super::{
     Gateway, GatewayError, LegacySession,
+    adapt::Adapted,
     again::{Again, Input},
     questions::Asking,
-    relay::{Adapted, Relay, Taken},
+    relay::{Relay, Taken},
 };
 use crate::{
-    bridge::{Given, InputRequest, InputRequired, input_responses},
+    bridge::{Given, InputRequest, InputRequired, gathered},
     mcp::{
         Era, Field, Message,
         errors::{code, error_response},
@@ -198,7 +199,7 @@ impl Talk {
     /// Asks the client all of this and gives its answers as raw `inputResponses`. If one thing cannot be asked, none is.
     pub(super) async fn ask(&mut self, requests: &[InputRequest]) -> Result<Bytes, Ended> {
         requests.iter().try_for_each(|request| request.check(self.client.declared()))?;
-        let mut asking = Asking::new(&self.client, self.relay.parties().upstream.id());
+        let mut asking = Asking::new(&self.client, self.relay.parties.upstream.id());
         for request in requests {
             let message = asking.open(request).ok_or(UpstreamError::CannotAsk("too many questions wait for this client already"))?;
             self.to_client.send(message).await.map_err(|_| Ended::Nobody)?;
@@ -223,7 +224,7 @@ impl Talk {
                 Given::Refusal { code, message } => return Err(self.refusal(request, code, &message)),
             }
         }
-        Ok(input_responses(&given.into_iter().flatten().collect::<Vec<_>>()))
+        Ok(gathered(&given.into_iter().flatten().collect::<Vec<_>>()))
     }
 
     /// The client's stream is gone, and no answer came for as long as a call may be quiet.
@@ -234,7 +235,7 @@ impl Talk {
 
     /// The client answered a question with an error, which `inputResponses` has no place for: its call ends with it.
     fn refusal(&self, request: &InputRequest, code: i64, words: &str) -> Ended {
-        let parties = self.relay.parties();
+        let parties = &self.relay.parties;
         let method = request.method.as_str();
         let words = format!("upstream \"{}\" needs an answer to {method}, and the client refused: {words}", parties.upstream.name());
         let data = format!("{{\"upstream\":\"{}\",\"request\":\"{method}\",\"code\":{code}}}", parties.upstream.name());
@@ -243,7 +244,7 @@ impl Talk {
 
     /// Sends the call again and reads the answer, notifications on the way included.
     async fn once_more(&mut self) -> Result<Adapted, UpstreamError> {
-        let parties = self.relay.parties();
+        let parties = &self.relay.parties;
         let generation = parties.upstream.generation()?;
         if generation.era_for(Era::Legacy) != Era::Modern {
             return Err(UpstreamError::protocol("another server has taken its place in the middle of a call"));
@@ -279,7 +280,7 @@ impl Talk {
     /// Has the tools listed anew, because the headers of this one are not those that the server wants
     /// (MCP 2026-07-28, basic/transports/streamable-http).
     async fn list_again(&mut self) {
-        let parties = self.relay.parties();
+        let parties = &self.relay.parties;
         let mut rebuilds = self.relay.gateway().rebuilds();
         rebuilds.mark_unchanged();
         let before = parties.upstream.offer();

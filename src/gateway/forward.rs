@@ -149,7 +149,8 @@ impl Gateway {
         let spec = || match (&key, down) {
             (SessionKey::Owned(_), Some(down)) => SessionSpec {
                 principal: principal.clone(),
-                version: down.record.version,
+                // A process of its own, too, may speak the new era only.
+                version: if era == Era::Modern { Version::LATEST_MODERN } else { down.record.version },
                 capabilities: down.record.capabilities.clone(),
                 client_info: down.record.client_info.clone(),
                 log_level: down.log_level(),

@@ -99,7 +99,8 @@ impl Gateway {
         match Method::parse(message.method()) {
             Some(Method::Cancelled) => self.cancel(session, message).await,
             Some(Method::RootsChanged) => {
-                for Reached { generation, up, .. } in self.reached(session) {
+                // A modern server asks for them whenever it needs them, and knows no such notification.
+                for Reached { generation, up, .. } in self.reached(session).into_iter().filter(|reached| reached.up.era() == Era::Legacy) {
                     if let Err(error) = generation.notify(&up, message.bytes().clone()).await {
                         tracing::debug!(%error, "a notification could not be passed on");
                     }

@@ -1,5 +1,6 @@
 //! Builds the gateway and carries a request through it. [`handle`](Gateway::handle) is where to start reading.
 
+mod adapt;
 mod again;
 mod build;
 mod config;

@@ -9,13 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Client, EventReply, Gateway, GatewayError, JsonReply, Reply,
+    adapt::Adapted,
     again::Again,
     conversation::{Unfinished, Why},
-    legacy::{Asked, InFlight},
+    legacy::Asked,
     reply::JsonBody,
 };
 use crate::{
-    bridge::{self, Fit, LeadsOn},
     mcp::{
         Era, Field, Id, Kind, Message, Method, ResponseScanner, Splices, build,
         errors::{ErrorParts, code, error_response},
@@ -63,13 +63,13 @@ pub(super) struct Parties {
 
 /// One call's way back. When dropped before the answer came, the upstream is told that nobody waits any more.
 pub(super) struct Relay {
-    parties: Parties,
+    pub(super) parties: Parties,
     asked: Vec<Id>,
-    answered: bool,
+    pub(super) answered: bool,
     /// Made with the first answer.
     answers_up: Option<Arc<Semaphore>>,
     /// For what of the server's refusals the call may still be made again; each counts once.
-    may_repeat: Vec<Why>,
+    pub(super) may_repeat: Vec<Why>,
 }
 
 /// What became of one message from the upstream.
@@ -80,12 +80,6 @@ pub(super) enum Taken {
     /// A response after which the call goes on.
     Unfinished(Box<Unfinished>),
     Nothing,
-}
-
-/// What a response is to the client.
-pub(super) enum Adapted {
-    Ready(Bytes, StatusCode),
-    Unfinished(Box<Unfinished>),
 }
 
 impl std::fmt::Debug for Relay {
@@ -101,27 +95,6 @@ impl Relay {
             _ => Vec::new(),
         };
         Self { parties, asked: Vec::new(), answered: false, answers_up: None, may_repeat }
-    }
-
-    pub(super) fn parties(&self) -> &Parties {
-        &self.parties
-    }
-
-    pub(super) fn take_again(&mut self) -> Option<Box<Again>> {
-        self.parties.again.take()
-    }
-
-    /// The call is made again, under another id.
-    pub(super) fn begins_again(&mut self, generation: &Arc<Generation>, renumbered: Renumbered) {
-        let parties = &mut self.parties;
-        parties.generation = Arc::clone(generation);
-        if let (Client::Legacy(down), Some(session)) = (&parties.client, &parties.session) {
-            let (session, stop) = (Arc::clone(session), parties.stop.clone());
-            let flight = InFlight::Legacy { generation: Arc::clone(generation), session, id: renumbered.id, stop };
-            down.goes_on(&parties.client_id, flight);
-        }
-        parties.renumbered = Some(renumbered);
-        self.answered = false;
     }
 
     /// Nothing is to be cancelled any more.
@@ -177,11 +150,11 @@ impl Relay {
         }
     }
 
-    fn down(&self) -> Era {
+    pub(super) fn down(&self) -> Era {
         self.parties.client.era()
     }
 
-    fn up(&self) -> Era {
+    pub(super) fn up(&self) -> Era {
         self.parties.era
     }
 
@@ -238,13 +211,6 @@ impl Relay {
             Adapted::Ready(body, status) => Ok(Reply::Message { status, body }),
             Adapted::Unfinished(unfinished) => self.goes_on(*unfinished),
         }
-    }
-
-    /// The call goes on, and its answer becomes a stream.
-    fn goes_on(self, unfinished: Unfinished) -> Result<Reply, UpstreamError> {
-        let last = tokio::time::Instant::now() + self.call_timeout_max();
-        let events = EventReply::unfinished(self, unfinished, last);
-        events.map(|events| Reply::Events(Box::new(events))).ok_or_else(|| UpstreamError::protocol("a result that leads nowhere"))
     }
 
     /// The whole response.
@@ -314,6 +280,7 @@ impl Relay {
                     return Ok(Taken::Nothing);
                 }
                 self.settle();
+                self.watch_era(&message);
                 Ok(match self.adapt(message)? {
                     Adapted::Ready(body, status) => Taken::Last(body, status),
                     Adapted::Unfinished(unfinished) => Taken::Unfinished(unfinished),
@@ -322,52 +289,6 @@ impl Relay {
             Kind::Notification => Ok(self.take_notification(&message)),
             Kind::Request => Ok(self.take_request(&message)),
         }
-    }
-
-    /// Makes a response fit the client, or says how the call goes on.
-    ///
-    /// # Errors
-    /// It cannot be shown to this client.
-    pub(super) fn adapt(&mut self, message: Message) -> Result<Adapted, UpstreamError> {
-        if message.kind() == Kind::ErrorResponse
-            && let Some(why) = self.repeats(&message)
-        {
-            return Ok(Adapted::Unfinished(Box::new(Unfinished { message, why })));
-        }
-        self.adapt_last(message)
-    }
-
-    /// Whether the server refused the call for something that can be done in another way.
-    fn repeats(&mut self, message: &Message) -> Option<Why> {
-        let has = |why| self.may_repeat.contains(&why);
-        let is_mismatch = || ErrorParts::of(message).is_some_and(|error| error.code == code::HEADER_MISMATCH);
-        let why = if has(Why::NeedsTasks) && bridge::needs_tasks(message) {
-            Why::NeedsTasks
-        } else if has(Why::Headers) && is_mismatch() {
-            Why::Headers
-        } else {
-            return None;
-        };
-        self.may_repeat.retain(|other| *other != why);
-        Some(why)
-    }
-
-    /// As [`Relay::adapt`], but the call is not made again.
-    ///
-    /// # Errors
-    /// It cannot be shown to this client.
-    pub(super) fn adapt_last(&self, message: Message) -> Result<Adapted, UpstreamError> {
-        let mut splices = Splices::new();
-        match message.id_span() {
-            Some(span) => splices.replace(span, self.parties.client_id.clone().into_json()),
-            None => bridge::add_id(&mut splices, &message, &self.parties.client_id),
-        }
-        let why = match bridge::adapt_response(&mut splices, &message, self.parties.method, self.up(), self.down())? {
-            Fit::Shown(status) => return Ok(Adapted::Ready(splices.apply(message.bytes()), status)),
-            Fit::Leads(LeadsOn::Input) => Why::Input,
-            Fit::Leads(LeadsOn::Task) => Why::Task,
-        };
-        Ok(Adapted::Unfinished(Box::new(Unfinished { message, why })))
     }
 
     fn take_notification(&self, message: &Message) -> Taken {

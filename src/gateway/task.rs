@@ -9,9 +9,9 @@ use tokio::time::sleep;
 
 use super::{
     Gateway, LegacySession,
+    adapt::Adapted,
     again::said,
     conversation::{Ended, Talk},
-    relay::Adapted,
 };
 use crate::{
     bridge::{self, Status, Task, task_params},
@@ -46,7 +46,7 @@ struct About {
 impl Talk {
     /// Waits for the end of the task that the server made of the call, and asks the client what the task asks for.
     pub(super) async fn drive(&mut self, created: &Message) -> Result<Bytes, Ended> {
-        let parties = self.relay.parties();
+        let parties = &self.relay.parties;
         let task = Task::read(&created.raw(Field::Result).unwrap_or_default())?;
         let about = About {
             upstream: Arc::clone(&parties.upstream),
@@ -127,7 +127,7 @@ impl Talk {
     }
 
     fn cancelled(&self) -> Bytes {
-        let parties = self.relay.parties();
+        let parties = &self.relay.parties;
         let words = format!("upstream \"{}\" cancelled the task that it had made of this call", parties.upstream.name());
         error_response(Some(&parties.client_id), code::INTERNAL_ERROR, &words, None)
     }

@@ -191,12 +191,12 @@ impl Given {
 }
 
 /// The raw `inputResponses`: the server's keys, and what the client gave for each.
-pub(crate) fn input_responses(given: &[(String, Bytes)]) -> Bytes {
+pub(crate) fn gathered(given: &[(String, Bytes)]) -> Bytes {
     object(&given.iter().map(|(key, input)| (key.as_str(), &input[..])).collect::<Vec<_>>()).into()
 }
 
 /// The client's request once more, with what the server required. Whatever the client itself had put there is replaced.
-pub(crate) fn answer_input(message: &Message, responses: Option<&[u8]>, state: Option<&[u8]>) -> Bytes {
+pub(crate) fn with_input(message: &Message, responses: Option<&[u8]>, state: Option<&[u8]>) -> Bytes {
     let Some(params) = message.params_span() else { return message.bytes().clone() };
     let mut add: Vec<(&str, &[u8])> = Vec::new();
     add.extend(responses.map(|responses| (Field::InputResponses.key(), responses)));
@@ -317,8 +317,8 @@ mod tests {
         ] {
             let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
             let message = Message::parse(Bytes::from(text)).unwrap();
-            let responses = input_responses(&[("k".to_owned(), Bytes::from_static(br#"{"n":1.0}"#))]);
-            let again = answer_input(&message, Some(&responses), Some(b"\"s\""));
+            let responses = gathered(&[("k".to_owned(), Bytes::from_static(br#"{"n":1.0}"#))]);
+            let again = with_input(&message, Some(&responses), Some(b"\"s\""));
             assert_eq!(again, format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{expected}}}"#));
         }
     }
