@@ -27,6 +27,15 @@ pub(super) enum Adapted {
     Unfinished(Box<Unfinished>),
 }
 
+/// For which of the server's refusals the call may still be made again; each counts once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MayRepeat {
+    /// With the tasks extension declared.
+    pub(super) with_tasks: bool,
+    /// With the headers that the tool wants by now.
+    pub(super) with_headers: bool,
+}
+
 impl Relay {
     pub(super) fn take_again(&mut self) -> Option<Box<Again>> {
         self.parties.again.take()
@@ -60,17 +69,17 @@ impl Relay {
 
     /// Whether the server refused the call for something that can be done in another way.
     fn repeats(&mut self, message: &Message) -> Option<Why> {
-        let has = |why| self.may_repeat.contains(&why);
+        let MayRepeat { with_tasks, with_headers } = &mut self.may_repeat;
         let is_mismatch = || ErrorParts::of(message).is_some_and(|error| error.code == code::HEADER_MISMATCH);
-        let why = if has(Why::NeedsTasks) && bridge::needs_tasks(message) {
-            Why::NeedsTasks
-        } else if has(Why::Headers) && is_mismatch() {
-            Why::Headers
-        } else {
-            return None;
-        };
-        self.may_repeat.retain(|other| *other != why);
-        Some(why)
+        if *with_tasks && bridge::needs_tasks(message) {
+            *with_tasks = false;
+            return Some(Why::NeedsTasks);
+        }
+        if *with_headers && is_mismatch() {
+            *with_headers = false;
+            return Some(Why::Headers);
+        }
+        None
     }
 
     /// As [`Relay::adapt`], but the call is not made again.

@@ -246,7 +246,7 @@ impl Talk {
     async fn once_more(&mut self) -> Result<Adapted, UpstreamError> {
         let parties = &self.relay.parties;
         let generation = parties.upstream.generation()?;
-        if generation.era_for(Era::Legacy) != Era::Modern {
+        if generation.era() != Era::Modern {
             return Err(UpstreamError::protocol("another server has taken its place in the middle of a call"));
         }
         let session = parties.session.clone();

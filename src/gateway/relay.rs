@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Client, EventReply, Gateway, GatewayError, JsonReply, Reply,
-    adapt::Adapted,
+    adapt::{Adapted, MayRepeat},
     again::Again,
-    conversation::{Unfinished, Why},
+    conversation::Unfinished,
     legacy::Asked,
     reply::JsonBody,
 };
@@ -68,8 +68,7 @@ pub(super) struct Relay {
     pub(super) answered: bool,
     /// Made with the first answer.
     answers_up: Option<Arc<Semaphore>>,
-    /// For what of the server's refusals the call may still be made again; each counts once.
-    pub(super) may_repeat: Vec<Why>,
+    pub(super) may_repeat: MayRepeat,
 }
 
 /// What became of one message from the upstream.
@@ -90,10 +89,8 @@ impl std::fmt::Debug for Relay {
 
 impl Relay {
     pub(super) fn new(parties: Parties) -> Self {
-        let may_repeat = match (&parties.again, parties.method) {
-            (Some(_), Method::ToolsCall) => vec![Why::NeedsTasks, Why::Headers],
-            _ => Vec::new(),
-        };
+        let is_possible = parties.again.is_some() && parties.method == Method::ToolsCall;
+        let may_repeat = MayRepeat { with_tasks: is_possible, with_headers: is_possible };
         Self { parties, asked: Vec::new(), answered: false, answers_up: None, may_repeat }
     }
 

@@ -157,11 +157,13 @@ impl Drop for Running {
         if self.has_ended {
             return;
         }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let about = self.about.clone();
-        self.gateway.tasks.spawn(async move {
+        let cancel = async move {
             if let Err(error) = about.send(Method::TasksCancel, None).await {
                 tracing::debug!(upstream = %about.upstream.name(), %error, "a task could not be cancelled");
             }
-        });
+        };
+        self.gateway.tasks.spawn_on(cancel, &runtime);
     }
 }
