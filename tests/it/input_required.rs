@@ -467,3 +467,63 @@ async fn a_client_over_stdin_and_stdout_is_asked_in_the_same_way() {
     program.hang_up();
     assert_eq!(program.ends().await, Some(0));
 }
+
+#[tokio::test]
+async fn a_server_that_was_connected_anew_meanwhile_gets_the_call_again() {
+    let nexus = behind(asking(r#"{"k":{"method":"elicitation/create","params":{}}}"#, "\"s\"")).await;
+    let client = nexus.legacy().await;
+    let mut response = begin(&client).await;
+    let asked = response.next().await.unwrap();
+    let upstream = nexus.upstream("new");
+    let before = upstream.generation().unwrap().number();
+    upstream.contradicted();
+    until("another generation", || upstream.generation().is_ok_and(|serving| serving.number() != before)).await;
+    client.reply(&asked["id"], json!({"action": "accept"})).await;
+    assert!(response.next().await.unwrap()["result"].is_object());
+}
+
+#[tokio::test]
+async fn an_answer_to_the_first_call_is_none_to_the_second() {
+    let (spec, mut held) = modern().tool("work").held("tools/call");
+    let nexus = behind(spec).await;
+    let client = nexus.legacy().await;
+    let twin = client.twin();
+    let calling = tokio::spawn(async move { begin(&twin).await });
+    let (first, reply) = soon("the call", held.recv()).await.unwrap();
+    let _ = reply.send(Answer::json(first.response(&required(&format!(r#"{{"k":{FORM}}}"#), ""))));
+    let mut response = calling.await.unwrap();
+    let asked = response.next().await.unwrap();
+    client.reply(&asked["id"], json!({"action": "accept"})).await;
+    let (_, reply) = soon("the call again", held.recv()).await.unwrap();
+    let _ = reply.send(Answer::json(done(&first)));
+    let answer = response.next().await.unwrap();
+    assert_eq!((&answer["id"], &answer["error"]["data"]["reason"]), (&json!("mine"), &json!("protocol")), "{answer}");
+}
+
+#[tokio::test]
+async fn a_server_that_dies_while_it_asks_is_an_error_of_the_call() {
+    let nexus = behind(asking(r#"{"k":{"method":"elicitation/create","params":{}}}"#, "")).await;
+    let client = nexus.legacy().await;
+    let mut response = begin(&client).await;
+    let asked = response.next().await.unwrap();
+    nexus.fake("new").go_down();
+    client.reply(&asked["id"], json!({"action": "accept"})).await;
+    let answer = response.next().await.unwrap();
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!("mine"), &json!(-32603)), "{answer}");
+    assert_eq!(client.call("other__x").await["result"]["content"][0]["text"], "other:x");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_went_away_is_waited_for_no_longer_than_a_quiet_call() {
+    let nexus = behind(asking(r#"{"k":{"method":"elicitation/create","params":{}}}"#, "").toml("call_timeout = \"1s\"")).await;
+    let client = nexus.legacy().await;
+    let mut response = begin(&client).await;
+    let asked = response.next().await.unwrap();
+    drop(response);
+    let is_busy = || nexus.gateway.sessions().all().iter().any(|session| session.is_busy());
+    assert!(is_busy(), "it may still answer");
+    until("the end of the wait", || !is_busy()).await;
+    client.reply(&asked["id"], json!({"action": "accept"})).await;
+    client.call("other__x").await;
+    assert_eq!(calls(&nexus).len(), 1, "the late answer leads to nothing");
+}
