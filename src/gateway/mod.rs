@@ -1,7 +1,10 @@
 //! Builds the gateway and carries a request through it. [`handle`](Gateway::handle) is where to start reading.
 
+mod adapt;
+mod again;
 mod build;
 mod config;
+mod conversation;
 mod error;
 mod follow;
 mod forward;
@@ -13,6 +16,7 @@ mod listen;
 mod lists;
 mod outbox;
 mod outlive;
+mod questions;
 pub mod read;
 mod rebuild;
 mod relay;
@@ -21,6 +25,7 @@ mod reloader;
 mod reply;
 mod route;
 mod tally;
+mod task;
 mod view;
 
 pub use build::Gateway;
