@@ -64,6 +64,10 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
         }
         GatewayError::MethodNotFound(method) => (code::METHOD_NOT_FOUND, format!("Method not found: {}", shorten(method)), None, None),
         GatewayError::HeaderMismatch(mismatch) => (code::HEADER_MISMATCH, mismatch.to_string(), None, None),
+        GatewayError::MissingExtension(extension) => {
+            let data = format!("{{\"requiredCapabilities\":{{\"extensions\":{{{}:{{}}}}}}}}", quoted(extension));
+            (code::MISSING_CLIENT_CAPABILITY, "Missing required client capability".to_owned(), Some(data), None)
+        }
         GatewayError::InvalidParams(why) => (code::INVALID_PARAMS, format!("Invalid params: {why}"), None, None),
         GatewayError::Upstream { upstream, error, since } => {
             let request_id = request_id();

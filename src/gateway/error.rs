@@ -27,6 +27,9 @@ pub enum GatewayError {
         /// Wall-clock time since which the upstream is down, if it is.
         since: Option<Duration>,
     },
+    /// What is asked for needs an extension that the client does not declare (MCP 2026-07-28, basic, "Error Codes").
+    #[error("the request does not declare the extension {0}")]
+    MissingExtension(&'static str),
     #[error("too many sessions")]
     TooManySessions,
 }

@@ -111,7 +111,7 @@ impl Follower {
                     tracing::debug!(upstream = %self.upstream.name(), "the upstream ended its stream");
                 }
                 Ok(None) => return tracing::debug!(upstream = %self.upstream.name(), "the upstream offers no stream of its own"),
-                Err(UpstreamError::SessionLost) => return,
+                Err(UpstreamError::SessionLost) => return self.up.lose(),
                 Err(error) => tracing::debug!(upstream = %self.upstream.name(), %error, "the upstream's stream could not be opened"),
             }
             if self.upstream.generation().is_ok_and(|serving| serving.number() != self.generation.number()) {

@@ -14,7 +14,7 @@ use super::{
     tally::Counted,
 };
 use crate::{
-    auth::Caller,
+    auth::{Caller, PrincipalKey},
     bridge,
     catalog::Catalog,
     limits::Admission,
@@ -95,7 +95,13 @@ impl Gateway {
             return Err(UpstreamError::NotBridged("the upstream speaks a revision without this method"));
         }
         let session = if generation.needs_session(era) {
-            Some(request.counted.watch().waiting(self.session_for(upstream, &generation, era, request)).await?)
+            Some(
+                request
+                    .counted
+                    .watch()
+                    .waiting(self.session_for(upstream, &generation, era, request.caller.principal(), request.client))
+                    .await?,
+            )
         } else {
             None
         };
@@ -126,15 +132,15 @@ impl Gateway {
         }
     }
 
-    async fn session_for(
+    pub(super) async fn session_for(
         self: &Arc<Self>,
         upstream: &Arc<Upstream>,
         generation: &Arc<Generation>,
         era: Era,
-        request: &Forward<'_>,
+        principal: &PrincipalKey,
+        client: &Client,
     ) -> Result<Held, UpstreamError> {
-        let principal = request.caller.principal();
-        let down = request.client.session();
+        let down = client.session();
         if let Some(down) = down
             && let Some(session) = down.upstream_session(upstream.id())
             && !session.has_ended()
@@ -178,8 +184,8 @@ impl Gateway {
         Ok(Held { key, session })
     }
 
-    fn forget(upstream: &Upstream, held: &Held, client: &Client) {
-        upstream.forget(&held.key, &held.session);
+    pub(super) fn forget(upstream: &Upstream, held: &Held, client: &Client) {
+        held.forget(upstream);
         if let Client::Legacy(down) = client {
             down.keep_upstream_session(upstream.id(), None);
         }
@@ -240,9 +246,17 @@ fn check_params(request: &Forward<'_>) -> Result<(), GatewayError> {
 }
 
 /// An upstream session in use.
-struct Held {
+#[derive(Debug)]
+pub(super) struct Held {
     key: SessionKey,
-    session: Arc<Session>,
+    pub(super) session: Arc<Session>,
+}
+
+impl Held {
+    /// The upstream does not know the session any more; the next who needs one opens another.
+    pub(super) fn forget(&self, upstream: &Upstream) {
+        upstream.forget(&self.key, &self.session);
+    }
 }
 
 struct Prepared {

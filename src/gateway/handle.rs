@@ -81,7 +81,10 @@ impl Gateway {
             Method::Ping => return Ok(Reply::result(&id, b"{}")),
             Method::SetLevel => return self.set_level(client, &message, &id).await,
             Method::Discover => return self.discover(caller, client, message, &id, counted).await,
-            Method::Listen if !self.relays_listen() => return Ok(Reply::listening(self.listen(&message, &id))),
+            Method::Listen if !self.relays_listen() => return self.listen(caller, client, &message, &id).map(Reply::listening),
+            Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
+                return self.subscription(caller, client, &message, &id, method, counted).await;
+            }
             Method::ToolsList => return self.list(caller, client, message, &id, ListKind::Tools, counted).await,
             Method::PromptsList => return self.list(caller, client, message, &id, ListKind::Prompts, counted).await,
             Method::ResourcesList => return self.list(caller, client, message, &id, ListKind::Resources, counted).await,

@@ -14,7 +14,10 @@ use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::outbox::{Inlet, Outbox, Refused, outbox};
+use super::{
+    outbox::{Inlet, Outbox, Refused, outbox},
+    subscriptions::{self, Feeds, Wanted},
+};
 use crate::{
     auth::Caller,
     mcp::Id,
@@ -32,6 +35,10 @@ const MAX_ASKED_BY_ONE: usize = 32;
 pub struct LegacySession {
     pub record: SessionRecord,
     pub(super) flags: ClientCapabilities,
+    /// Of this client among all that subscribe to something.
+    pub(super) number: u64,
+    pub(super) subscribed: Wanted,
+    pub(super) feeds: Feeds,
     /// Filled lazily. Read by every call, written when a session is opened or lost.
     upstream: ArcSwap<Vec<(UpstreamId, Arc<Session>)>>,
     log_level: Mutex<Option<Bytes>>,
@@ -82,6 +89,9 @@ impl LegacySession {
         Self {
             record,
             flags,
+            number: subscriptions::next_number(),
+            subscribed: Wanted::default(),
+            feeds: Feeds::default(),
             upstream: ArcSwap::default(),
             log_level: Mutex::default(),
             asked: Mutex::default(),

@@ -11,6 +11,7 @@ mod inventory;
 mod legacy;
 mod listen;
 mod lists;
+mod notices;
 mod outbox;
 mod outlive;
 pub mod read;
@@ -20,6 +21,7 @@ mod reload;
 mod reloader;
 mod reply;
 mod route;
+mod subscriptions;
 mod tally;
 mod view;
 

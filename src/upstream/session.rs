@@ -10,8 +10,9 @@ use std::{
 
 use bytes::Bytes;
 use http::HeaderValue;
+use tokio_util::sync::CancellationToken;
 
-use super::{UpstreamError, transport::process::Process};
+use super::{UpstreamError, interest::Interest, transport::process::Process};
 use crate::{
     auth::PrincipalKey,
     mcp::{Era, Version},
@@ -79,7 +80,11 @@ pub struct Session {
     pub(crate) link: SessionLink,
     /// The upstream's answer to initialize, whole; empty for a process without sessions.
     pub(crate) greeting: Bytes,
+    /// Who wants to hear of which resource in it.
+    pub(super) interest: Interest,
     next_id: AtomicU64,
+    /// The server does not know it any more.
+    lost: CancellationToken,
 }
 
 pub(crate) enum SessionLink {
@@ -91,7 +96,7 @@ impl Session {
     /// Copies the greeting: as a slice it would keep a whole read buffer for as long as the session lives.
     pub(crate) fn new(version: Version, link: SessionLink, greeting: &[u8]) -> Self {
         let greeting = Bytes::copy_from_slice(greeting);
-        Self { version, link, greeting, next_id: AtomicU64::new(1) }
+        Self { version, link, greeting, interest: Interest::default(), next_id: AtomicU64::new(1), lost: CancellationToken::new() }
     }
 
     /// A request id that is unique among all that use this session.
@@ -150,8 +155,21 @@ impl Session {
 
     pub(crate) fn has_ended(&self) -> bool {
         match &self.link {
-            SessionLink::Http { .. } => false,
+            SessionLink::Http { .. } => self.lost.is_cancelled(),
             SessionLink::Process(process) => process.has_ended(),
+        }
+    }
+
+    /// The server has said that it does not know this session; nothing is sent in it any more.
+    pub(crate) fn lose(&self) {
+        self.lost.cancel();
+    }
+
+    /// Waits until it is of no use any more.
+    pub(crate) async fn gone(&self) {
+        match &self.link {
+            SessionLink::Http { .. } => self.lost.cancelled().await,
+            SessionLink::Process(process) => drop(process.ended().await),
         }
     }
 }

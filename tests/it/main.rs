@@ -54,6 +54,8 @@ mod rotation;
 mod server_requests;
 // What servers say in a session, outside of any call.
 mod session_streams;
+// Who hears of which resource, between clients and servers of both eras.
+mod subscriptions;
 // What the tests are written with.
 mod support;
 // Byte for byte, and to everybody their own.

@@ -404,6 +404,17 @@ impl Fake {
         find().unwrap()
     }
 
+    /// An open subscription whose filter `wanted` recognises, once there is one: its id and its stream.
+    pub(crate) async fn subscription(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> (Value, Sender) {
+        let find = || {
+            let streams = self.state.streams.lock();
+            let mut found = streams.iter().filter(|open| wanted(&open.filter) && !open.sender.is_gone());
+            found.next().map(|open| (open.id.clone(), open.sender.clone()))
+        };
+        super::until(what, || find().is_some()).await;
+        find().unwrap()
+    }
+
     /// Forgets all sessions, as a restarted server does.
     pub(crate) fn forget_sessions(&self) {
         self.state.sessions.lock().clear();

@@ -30,6 +30,8 @@ pub(super) struct Open {
     /// Of the listen request.
     pub(super) id: Value,
     pub(super) session: Option<String>,
+    /// What the subscription is for.
+    pub(super) filter: Value,
     pub(super) sender: Sender,
 }
 
@@ -94,7 +96,7 @@ impl State {
 
     fn legacy(&self, call: &Call) -> Answer {
         match (call.verb.as_str(), call.method()) {
-            ("GET", _) if self.get_stream => self.stream(Value::Null, call.header("mcp-session-id"), None),
+            ("GET", _) if self.get_stream => self.stream(Value::Null, call.header("mcp-session-id"), Value::Null, None),
             ("GET", _) => Answer::status(405),
             ("DELETE", _) => {
                 self.sessions.lock().remove(call.header("mcp-session-id").unwrap_or_default());
@@ -139,7 +141,7 @@ impl State {
                 let meta = json!({"io.modelcontextprotocol/subscriptionId": id});
                 let params = json!({"_meta": meta, "notifications": filter});
                 let ack = json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": params});
-                self.stream(id, None, Some(ack.to_string()))
+                self.stream(id, None, filter.clone(), Some(ack.to_string()))
             }
             _ => self.work(call, r#""resultType":"complete","#, 404),
         }
@@ -163,13 +165,13 @@ impl State {
         Answer::json(call.response(&format!("{head}{members}")))
     }
 
-    fn stream(&self, id: Value, session: Option<&str>, first: Option<String>) -> Answer {
+    fn stream(&self, id: Value, session: Option<&str>, filter: Value, first: Option<String>) -> Answer {
         let (sender, body) = wire::stream();
         if let Some(first) = first {
             // The channel of a new stream has room.
             let _ = futures_util::FutureExt::now_or_never(sender.event(first));
         }
-        self.streams.lock().push(Open { id, session: session.map(str::to_owned), sender });
+        self.streams.lock().push(Open { id, session: session.map(str::to_owned), filter, sender });
         Answer::of(200, "text/event-stream", body)
     }
 }
