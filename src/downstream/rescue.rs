@@ -48,11 +48,11 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
             let code = match (kind, era) {
                 // Renamed by 2026-07-28 (server/resources, error handling).
                 (ItemKind::Resource, Era::Legacy) => code::RESOURCE_NOT_FOUND,
-                (ItemKind::Resource, Era::Modern) | (ItemKind::Tool | ItemKind::Prompt, _) => code::INVALID_PARAMS,
+                (ItemKind::Resource, Era::Modern) | (ItemKind::Tool | ItemKind::Prompt | ItemKind::Task, _) => code::INVALID_PARAMS,
             };
             let words = match kind {
                 ItemKind::Resource => "Resource not found".to_owned(),
-                ItemKind::Tool | ItemKind::Prompt => format!("Unknown {kind}: {}", shorten(name)),
+                ItemKind::Tool | ItemKind::Prompt | ItemKind::Task => format!("Unknown {kind}: {}", shorten(name)),
             };
             let data = matches!(kind, ItemKind::Resource).then(|| format!("{{\"uri\":{}}}", quoted(name)));
             (code, words, data, None)

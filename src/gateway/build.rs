@@ -17,6 +17,7 @@ use super::{
     rebuild::Making,
     subscriptions::Hubs,
     tally::Tally,
+    task_ids::TaskIds,
     view::{Lineup, View},
 };
 use crate::{
@@ -38,6 +39,7 @@ pub struct Gateway {
     pub(super) sessions: Sessions,
     /// Upstream sessions that modern clients listen to.
     pub(super) hubs: Hubs,
+    pub(super) task_ids: Arc<TaskIds>,
     /// What every upstream is given.
     pub(super) surroundings: Surroundings,
     /// Counts the changes of each list; `subscriptions/listen` streams follow it.
@@ -75,6 +77,7 @@ impl Gateway {
         let gateway = Arc::new(Self {
             sessions: Sessions::default(),
             hubs: Hubs::default(),
+            task_ids: Arc::new(TaskIds::new(&[])),
             surroundings,
             view: ArcSwap::from_pointee(View { lineup: Arc::clone(&lineup), catalog: Arc::default() }),
             changes: watch::Sender::new(Change::default()),

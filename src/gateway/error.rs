@@ -39,6 +39,7 @@ pub enum ItemKind {
     Tool,
     Prompt,
     Resource,
+    Task,
 }
 
 impl std::fmt::Display for ItemKind {
@@ -47,6 +48,7 @@ impl std::fmt::Display for ItemKind {
             Self::Tool => "tool",
             Self::Prompt => "prompt",
             Self::Resource => "resource",
+            Self::Task => "task",
         })
     }
 }

@@ -51,7 +51,7 @@ impl Gateway {
             && (error.is_safe_to_repeat() || matches!(error, UpstreamError::Down(_)))
         {
             // A reload has put another in its place, or nothing, since the name was looked up.
-            request.route = Box::pin(self.route(request.method, &request.message)).await?;
+            request.route = Box::pin(self.route_for(request.caller.principal(), request.client, request.method, &request.message)).await?;
             request.counted.goes_to(&request.route.upstream);
             check_params(&request)?;
             answered = Box::pin(self.attempt(&request.route.upstream, &request)).await;
@@ -110,7 +110,13 @@ impl Gateway {
         let stop = relay.stop().cloned();
         let answered = async {
             request.counted.watch().sent();
-            match generation.exchange(session.as_ref().map(|held| &held.session), prepared.outgoing).await {
+            let up = session.as_ref().map(|held| &held.session);
+            let exchanged = match request.method {
+                // It is answered when the task is done.
+                Method::TasksResult => generation.exchange_without_limit(up, prepared.outgoing).await,
+                _ => generation.exchange(up, prepared.outgoing).await,
+            };
+            match exchanged {
                 Ok(answer) => relay.reply(answer).await,
                 Err(error) => {
                     if let (UpstreamError::SessionLost, Some(held)) = (&error, &session) {
@@ -228,6 +234,7 @@ impl Gateway {
             method: request.method,
             renumbered: prepared.renumbered.clone(),
             wants_log: request.message.span(Field::MetaLogLevel).is_some(),
+            tasks: self.task_scope_of(request, era),
             stop,
         })
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::{Gateway, GatewayError, LegacySession, Reply, forward::Forward, legacy::InFlight, tally::Counted};
+use super::{Gateway, GatewayError, LegacySession, Reply, forward::Forward, legacy::InFlight, route::Route, tally::Counted};
 use crate::{
     auth::Caller,
     limits,
@@ -91,7 +91,10 @@ impl Gateway {
             Method::ResourceTemplatesList => return self.list(caller, client, message, &id, ListKind::ResourceTemplates, counted).await,
             _ => {}
         }
-        let route = self.route(method, &message).await?;
+        if method == Method::TasksList && Route::only(self.view()).is_none() {
+            return self.list_tasks(caller, client, &message, &id).await;
+        }
+        let route = self.route_for(caller.principal(), client, method, &message).await?;
         let admission = limits::admit(caller, route.index, &route.name);
         self.forward(Forward { caller, client, message, method, route, admission, counted }).await
     }
@@ -121,6 +124,9 @@ impl Gateway {
         let Some(span) = message.id_span() else { return };
         let mut splices = crate::mcp::Splices::new();
         splices.replace(span, asked.id.clone().into_json());
+        if let Some(tasks) = self.task_scope(&session.record.principal, Era::Legacy, asked.upstream.name()) {
+            tasks.restore_in_answer(&mut splices, &message);
+        }
         let body = splices.apply(message.bytes());
         if let Err(error) = asked.answer(body).await {
             tracing::debug!(%error, "a client's answer could not be passed on");

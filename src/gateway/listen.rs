@@ -159,13 +159,25 @@ impl Gateway {
 
     /// Splits what a client wishes by the upstreams that it concerns: resources and tasks go to their owners, what the gateway
     /// does not know to every modern upstream.
-    fn parts_of(&self, _caller: &Caller, wishes: Wishes) -> BTreeMap<UpstreamName, Portion> {
+    fn parts_of(&self, caller: &Caller, wishes: Wishes) -> BTreeMap<UpstreamName, Portion> {
         let mut parts: BTreeMap<UpstreamName, Portion> = BTreeMap::new();
         let view = self.view();
         for uri in wishes.uris {
             let owner = view.catalog.resource(&uri).and_then(|owner| view.upstreams().get(owner));
             if let Some(owner) = owner {
                 parts.entry(owner.name().clone()).or_default().wishes.uris.insert(uri);
+            }
+        }
+        for shown in wishes.tasks {
+            // A single upstream's ids are its own.
+            let owner = match view.upstreams().first().filter(|_| view.lineup.is_transparent()) {
+                Some(only) => Some((only.name().clone(), shown.clone())),
+                None => self.task_owner(caller.principal(), Era::Modern, &shown),
+            };
+            if let Some((upstream, own)) = owner {
+                let portion = parts.entry(upstream).or_default();
+                portion.wishes.tasks.insert(own.clone());
+                portion.tasks.insert(own, shown);
             }
         }
         if !wishes.further.is_empty() {

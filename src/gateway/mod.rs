@@ -1,6 +1,7 @@
 //! Builds the gateway and carries a request through it. [`handle`](Gateway::handle) is where to start reading.
 
 mod build;
+mod capabilities;
 mod config;
 mod error;
 mod follow;
@@ -23,6 +24,7 @@ mod reply;
 mod route;
 mod subscriptions;
 mod tally;
+mod task_ids;
 mod view;
 
 pub use build::Gateway;

@@ -2,7 +2,7 @@
 
 use super::Gateway;
 use crate::{
-    mcp::{Kind, Message, Method},
+    mcp::{Era, Kind, Message, Method, Splices},
     upstream::{Notice, UpstreamId},
 };
 
@@ -17,6 +17,11 @@ impl Gateway {
         self.hubs.heard_of_process(notice.process, &message);
         let Some(name) = self.upstreams().iter().find(|known| known.id() == upstream).map(|known| known.name().clone()) else { return };
         let method = Method::parse(message.method());
+        let mut splices = Splices::new();
+        if let Some(tasks) = self.task_scope(&notice.principal, Era::Legacy, &name) {
+            tasks.show_in_params(&mut splices, &message);
+        }
+        let shown = splices.apply(message.bytes());
         let updated = (method == Some(Method::ResourceUpdated)).then(|| message.uri().unwrap_or_default());
         for session in self.sessions.all() {
             let uses_it = session.upstream_session(upstream).is_some_and(|up| up.is_of_process(notice.process));
@@ -24,7 +29,7 @@ impl Gateway {
                 continue;
             }
             if updated.as_ref().is_none_or(|updated| session.subscribed.wants(&name, updated)) {
-                session.tell(notice.message.clone());
+                session.tell(shown.clone());
             }
         }
     }

@@ -7,7 +7,7 @@ use http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::{Client, EventReply, Gateway, GatewayError, JsonReply, Reply, legacy::Asked, reply::JsonBody};
+use super::{Client, EventReply, Gateway, GatewayError, JsonReply, Reply, legacy::Asked, reply::JsonBody, task_ids::TaskScope};
 use crate::{
     bridge,
     mcp::{
@@ -23,6 +23,9 @@ const WHOLE: u64 = 64 * 1024;
 
 /// Longest wait for how a process ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How long the result of a task is waited for: as long as the client does.
+const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Answers to a server's requests, in one call, that wait for the server to take them.
 const ANSWERS_UP: usize = 64;
@@ -49,6 +52,8 @@ pub(super) struct Parties {
     pub(super) renumbered: Option<Renumbered>,
     /// The modern client asked for log messages in this request.
     pub(super) wants_log: bool,
+    /// The ids of tasks in it are changed on their way.
+    pub(super) tasks: Option<TaskScope>,
     /// Ends the wait for the answer when a legacy client cancels.
     pub(super) stop: Option<CancellationToken>,
 }
@@ -95,10 +100,16 @@ impl Relay {
     }
 
     pub(super) fn call_timeout(&self) -> Duration {
+        if self.parties.method == Method::TasksResult {
+            return UNLIMITED;
+        }
         self.parties.generation.call_timeout()
     }
 
     pub(super) fn call_timeout_max(&self) -> Duration {
+        if self.parties.method == Method::TasksResult {
+            return UNLIMITED;
+        }
         self.parties.gateway.view.load().lineup.config.call_timeout_max
     }
 
@@ -148,7 +159,7 @@ impl Relay {
 
     /// The exchange carries this one request only and both sides speak alike: its bytes pass untouched.
     pub(super) fn is_untouched(&self) -> bool {
-        self.parties.renumbered.is_none() && self.down() == Era::Modern && self.up() == Era::Modern
+        self.parties.renumbered.is_none() && self.parties.tasks.is_none() && self.down() == Era::Modern && self.up() == Era::Modern
     }
 
     fn expected(&self) -> Id {
@@ -181,7 +192,9 @@ impl Relay {
             let JsonAnswer { status, length, body } = json;
             return Ok(Reply::Json(Box::new(JsonReply::new(status, length, JsonBody::subscription(body, self)))));
         }
-        if same_era && json.status.is_success() && is_long {
+        // A task is short; a call's answer of known length that is long is none.
+        let may_name_a_task = self.parties.tasks.is_some() && (self.parties.method != Method::ToolsCall || json.length.is_none());
+        if same_era && json.status.is_success() && is_long && !may_name_a_task {
             let expected = self.expected();
             let shift = |length: u64| (length + self.parties.client_id.as_json().len() as u64).checked_sub(expected.as_json().len() as u64);
             // A string may come back with other escapes, and so with another length.
@@ -270,6 +283,9 @@ impl Relay {
             Some(span) => splices.replace(span, self.parties.client_id.clone().into_json()),
             None => bridge::add_id(&mut splices, message, &self.parties.client_id),
         }
+        if let Some(tasks) = &self.parties.tasks {
+            tasks.show_in_answer(&mut splices, message, self.parties.method);
+        }
         bridge::adapt_response(&mut splices, message, self.parties.method, self.up(), self.down())
             .map(|status| (splices.apply(message.bytes()), status))
     }
@@ -297,6 +313,9 @@ impl Relay {
             },
             _ => {}
         }
+        if let Some(tasks) = &self.parties.tasks {
+            tasks.show_in_params(&mut splices, message);
+        }
         Taken::Send(splices.apply(message.bytes()))
     }
 
@@ -322,6 +341,9 @@ impl Relay {
         };
         let mut splices = Splices::new();
         splices.replace(span, granted.clone().into_json());
+        if let Some(tasks) = &self.parties.tasks {
+            tasks.show_in_params(&mut splices, message);
+        }
         self.asked.push(granted);
         Taken::Send(splices.apply(message.bytes()))
     }

@@ -56,6 +56,8 @@ mod server_requests;
 mod session_streams;
 // Who hears of which resource, between clients and servers of both eras.
 mod subscriptions;
+// Work that servers do after the call, and whose it is.
+mod tasks;
 // What the tests are written with.
 mod support;
 // Byte for byte, and to everybody their own.

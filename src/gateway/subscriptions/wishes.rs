@@ -95,7 +95,7 @@ impl Wishes {
     }
 }
 
-/// Whether raw client capabilities declare the tasks extension.
+/// Whether raw capabilities, of a client or a server, declare the tasks extension.
 pub(in crate::gateway) fn declares_tasks(capabilities: &[u8]) -> bool {
     // Most clients declare nothing of the kind, which is cheap to see.
     memchr::memmem::find(capabilities, TASKS_EXTENSION.as_bytes()).is_some()

@@ -47,6 +47,8 @@ pub(super) struct State {
     pub(super) opened: AtomicUsize,
     pub(super) streams: Mutex<Vec<Open>>,
     pub(super) down: AtomicBool,
+    /// Further members of its capabilities.
+    pub(super) declares: Value,
     /// Raised to cut all connections.
     pub(super) connections: watch::Sender<usize>,
     /// Absent: plain HTTP.
@@ -69,6 +71,14 @@ impl State {
             None if self.is_modern(&call) => self.modern(&call),
             None => self.legacy(&call),
         }
+    }
+
+    fn capabilities(&self) -> Value {
+        let mut all = capabilities();
+        for (key, value) in self.declares.as_object().into_iter().flatten() {
+            all[key] = value.clone();
+        }
+        all
     }
 
     fn is_modern(&self, call: &Call) -> bool {
@@ -107,7 +117,7 @@ impl State {
                 self.sessions.lock().insert(id.clone());
                 let greeting = json!({
                     "protocolVersion": call.params()["protocolVersion"].as_str().filter(|version| *version < MODERN).unwrap_or(LEGACY),
-                    "capabilities": capabilities(), "serverInfo": {"name": self.name, "version": "1"}
+                    "capabilities": self.capabilities(), "serverInfo": {"name": self.name, "version": "1"}
                 });
                 let body = json!({"jsonrpc": "2.0", "id": call.id(), "result": greeting}).to_string();
                 Answer::json(body).header("mcp-session-id", &id)
@@ -130,7 +140,7 @@ impl State {
             (_, "server/discover") => {
                 let members = format!(
                     r#""resultType":"complete","ttlMs":0,"cacheScope":"private","supportedVersions":["{MODERN}"],"capabilities":{},"serverInfo":{{"name":"{}","version":"1"}}"#,
-                    capabilities(),
+                    self.capabilities(),
                     self.name
                 );
                 Answer::json(call.response(&members))
