@@ -40,7 +40,7 @@ impl Gateway {
             (declares.completions, r#""completions":{}"#),
             (declares.logging, r#""logging":{}"#),
         ];
-        let mut members: Vec<_> = members.into_iter().filter_map(|(on, member)| on.then(|| member.to_owned())).collect();
+        let mut members: Vec<_> = members.into_iter().filter(|(on, _)| *on).map(|(_, member)| member.to_owned()).collect();
         members.extend(tasks(&offers, era));
         members.extend(extensions(&offers, era));
         format!("{{{}}}", members.join(","))

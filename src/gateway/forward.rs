@@ -113,7 +113,7 @@ impl Gateway {
             let up = session.as_ref().map(|held| &held.session);
             let exchanged = match request.method {
                 // It is answered when the task is done.
-                Method::TasksResult => generation.exchange_without_limit(up, prepared.outgoing).await,
+                Method::TasksResult => Box::pin(generation.exchange_without_limit(up, prepared.outgoing)).await,
                 _ => generation.exchange(up, prepared.outgoing).await,
             };
             match exchanged {
@@ -185,6 +185,12 @@ impl Gateway {
                 down.keep_upstream_session(upstream.id(), None);
             } else if down.has_stream() {
                 self.follow(down, upstream, generation, &session);
+            }
+            // A process may have been there before.
+            if session.is_process()
+                && let Some(level) = down.log_level()
+            {
+                Box::pin(self.tell_level(upstream, generation, &session, &level)).await;
             }
         }
         Ok(Held { key, session })

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::{Gateway, GatewayError, LegacySession, Reply, forward::Forward, legacy::InFlight, route::Route, tally::Counted};
+use super::{
+    Gateway, GatewayError, LegacySession, Reply, forward::Forward, legacy::InFlight, route::Route, shared_process::rank, tally::Counted,
+};
 use crate::{
     auth::Caller,
     limits,
@@ -83,7 +85,7 @@ impl Gateway {
             Method::Discover => return self.discover(caller, client, message, &id, counted).await,
             Method::Listen if !self.relays_listen() => return self.listen(caller, client, &message, &id).map(Reply::listening),
             Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
-                return self.subscription(caller, client, &message, &id, method, counted).await;
+                return Box::pin(self.subscription(caller, client, &message, &id, method, counted)).await;
             }
             Method::ToolsList => return self.list(caller, client, message, &id, ListKind::Tools, counted).await,
             Method::PromptsList => return self.list(caller, client, message, &id, ListKind::Prompts, counted).await,
@@ -92,7 +94,7 @@ impl Gateway {
             _ => {}
         }
         if method == Method::TasksList && Route::only(self.view()).is_none() {
-            return self.list_tasks(caller, client, &message, &id).await;
+            return Box::pin(self.list_tasks(caller, client, &message, &id)).await;
         }
         let route = self.route_for(caller.principal(), client, method, &message).await?;
         let admission = limits::admit(caller, route.index, &route.name);
@@ -105,7 +107,9 @@ impl Gateway {
         match Method::parse(message.method()) {
             Some(Method::Cancelled) => self.cancel(session, message).await,
             Some(Method::RootsChanged) => {
-                for Reached { generation, up, .. } in self.reached(session) {
+                let reached = self.reached(session).into_iter();
+                let own = reached.filter(|Reached { upstream, up, .. }| self.is_alone(session, upstream.id(), up));
+                for Reached { generation, up, .. } in own {
                     if let Err(error) = generation.notify(&up, message.bytes().clone()).await {
                         tracing::debug!(%error, "a notification could not be passed on");
                     }
@@ -140,13 +144,13 @@ impl Gateway {
 
     async fn set_level(&self, client: &Client, message: &Message, id: &Id) -> Result<Reply, GatewayError> {
         let session = client.session().ok_or_else(|| GatewayError::MethodNotFound(message.method().to_owned()))?;
-        let level =
-            message.raw(Field::Level).filter(|level| is_level(level)).ok_or(GatewayError::InvalidParams("`level` is not a log level"))?;
+        let level = message
+            .raw(Field::Level)
+            .filter(|level| rank(level).is_some())
+            .ok_or(GatewayError::InvalidParams("`level` is not a log level"))?;
         session.set_log_level(&level);
-        for Reached { generation, up, .. } in self.reached(session).into_iter().filter(|reached| reached.up.era() == Era::Legacy) {
-            if let Err(error) = generation.set_log_level(&up, &level).await {
-                tracing::debug!(%error, "an upstream did not take the log level");
-            }
+        for Reached { upstream, generation, up } in self.reached(session) {
+            Box::pin(self.tell_level(&upstream, &generation, &up, &level)).await;
         }
         Ok(Reply::result(id, b"{}"))
     }
@@ -179,12 +183,6 @@ impl Gateway {
             None => {}
         }
     }
-}
-
-/// RFC 5424 severities, as MCP writes them.
-fn is_level(raw: &[u8]) -> bool {
-    let levels = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
-    serde_json::from_slice::<&str>(raw).is_ok_and(|level| levels.contains(&level))
 }
 
 impl Reply {

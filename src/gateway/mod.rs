@@ -22,6 +22,7 @@ mod reload;
 mod reloader;
 mod reply;
 mod route;
+mod shared_process;
 mod subscriptions;
 mod tally;
 mod task_ids;

@@ -28,6 +28,9 @@ impl Gateway {
             if !uses_it || session.record.principal != notice.principal {
                 continue;
             }
+            if method == Some(Method::LogMessage) && !session.wants_log(&message) {
+                continue;
+            }
             if updated.as_ref().is_none_or(|updated| session.subscribed.wants(&name, updated)) {
                 session.tell(shown.clone());
             }

@@ -304,6 +304,10 @@ impl Relay {
                     splices.replace(span, token.clone());
                 }
             }
+            // Others who share the process may want more of them.
+            Some(Method::LogMessage) if self.parties.client.session().is_some_and(|down| !down.wants_log(message)) => {
+                return Taken::Nothing;
+            }
             // A modern client gets log messages only where its request asked for them (MCP 2026-07-28, server/logging).
             Some(Method::LogMessage) if self.down() == Era::Modern && !self.parties.wants_log => return Taken::Nothing,
             // Other notifications do not belong on the stream of a modern request.
