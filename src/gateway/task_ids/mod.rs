@@ -164,7 +164,8 @@ impl Gateway {
                 Era::Legacy => request.message.span(Field::Task).is_some(),
                 Era::Modern => {
                     let offers = || request.route.upstream.offer().is_some_and(|offer| declares_tasks(&offer.greeting.facts.capabilities));
-                    request.message.raw(Field::MetaClientCapabilities).is_some_and(|raw| declares_tasks(&raw)) && offers()
+                    let text = request.message.bytes();
+                    request.message.span(Field::MetaClientCapabilities).is_some_and(|span| declares_tasks(span.of(text))) && offers()
                 }
             },
             _ => false,
@@ -190,8 +191,11 @@ impl Gateway {
         message: &Message,
     ) -> Result<Route, GatewayError> {
         let is_about_a_task = matches!(method, Method::TasksGet | Method::TasksCancel | Method::TasksUpdate | Method::TasksResult);
+        if !is_about_a_task {
+            return self.route(method, message).await;
+        }
         let view = self.view();
-        if !is_about_a_task || view.lineup.is_transparent() {
+        if view.lineup.is_transparent() {
             return self.route(method, message).await;
         }
         let shown = message.task_id().ok_or(GatewayError::InvalidParams("the request does not say which task it is about"))?;

@@ -155,6 +155,18 @@ async fn too_much_is_not_followed() {
 }
 
 #[tokio::test]
+async fn a_modern_childs_changed_tools_are_listed_and_told() {
+    let kid = child().modern().env("CHILD_RESOURCES", "kid://one").toml("isolation = \"shared\"");
+    let nexus = gateway().upstream("kid", kid).upstream("other", legacy()).start().await;
+    let client = nexus.modern();
+    let (mut stream, _) = listen(&client, json!(1), json!({"toolsListChanged": true})).await;
+    nexus.notes("kid").arrives("subscriptions/listen").await;
+    client.call("kid__grow").await;
+    assert_eq!(stream.next().await.unwrap()["method"], "notifications/tools/list_changed");
+    assert!(client.list("tools").await.contains(&"kid__grown".to_owned()));
+}
+
+#[tokio::test]
 async fn a_modern_child_is_followed_on_its_one_stdout() {
     let kid = child().modern().env("CHILD_RESOURCES", "kid://one kid://two");
     let nexus = gateway().upstream("kid", kid).upstream("other", legacy()).start().await;

@@ -20,7 +20,7 @@ log.flush()
 modern = os.environ.get("CHILD_ERA") == "modern"
 held, asked, listens = [], {}, {}
 resources = os.environ.get("CHILD_RESOURCES", "").split()
-TOOLS = ["echo", "env", "hold", "hang", "ask", "progress", "noise", "twice", "wrong_id", "die", "endless", "log", "later", "touch"]
+TOOLS = ["echo", "env", "hold", "hang", "ask", "progress", "noise", "twice", "wrong_id", "die", "endless", "log", "later", "touch", "grow"]
 
 CAPABILITIES = {"tools": {}, "logging": {}, **({"resources": {"subscribe": True}} if resources else {})}
 
@@ -69,6 +69,12 @@ def call(message, line):
     elif name == "touch":
         uri = params["arguments"]["uri"]
         send({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": uri, **tag(uri)}})
+        text(id, "done")
+    elif name == "grow":
+        TOOLS.append("grown")
+        for listen in [listen for listen, filter in listens.items() if filter.get("toolsListChanged")]:
+            meta = {"io.modelcontextprotocol/subscriptionId": listen}
+            send({"jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": {"_meta": meta}})
         text(id, "done")
     elif name == "noise":
         sys.stdout.write("this is no JSON\n\n[]\n{\"jsonrpc\":\"2.0\"}\n\xff\n")
