@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::mcp::{Splices, Version, json::for_each_member, splice::object};
+use crate::mcp::{Version, splice::object};
 
 /// The extension by which a server may answer a call with a task.
 pub(crate) const TASKS: &str = "io.modelcontextprotocol/tasks";
@@ -118,21 +118,6 @@ impl Declared {
     /// The same with the tasks extension: the gateway drives the task for the client.
     pub(crate) fn capabilities_with_tasks(&self) -> &Bytes {
         &self.with_tasks
-    }
-}
-
-/// A modern server's raw capabilities without the tasks extension, which the gateway itself uses for legacy clients.
-pub(crate) fn without_tasks(capabilities: &Bytes) -> Bytes {
-    let mut splices = Splices::new();
-    let mut edited = Ok(());
-    let walked = for_each_member(capabilities, |key, value| {
-        if key == "extensions" && value.of(capabilities).starts_with(b"{") {
-            edited = splices.edit_object(capabilities, value, |key| key == TASKS, &[]);
-        }
-    });
-    match walked.and(edited) {
-        Ok(()) => splices.apply(capabilities),
-        Err(_) => capabilities.clone(),
     }
 }
 

@@ -9,7 +9,7 @@ mod required;
 mod response;
 mod task;
 
-pub(crate) use declared::{Declared, TASKS, without_tasks};
+pub(crate) use declared::{Declared, TASKS};
 pub(crate) use request::{Said, adapt_request, standard_headers};
 pub(crate) use required::{Given, InputRequest, InputRequired, gathered, with_input};
 pub(crate) use response::{Fit, LeadsOn, adapt_response, add_id, needs_tasks};

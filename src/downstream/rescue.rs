@@ -48,11 +48,11 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
             let code = match (kind, era) {
                 // Renamed by 2026-07-28 (server/resources, error handling).
                 (ItemKind::Resource, Era::Legacy) => code::RESOURCE_NOT_FOUND,
-                (ItemKind::Resource, Era::Modern) | (ItemKind::Tool | ItemKind::Prompt, _) => code::INVALID_PARAMS,
+                (ItemKind::Resource, Era::Modern) | (ItemKind::Tool | ItemKind::Prompt | ItemKind::Task, _) => code::INVALID_PARAMS,
             };
             let words = match kind {
                 ItemKind::Resource => "Resource not found".to_owned(),
-                ItemKind::Tool | ItemKind::Prompt => format!("Unknown {kind}: {}", shorten(name)),
+                ItemKind::Tool | ItemKind::Prompt | ItemKind::Task => format!("Unknown {kind}: {}", shorten(name)),
             };
             let data = matches!(kind, ItemKind::Resource).then(|| format!("{{\"uri\":{}}}", quoted(name)));
             (code, words, data, None)
@@ -64,6 +64,10 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
         }
         GatewayError::MethodNotFound(method) => (code::METHOD_NOT_FOUND, format!("Method not found: {}", shorten(method)), None, None),
         GatewayError::HeaderMismatch(mismatch) => (code::HEADER_MISMATCH, mismatch.to_string(), None, None),
+        GatewayError::MissingExtension(extension) => {
+            let data = format!("{{\"requiredCapabilities\":{{\"extensions\":{{{}:{{}}}}}}}}", quoted(extension));
+            (code::MISSING_CLIENT_CAPABILITY, "Missing required client capability".to_owned(), Some(data), None)
+        }
         GatewayError::InvalidParams(why) => (code::INVALID_PARAMS, format!("Invalid params: {why}"), None, None),
         GatewayError::Upstream { upstream, error, since } => {
             let request_id = request_id();

@@ -92,6 +92,9 @@ impl Relay {
             Some(span) => splices.replace(span, self.parties.client_id.clone().into_json()),
             None => bridge::add_id(&mut splices, &message, &self.parties.client_id),
         }
+        if let Some(tasks) = &self.parties.tasks {
+            tasks.show_in_answer(&mut splices, &message, self.parties.method);
+        }
         let why = match bridge::adapt_response(&mut splices, &message, self.parties.method, self.up(), self.down())? {
             Fit::Shown(status) => return Ok(Adapted::Ready(splices.apply(message.bytes()), status)),
             Fit::Leads(LeadsOn::Input) => Why::Input,

@@ -15,7 +15,9 @@ use super::{
     legacy::{LegacySession, Sessions},
     listen::Change,
     rebuild::Making,
+    subscriptions::Hubs,
     tally::Tally,
+    task_ids::TaskIds,
     view::{Lineup, View},
 };
 use crate::{
@@ -24,7 +26,7 @@ use crate::{
     events::Events,
     mcp::Era,
     sources::{Sources, Watcher},
-    upstream::{Notice, RotationRules, Surroundings, Upstream, UpstreamId, supervise},
+    upstream::{Generation, Notice, RotationRules, Surroundings, Upstream, UpstreamId, supervise},
 };
 
 const EXPIRY_CHECK: Duration = Duration::from_secs(30);
@@ -35,6 +37,9 @@ const NOTICES: usize = 1024;
 pub struct Gateway {
     pub(super) view: ArcSwap<View>,
     pub(super) sessions: Sessions,
+    /// Upstream sessions that modern clients listen to.
+    pub(super) hubs: Hubs,
+    pub(super) task_ids: Arc<TaskIds>,
     /// What every upstream is given.
     pub(super) surroundings: Surroundings,
     /// Counts the changes of each list; `subscriptions/listen` streams follow it.
@@ -71,6 +76,8 @@ impl Gateway {
         let lineup = Arc::new(Lineup::new(Arc::new(config), upstreams));
         let gateway = Arc::new(Self {
             sessions: Sessions::default(),
+            hubs: Hubs::default(),
+            task_ids: Arc::new(TaskIds::new(&[])),
             surroundings,
             view: ArcSwap::from_pointee(View { lineup: Arc::clone(&lineup), catalog: Arc::default() }),
             changes: watch::Sender::new(Change::default()),
@@ -132,9 +139,10 @@ impl Gateway {
         &self.drain
     }
 
-    /// A transparent gateway's client listens to its upstream itself, if that is a modern one.
+    /// A transparent gateway's client listens to its upstream itself, if that is a modern one with a stream for it.
     pub(super) fn relays_listen(&self) -> bool {
-        let is_modern = |upstream: &Arc<Upstream>| upstream.generation().is_ok_and(|generation| generation.era() == Era::Modern);
+        let relays = |generation: Arc<Generation>| generation.era() == Era::Modern && !generation.is_stdio();
+        let is_modern = |upstream: &Arc<Upstream>| upstream.generation().is_ok_and(relays);
         let view = self.view.load();
         view.lineup.is_transparent() && view.upstreams().first().is_some_and(is_modern)
     }
@@ -207,16 +215,6 @@ impl Gateway {
         }
         for session in self.sessions.all() {
             session.end.cancel();
-        }
-    }
-
-    /// A child's unasked message goes to the sessions of the principal that use this very process.
-    fn pass_on(&self, upstream: UpstreamId, notice: &Notice) {
-        for session in self.sessions.all() {
-            let uses_it = || session.upstream_session(upstream).is_some_and(|up| up.is_of_process(notice.process));
-            if session.record.principal == notice.principal && uses_it() {
-                session.tell(notice.message.clone());
-            }
         }
     }
 

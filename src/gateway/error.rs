@@ -27,6 +27,9 @@ pub enum GatewayError {
         /// Wall-clock time since which the upstream is down, if it is.
         since: Option<Duration>,
     },
+    /// What is asked for needs an extension that the client does not declare (MCP 2026-07-28, basic, "Error Codes").
+    #[error("the request does not declare the extension {0}")]
+    MissingExtension(&'static str),
     #[error("too many sessions")]
     TooManySessions,
 }
@@ -36,6 +39,7 @@ pub enum ItemKind {
     Tool,
     Prompt,
     Resource,
+    Task,
 }
 
 impl std::fmt::Display for ItemKind {
@@ -44,6 +48,7 @@ impl std::fmt::Display for ItemKind {
             Self::Tool => "tool",
             Self::Prompt => "prompt",
             Self::Resource => "resource",
+            Self::Task => "task",
         })
     }
 }

@@ -8,9 +8,9 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::time::sleep;
 
-use super::{Gateway, LegacySession, handle::Reached, legacy::Asked, outbox::Outbox};
+use super::{Gateway, LegacySession, handle::Reached, legacy::Asked, outbox::Outbox, task_ids::TaskScope};
 use crate::{
-    mcp::{Id, Kind, Message, Method, Splices, build, errors},
+    mcp::{Era, Id, Kind, Message, Method, Splices, build, errors},
     upstream::{Generation, Session, Upstream, UpstreamError},
 };
 
@@ -44,6 +44,7 @@ impl Gateway {
             upstream: Arc::clone(upstream),
             generation: Arc::clone(generation),
             up: Arc::clone(up),
+            tasks: self.task_scope(&session.record.principal, Era::Legacy, upstream.name()),
             asked: Vec::new(),
             follows: true,
         };
@@ -62,6 +63,7 @@ struct Follower {
     upstream: Arc<Upstream>,
     generation: Arc<Generation>,
     up: Arc<Session>,
+    tasks: Option<TaskScope>,
     /// What the client was asked and has not answered.
     asked: Vec<Id>,
     /// The session still has this for the one that follows.
@@ -111,7 +113,7 @@ impl Follower {
                     tracing::debug!(upstream = %self.upstream.name(), "the upstream ended its stream");
                 }
                 Ok(None) => return tracing::debug!(upstream = %self.upstream.name(), "the upstream offers no stream of its own"),
-                Err(UpstreamError::SessionLost) => return,
+                Err(UpstreamError::SessionLost) => return self.up.lose(),
                 Err(error) => tracing::debug!(upstream = %self.upstream.name(), %error, "the upstream's stream could not be opened"),
             }
             if self.upstream.generation().is_ok_and(|serving| serving.number() != self.generation.number()) {
@@ -144,7 +146,11 @@ impl Follower {
             Kind::Notification => match Method::parse(message.method()) {
                 Some(Method::ToolsChanged | Method::PromptsChanged | Method::ResourcesChanged) => {}
                 _ => {
-                    self.session.tell(message.bytes().clone());
+                    let mut splices = Splices::new();
+                    if let Some(tasks) = &self.tasks {
+                        tasks.show_in_params(&mut splices, message);
+                    }
+                    self.session.tell(splices.apply(message.bytes()));
                 }
             },
             Kind::Request => {
@@ -169,6 +175,9 @@ impl Follower {
         };
         let mut splices = Splices::new();
         splices.replace(span, granted.clone().into_json());
+        if let Some(tasks) = &self.tasks {
+            tasks.show_in_params(&mut splices, message);
+        }
         if !self.session.tell(splices.apply(message.bytes())) {
             self.session.withdraw(&[granted]);
             return Some(errors::error_response(Some(id), errors::code::INTERNAL_ERROR, "the client does not listen", None));

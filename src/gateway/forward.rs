@@ -15,7 +15,7 @@ use super::{
     tally::Counted,
 };
 use crate::{
-    auth::Caller,
+    auth::{Caller, PrincipalKey},
     bridge::{self, Said},
     catalog::Catalog,
     limits::Admission,
@@ -52,7 +52,7 @@ impl Gateway {
             && (error.is_safe_to_repeat() || matches!(error, UpstreamError::Down(_)))
         {
             // A reload has put another in its place, or nothing, since the name was looked up.
-            request.route = Box::pin(self.route(request.method, &request.message)).await?;
+            request.route = Box::pin(self.route_for(request.caller.principal(), request.client, request.method, &request.message)).await?;
             request.counted.goes_to(&request.route.upstream);
             check_params(&request)?;
             answered = Box::pin(self.attempt(&request.route.upstream, &request)).await;
@@ -96,7 +96,13 @@ impl Gateway {
             return Err(UpstreamError::NotBridged("the upstream speaks a revision without this method"));
         }
         let session = if generation.needs_session(era) {
-            Some(request.counted.watch().waiting(self.session_for(upstream, &generation, era, request)).await?)
+            Some(
+                request
+                    .counted
+                    .watch()
+                    .waiting(self.session_for(upstream, &generation, era, request.caller.principal(), request.client))
+                    .await?,
+            )
         } else {
             None
         };
@@ -105,7 +111,13 @@ impl Gateway {
         let stop = relay.stop().cloned();
         let answered = async {
             request.counted.watch().sent();
-            match generation.exchange(session.as_ref().map(|held| &held.session), prepared.outgoing).await {
+            let up = session.as_ref().map(|held| &held.session);
+            let exchanged = match request.method {
+                // It is answered when the task is done.
+                Method::TasksResult => Box::pin(generation.exchange_without_limit(up, prepared.outgoing)).await,
+                _ => generation.exchange(up, prepared.outgoing).await,
+            };
+            match exchanged {
                 Ok(answer) => relay.reply(answer).await,
                 Err(error) => {
                     if let (UpstreamError::SessionLost, Some(held)) = (&error, &session) {
@@ -127,15 +139,15 @@ impl Gateway {
         }
     }
 
-    async fn session_for(
+    pub(super) async fn session_for(
         self: &Arc<Self>,
         upstream: &Arc<Upstream>,
         generation: &Arc<Generation>,
         era: Era,
-        request: &Forward<'_>,
+        principal: &PrincipalKey,
+        client: &Client,
     ) -> Result<Held, UpstreamError> {
-        let principal = request.caller.principal();
-        let down = request.client.session();
+        let down = client.session();
         if let Some(down) = down
             && let Some(session) = down.upstream_session(upstream.id())
             && !session.has_ended()
@@ -176,12 +188,18 @@ impl Gateway {
             } else if down.has_stream() {
                 self.follow(down, upstream, generation, &session);
             }
+            // A process may have been there before.
+            if session.is_process()
+                && let Some(level) = down.log_level()
+            {
+                Box::pin(self.tell_level(upstream, generation, &session, &level)).await;
+            }
         }
         Ok(Held { key, session })
     }
 
-    fn forget(upstream: &Upstream, held: &Held, client: &Client) {
-        upstream.forget(&held.key, &held.session);
+    pub(super) fn forget(upstream: &Upstream, held: &Held, client: &Client) {
+        held.forget(upstream);
         if let Client::Legacy(down) = client {
             down.keep_upstream_session(upstream.id(), None);
         }
@@ -224,6 +242,7 @@ impl Gateway {
             method: request.method,
             renumbered: prepared.renumbered.clone(),
             wants_log: request.message.span(Field::MetaLogLevel).is_some(),
+            tasks: self.task_scope_of(request, era),
             stop,
             again: (request.client.era() == Era::Legacy && era == Era::Modern).then(|| Box::new(Again::of(request))),
         })
@@ -243,9 +262,17 @@ fn check_params(request: &Forward<'_>) -> Result<(), GatewayError> {
 }
 
 /// An upstream session in use.
-struct Held {
+#[derive(Debug)]
+pub(super) struct Held {
     key: SessionKey,
-    session: Arc<Session>,
+    pub(super) session: Arc<Session>,
+}
+
+impl Held {
+    /// The upstream does not know the session any more; the next who needs one opens another.
+    pub(super) fn forget(&self, upstream: &Upstream) {
+        upstream.forget(&self.key, &self.session);
+    }
 }
 
 struct Prepared {

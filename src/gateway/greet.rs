@@ -6,13 +6,13 @@ use bytes::Bytes;
 
 use super::{
     Client, Gateway, GatewayError, LegacySession, Reply,
+    capabilities::without_tasks,
     route::Route,
     tally::{Counted, Outcome},
 };
 use crate::{
     auth::Caller,
-    bridge,
-    mcp::{Era, Field, Id, Message, Method, Splices, Version, build, list::CacheScope, offer::Declares},
+    mcp::{Era, Field, Id, Message, Method, Splices, Version, build, list::CacheScope},
     session::{SessionId, SessionRecord},
     upstream::{Generation, Session, SessionKey, SessionSpec, Upstream, UpstreamError, own_info},
 };
@@ -117,8 +117,7 @@ impl Gateway {
         let offer = upstream.offer().ok_or_else(|| UpstreamError::protocol("the upstream's greeting is not known"))?;
         let facts = &offer.greeting.facts;
         let info = facts.server_info.clone().unwrap_or_else(own_info);
-        let capabilities = bridge::without_tasks(&facts.capabilities);
-        Ok(build::initialize_result(session.record.version, &capabilities, &info, facts.instructions.as_deref()))
+        Ok(build::initialize_result(session.record.version, &without_tasks(&facts.capabilities), &info, facts.instructions.as_deref()))
     }
 
     pub(super) async fn discover(
@@ -139,47 +138,17 @@ impl Gateway {
             let offer = upstream.offer().ok_or_else(|| Self::upstream_error(upstream, UpstreamError::protocol("no greeting is known")))?;
             let facts = &offer.greeting.facts;
             let info = facts.server_info.clone().unwrap_or_else(own_info);
-            return Ok(Reply::result(id, &discovered(&facts.capabilities, &info, facts.instructions.as_deref())));
+            return Ok(Reply::result(id, &discovered(&without_tasks(&facts.capabilities), &info, facts.instructions.as_deref())));
         }
-        let capabilities = self.own_capabilities();
+        let capabilities = self.own_capabilities(Era::Modern);
         let instructions = self.own_instructions();
         Ok(Reply::result(id, &discovered(capabilities.as_bytes(), &own_info(), instructions.as_deref())))
     }
 
     fn own_greeting(&self, version: Version) -> Vec<u8> {
         let instructions = self.own_instructions();
-        let capabilities = self.own_capabilities();
+        let capabilities = self.own_capabilities(Era::Legacy);
         build::initialize_result(version, capabilities.as_bytes(), &own_info(), instructions.as_deref())
-    }
-
-    /// The union of what the upstreams can do; everything, until all were tried, because a client asks only once.
-    fn own_capabilities(&self) -> String {
-        let mut declares = Declares::default();
-        for offer in self.upstreams().iter().filter_map(|upstream| upstream.offer()) {
-            let found = offer.greeting.declares;
-            declares.tools |= found.tools;
-            declares.prompts |= found.prompts;
-            declares.resources |= found.resources;
-            declares.subscribe |= found.subscribe;
-            declares.completions |= found.completions;
-            declares.logging |= found.logging;
-        }
-        if !self.all_tried() {
-            declares =
-                Declares { tools: true, prompts: true, resources: true, subscribe: declares.subscribe, completions: true, logging: true };
-        }
-        let resources =
-            if declares.subscribe { r#""resources":{"subscribe":true,"listChanged":true}"# } else { r#""resources":{"listChanged":true}"# };
-        let members = [
-            // Tools always: an upstream that has some may come up later.
-            (true, r#""tools":{"listChanged":true}"#),
-            (declares.prompts, r#""prompts":{"listChanged":true}"#),
-            (declares.resources, resources),
-            (declares.completions, r#""completions":{}"#),
-            (declares.logging, r#""logging":{}"#),
-        ];
-        let members: Vec<_> = members.into_iter().filter_map(|(on, member)| on.then_some(member)).collect();
-        format!("{{{}}}", members.join(","))
     }
 
     /// The upstreams' instructions under their names, as a JSON string.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::{Gateway, GatewayError, LegacySession, Reply, forward::Forward, legacy::InFlight, tally::Counted};
+use super::{
+    Gateway, GatewayError, LegacySession, Reply, forward::Forward, legacy::InFlight, route::Route, shared_process::rank, tally::Counted,
+};
 use crate::{
     auth::Caller,
     limits,
@@ -81,14 +83,20 @@ impl Gateway {
             Method::Ping => return Ok(Reply::result(&id, b"{}")),
             Method::SetLevel => return self.set_level(client, &message, &id).await,
             Method::Discover => return self.discover(caller, client, message, &id, counted).await,
-            Method::Listen if !self.relays_listen() => return Ok(Reply::listening(self.listen(&message, &id))),
+            Method::Listen if !self.relays_listen() => return self.listen(caller, client, &message, &id).map(Reply::listening),
+            Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
+                return Box::pin(self.subscription(caller, client, &message, &id, method, counted)).await;
+            }
             Method::ToolsList => return self.list(caller, client, message, &id, ListKind::Tools, counted).await,
             Method::PromptsList => return self.list(caller, client, message, &id, ListKind::Prompts, counted).await,
             Method::ResourcesList => return self.list(caller, client, message, &id, ListKind::Resources, counted).await,
             Method::ResourceTemplatesList => return self.list(caller, client, message, &id, ListKind::ResourceTemplates, counted).await,
             _ => {}
         }
-        let route = self.route(method, &message).await?;
+        if method == Method::TasksList && Route::only(self.view()).is_none() {
+            return Box::pin(self.list_tasks(caller, client, &message, &id)).await;
+        }
+        let route = self.route_for(caller.principal(), client, method, &message).await?;
         let admission = limits::admit(caller, route.index, &route.name);
         self.forward(Forward { caller, client, message, method, route, admission, counted }).await
     }
@@ -100,7 +108,9 @@ impl Gateway {
             Some(Method::Cancelled) => self.cancel(session, message).await,
             Some(Method::RootsChanged) => {
                 // A modern server asks for them whenever it needs them, and knows no such notification.
-                for Reached { generation, up, .. } in self.reached(session).into_iter().filter(|reached| reached.up.era() == Era::Legacy) {
+                let reached = self.reached(session).into_iter().filter(|reached| reached.up.era() == Era::Legacy);
+                let own = reached.filter(|Reached { upstream, up, .. }| self.is_alone(session, upstream.id(), up));
+                for Reached { generation, up, .. } in own {
                     if let Err(error) = generation.notify(&up, message.bytes().clone()).await {
                         tracing::debug!(%error, "a notification could not be passed on");
                     }
@@ -120,6 +130,9 @@ impl Gateway {
         let Some(span) = message.id_span() else { return };
         let mut splices = crate::mcp::Splices::new();
         splices.replace(span, asked.id.clone().into_json());
+        if let Some(tasks) = self.task_scope(&session.record.principal, Era::Legacy, asked.upstream.name()) {
+            tasks.restore_in_answer(&mut splices, &message);
+        }
         let body = splices.apply(message.bytes());
         if let Err(error) = asked.answer(body).await {
             tracing::debug!(%error, "a client's answer could not be passed on");
@@ -133,13 +146,13 @@ impl Gateway {
 
     async fn set_level(&self, client: &Client, message: &Message, id: &Id) -> Result<Reply, GatewayError> {
         let session = client.session().ok_or_else(|| GatewayError::MethodNotFound(message.method().to_owned()))?;
-        let level =
-            message.raw(Field::Level).filter(|level| is_level(level)).ok_or(GatewayError::InvalidParams("`level` is not a log level"))?;
+        let level = message
+            .raw(Field::Level)
+            .filter(|level| rank(level).is_some())
+            .ok_or(GatewayError::InvalidParams("`level` is not a log level"))?;
         session.set_log_level(&level);
-        for Reached { generation, up, .. } in self.reached(session).into_iter().filter(|reached| reached.up.era() == Era::Legacy) {
-            if let Err(error) = generation.set_log_level(&up, &level).await {
-                tracing::debug!(%error, "an upstream did not take the log level");
-            }
+        for Reached { upstream, generation, up } in self.reached(session) {
+            Box::pin(self.tell_level(&upstream, &generation, &up, &level)).await;
         }
         Ok(Reply::result(id, b"{}"))
     }
@@ -172,12 +185,6 @@ impl Gateway {
             None => {}
         }
     }
-}
-
-/// RFC 5424 severities, as MCP writes them.
-fn is_level(raw: &[u8]) -> bool {
-    let levels = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
-    serde_json::from_slice::<&str>(raw).is_ok_and(|level| levels.contains(&level))
 }
 
 impl Reply {

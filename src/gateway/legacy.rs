@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     outbox::{Inlet, Outbox, Refused, outbox},
     questions::Questions,
+    subscriptions::{self, Feeds, Wanted},
 };
 use crate::{
     auth::Caller,
@@ -40,6 +41,10 @@ pub struct LegacySession {
     declared: OnceLock<Declared>,
     /// What it was asked on behalf of modern servers.
     pub(super) questions: Questions,
+    /// Of this client among all that subscribe to something.
+    pub(super) number: u64,
+    pub(super) subscribed: Wanted,
+    pub(super) feeds: Feeds,
     /// Filled lazily. Read by every call, written when a session is opened or lost.
     upstream: ArcSwap<Vec<(UpstreamId, Arc<Session>)>>,
     log_level: Mutex<Option<Bytes>>,
@@ -92,6 +97,9 @@ impl LegacySession {
             flags,
             declared: OnceLock::new(),
             questions: Questions::default(),
+            number: subscriptions::next_number(),
+            subscribed: Wanted::default(),
+            feeds: Feeds::default(),
             upstream: ArcSwap::default(),
             log_level: Mutex::default(),
             asked: Mutex::default(),

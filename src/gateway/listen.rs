@@ -1,12 +1,34 @@
-//! `subscriptions/listen` of modern clients (MCP 2026-07-28, basic/subscriptions), fed with the gateway's own changes.
+//! `subscriptions/listen` of modern clients (MCP 2026-07-28, basic/subscriptions), fed with the gateway's own changes and with
+//! what upstreams say of resources, tasks and whatever else the filter names.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Instant, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::Gateway;
-use crate::mcp::{Field, Id, Message, Method, build};
+use super::{
+    Client, Gateway, GatewayError,
+    outbox::Outbox,
+    subscriptions::{ListenSink, MAX_URI, MAX_URIS, Part, TASKS_EXTENSION, Wishes, declares_tasks},
+};
+use crate::{
+    auth::Caller,
+    mcp::{Era, Field, Id, Message, Method, build, splice::object},
+    names::UpstreamName,
+    upstream::Upstream,
+};
+
+/// Longest wait for the upstreams before the client is told what is honoured; what comes later is left out.
+const ACKNOWLEDGED: Duration = Duration::from_secs(5);
 
 /// How often each list has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,26 +76,142 @@ pub(super) struct Listening {
     seen: Change,
     changes: watch::Receiver<Change>,
     drain: CancellationToken,
-    ready: std::collections::VecDeque<Bytes>,
+    /// Until the client was told what is honoured.
+    opening: Option<Opening>,
+    /// What upstreams say; absent where none is asked.
+    inbox: Option<Outbox>,
+    /// What is asked of upstreams; each ends with its handle.
+    parts: Vec<AbortOnDropHandle<()>>,
+    ready: VecDeque<Bytes>,
     ended: bool,
 }
 
+/// The upstreams that have not acknowledged yet, and what the others have agreed to.
+#[derive(Debug)]
+struct Opening {
+    awaited: Vec<(oneshot::Receiver<Wishes>, AbortOnDropHandle<()>)>,
+    honoured: Wishes,
+    deadline: Instant,
+}
+
 impl Gateway {
-    /// Acknowledges the part of the filter that is honoured, changes of the lists, and follows them.
-    pub(super) fn listen(&self, message: &Message, id: &Id) -> Listening {
-        let raw = message.raw(Field::Notifications);
-        let filter: Filter = raw.and_then(|raw| serde_json::from_slice(&raw).ok()).unwrap_or_default();
+    /// Asks the upstreams that the filter concerns, acknowledges what is honoured, and follows that and the lists.
+    ///
+    /// # Errors
+    /// The filter asks for too much, or for what the client has not declared.
+    pub(super) fn listen(
+        self: &Arc<Self>,
+        caller: &Caller,
+        client: &Client,
+        message: &Message,
+        id: &Id,
+    ) -> Result<Listening, GatewayError> {
+        let raw = message.raw(Field::Notifications).unwrap_or_default();
+        let filter: Filter = serde_json::from_slice(&raw).unwrap_or_default();
+        let wishes = Wishes::read(&raw);
+        if wishes.len() > MAX_URIS || wishes.uris.iter().any(|uri| uri.len() > MAX_URI) {
+            return Err(GatewayError::InvalidParams("more than 1024 resources and tasks, or a URI longer than 8 KiB"));
+        }
+        if !wishes.tasks.is_empty() && !message.raw(Field::MetaClientCapabilities).is_some_and(|raw| declares_tasks(&raw)) {
+            return Err(GatewayError::MissingExtension(TASKS_EXTENSION));
+        }
         let mut changes = self.changes.subscribe();
         let seen = *changes.borrow_and_update();
-        let honoured = [
-            (filter.tools_list_changed, "\"toolsListChanged\":true"),
-            (filter.prompts_list_changed, "\"promptsListChanged\":true"),
-            (filter.resources_list_changed, "\"resourcesListChanged\":true"),
-        ];
-        let honoured: Vec<_> = honoured.into_iter().filter_map(|(on, member)| on.then_some(member)).collect();
-        let params = format!("{{\"_meta\":{},\"notifications\":{{{}}}}}", subscription(id), honoured.join(","));
-        let acknowledged = build::notification(Method::Acknowledged, Some(params.as_bytes()));
-        Listening { id: id.clone(), filter, seen, changes, drain: self.drain.clone(), ready: [acknowledged].into(), ended: false }
+        let (sink, inbox) = ListenSink::new(id.clone());
+        let sink = Arc::new(sink);
+        let mut awaited = Vec::new();
+        for (upstream, part) in self.parts_of(caller, wishes) {
+            let (told, hears) = oneshot::channel();
+            let part = Part {
+                gateway: Arc::clone(self),
+                principal: caller.principal().clone(),
+                client: client.clone(),
+                message: message.clone(),
+                upstream,
+                wishes: part.wishes,
+                tasks: part.tasks,
+                sink: Arc::clone(&sink),
+            };
+            let shutdown = self.shutdown.clone();
+            let work = self.tasks.spawn(async move {
+                tokio::select! {
+                    () = part.run(told) => {}
+                    () = shutdown.cancelled() => {}
+                }
+            });
+            awaited.push((hears, AbortOnDropHandle::new(work)));
+        }
+        let opening = Opening { honoured: Wishes::default(), deadline: Instant::now() + ACKNOWLEDGED, awaited };
+        let inbox = (!opening.awaited.is_empty()).then_some(inbox);
+        Ok(Listening {
+            id: id.clone(),
+            filter,
+            seen,
+            changes,
+            drain: self.drain.clone(),
+            opening: Some(opening),
+            inbox,
+            parts: Vec::new(),
+            ready: VecDeque::new(),
+            ended: false,
+        })
+    }
+
+    /// Splits what a client wishes by the upstreams that it concerns: resources and tasks go to their owners, what the gateway
+    /// does not know to every modern upstream.
+    fn parts_of(&self, caller: &Caller, wishes: Wishes) -> BTreeMap<UpstreamName, Portion> {
+        let mut parts: BTreeMap<UpstreamName, Portion> = BTreeMap::new();
+        let view = self.view();
+        for uri in wishes.uris {
+            let owner = view.catalog.resource(&uri).and_then(|owner| view.upstreams().get(owner));
+            if let Some(owner) = owner {
+                parts.entry(owner.name().clone()).or_default().wishes.uris.insert(uri);
+            }
+        }
+        for shown in wishes.tasks {
+            // A single upstream's ids are its own.
+            let owner = match view.upstreams().first().filter(|_| view.lineup.is_transparent()) {
+                Some(only) => Some((only.name().clone(), shown.clone())),
+                None => self.task_owner(caller.principal(), Era::Modern, &shown),
+            };
+            if let Some((upstream, own)) = owner {
+                let portion = parts.entry(upstream).or_default();
+                portion.wishes.tasks.insert(own.clone());
+                portion.tasks.insert(own, shown);
+            }
+        }
+        if !wishes.further.is_empty() {
+            let is_modern = |upstream: &&Arc<Upstream>| upstream.generation().is_ok_and(|generation| generation.era() == Era::Modern);
+            for upstream in view.upstreams().iter().filter(is_modern) {
+                parts.entry(upstream.name().clone()).or_default().wishes.further.clone_from(&wishes.further);
+            }
+        }
+        parts
+    }
+}
+
+/// What is asked of one upstream.
+#[derive(Debug, Default)]
+struct Portion {
+    wishes: Wishes,
+    tasks: BTreeMap<Box<str>, Box<str>>,
+}
+
+impl Opening {
+    /// Waits until every upstream has agreed or refused, at most until the deadline. Cancel-safe.
+    async fn settle(&mut self, parts: &mut Vec<AbortOnDropHandle<()>>) {
+        while let Some((told, _)) = self.awaited.last_mut() {
+            let agreed = timeout_at(self.deadline, told).await;
+            let Some((_, part)) = self.awaited.pop() else { return };
+            match agreed {
+                Ok(Ok(honoured)) => {
+                    self.honoured.merge(honoured);
+                    parts.push(part);
+                }
+                Ok(Err(_)) => {}
+                Err(_) => tracing::debug!("an upstream did not acknowledge a subscription in time; that part is left out"),
+            }
+        }
     }
 }
 
@@ -84,6 +222,15 @@ fn subscription(id: &Id) -> String {
 impl Listening {
     /// The next message; the last one, at shutdown, is the result. Cancel-safe.
     pub(super) async fn next(&mut self) -> Option<Bytes> {
+        if let Some(opening) = &mut self.opening {
+            let drain = self.drain.clone();
+            tokio::select! {
+                () = opening.settle(&mut self.parts) => {}
+                () = drain.cancelled() => {}
+            }
+            let honoured = self.opening.take().map(|opening| opening.honoured).unwrap_or_default();
+            return Some(self.acknowledgement(&honoured));
+        }
         loop {
             if let Some(message) = self.ready.pop_front() {
                 return Some(message);
@@ -91,6 +238,12 @@ impl Listening {
             if self.ended {
                 return None;
             }
+            let heard = async {
+                match &mut self.inbox {
+                    Some(inbox) => inbox.next().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 changed = self.changes.changed() => {
                     let now = *self.changes.borrow_and_update();
@@ -103,12 +256,35 @@ impl Listening {
                     }
                     self.seen = now;
                 }
+                message = heard => match message {
+                    Some(message) => return Some(message),
+                    None => self.inbox = None,
+                },
                 () = self.drain.cancelled() => {
                     self.ended = true;
-                    let result = format!("{{\"resultType\":\"complete\",\"_meta\":{}}}", subscription(&self.id));
-                    return Some(build::response(&self.id, result.as_bytes()));
+                    self.parts.clear();
+                    return Some(farewell(&self.id));
                 }
             }
         }
     }
+
+    fn acknowledgement(&self, honoured: &Wishes) -> Bytes {
+        let lists = [
+            (self.filter.tools_list_changed, "toolsListChanged"),
+            (self.filter.prompts_list_changed, "promptsListChanged"),
+            (self.filter.resources_list_changed, "resourcesListChanged"),
+        ];
+        let further = honoured.members();
+        let lists = lists.into_iter().filter_map(|(on, member)| on.then_some((member, &b"true"[..])));
+        let members: Vec<_> = lists.chain(further.iter().map(|(key, value)| (*key, &value[..]))).collect();
+        let params = object(&[("_meta", subscription(&self.id).as_bytes()), ("notifications", &object(&members))]);
+        build::notification(Method::Acknowledged, Some(&params))
+    }
+}
+
+/// The response to a subscription that the gateway ends (MCP 2026-07-28, basic/subscriptions).
+pub(super) fn farewell(id: &Id) -> Bytes {
+    let result = format!("{{\"resultType\":\"complete\",\"_meta\":{}}}", subscription(id));
+    build::response(id, result.as_bytes())
 }

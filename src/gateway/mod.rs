@@ -3,6 +3,7 @@
 mod adapt;
 mod again;
 mod build;
+mod capabilities;
 mod config;
 mod conversation;
 mod error;
@@ -14,6 +15,7 @@ mod inventory;
 mod legacy;
 mod listen;
 mod lists;
+mod notices;
 mod outbox;
 mod outlive;
 mod questions;
@@ -24,8 +26,11 @@ mod reload;
 mod reloader;
 mod reply;
 mod route;
+mod shared_process;
+mod subscriptions;
 mod tally;
 mod task;
+mod task_ids;
 mod view;
 
 pub use build::Gateway;

@@ -14,6 +14,7 @@ use super::{
     conversation::Unfinished,
     legacy::Asked,
     reply::JsonBody,
+    task_ids::TaskScope,
 };
 use crate::{
     mcp::{
@@ -29,6 +30,9 @@ const WHOLE: u64 = 64 * 1024;
 
 /// Longest wait for how a process ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How long the result of a task is waited for: as long as the client does.
+const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Answers to a server's requests, in one call, that wait for the server to take them.
 const ANSWERS_UP: usize = 64;
@@ -55,6 +59,8 @@ pub(super) struct Parties {
     pub(super) renumbered: Option<Renumbered>,
     /// The modern client asked for log messages in this request.
     pub(super) wants_log: bool,
+    /// The ids of tasks in it are changed on their way.
+    pub(super) tasks: Option<TaskScope>,
     /// Ends the wait for the answer when a legacy client cancels.
     pub(super) stop: Option<CancellationToken>,
     /// A legacy client's call of a modern server, which may have to be made again.
@@ -108,10 +114,16 @@ impl Relay {
     }
 
     pub(super) fn call_timeout(&self) -> Duration {
+        if self.parties.method == Method::TasksResult {
+            return UNLIMITED;
+        }
         self.parties.generation.call_timeout()
     }
 
     pub(super) fn call_timeout_max(&self) -> Duration {
+        if self.parties.method == Method::TasksResult {
+            return UNLIMITED;
+        }
         self.parties.gateway.view.load().lineup.config.call_timeout_max
     }
 
@@ -122,6 +134,10 @@ impl Relay {
     /// The exchange stays open until one side ends it.
     pub(super) fn is_subscription(&self) -> bool {
         self.parties.method == Method::Listen
+    }
+
+    pub(super) fn client_id(&self) -> &Id {
+        &self.parties.client_id
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -157,7 +173,7 @@ impl Relay {
 
     /// The exchange carries this one request only and both sides speak alike: its bytes pass untouched.
     pub(super) fn is_untouched(&self) -> bool {
-        self.parties.renumbered.is_none() && self.down() == Era::Modern && self.up() == Era::Modern
+        self.parties.renumbered.is_none() && self.parties.tasks.is_none() && self.down() == Era::Modern && self.up() == Era::Modern
     }
 
     pub(super) fn expected(&self) -> Id {
@@ -190,7 +206,9 @@ impl Relay {
             let JsonAnswer { status, length, body } = json;
             return Ok(Reply::Json(Box::new(JsonReply::new(status, length, JsonBody::subscription(body, self)))));
         }
-        if same_era && json.status.is_success() && is_long {
+        // A task is short; a call's answer of known length that is long is none.
+        let may_name_a_task = self.parties.tasks.is_some() && (self.parties.method != Method::ToolsCall || json.length.is_none());
+        if same_era && json.status.is_success() && is_long && !may_name_a_task {
             let expected = self.expected();
             let shift = |length: u64| (length + self.parties.client_id.as_json().len() as u64).checked_sub(expected.as_json().len() as u64);
             // A string may come back with other escapes, and so with another length.
@@ -302,6 +320,10 @@ impl Relay {
                     splices.replace(span, token.clone());
                 }
             }
+            // Others who share the process may want more of them.
+            Some(Method::LogMessage) if self.parties.client.session().is_some_and(|down| !down.wants_log(message)) => {
+                return Taken::Nothing;
+            }
             // A modern client gets log messages only where its request asked for them (MCP 2026-07-28, server/logging).
             Some(Method::LogMessage) if self.down() == Era::Modern && !self.parties.wants_log => return Taken::Nothing,
             // Other notifications do not belong on the stream of a modern request.
@@ -310,6 +332,9 @@ impl Relay {
                 _ => return Taken::Nothing,
             },
             _ => {}
+        }
+        if let Some(tasks) = &self.parties.tasks {
+            tasks.show_in_params(&mut splices, message);
         }
         Taken::Send(splices.apply(message.bytes()))
     }
@@ -337,6 +362,9 @@ impl Relay {
         };
         let mut splices = Splices::new();
         splices.replace(span, granted.clone().into_json());
+        if let Some(tasks) = &self.parties.tasks {
+            tasks.show_in_params(&mut splices, message);
+        }
         self.asked.push(granted);
         Taken::Send(splices.apply(message.bytes()))
     }

@@ -383,7 +383,10 @@ impl Relayed {
                 message = self.messages.next() => message,
                 given_up = given_up => match given_up {
                     Some(limit) => Some(Err(UpstreamError::TimedOut(limit))),
-                    None => return None,
+                    None => {
+                        self.relay.settle();
+                        return Some(Ok(Step::Last(super::listen::farewell(self.relay.client_id()))));
+                    }
                 },
                 () = async { match &stop { Some(stop) => stop.cancelled().await, None => std::future::pending().await } } => {
                     self.relay.settle();

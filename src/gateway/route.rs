@@ -11,7 +11,7 @@ use super::{
 use crate::{
     catalog::{Found, Lookup},
     mcp::{Field, Message, Method, Span},
-    names::SEPARATOR,
+    names::{SEPARATOR, UpstreamName},
     upstream::Upstream,
 };
 
@@ -33,6 +33,12 @@ impl Route {
     fn new(view: &Arc<View>, index: usize, name: Arc<str>, rename: Option<Span>) -> Option<Self> {
         let upstream = Arc::clone(view.upstreams().get(index)?);
         Some(Self { view: Arc::clone(view), upstream, index, name, rename })
+    }
+
+    /// To the upstream of this name, where there is one.
+    pub(super) fn to(view: &Arc<View>, upstream: &UpstreamName, name: Arc<str>, rename: Option<Span>) -> Option<Self> {
+        let index = view.upstreams().iter().position(|other| other.name() == upstream)?;
+        Self::new(view, index, name, rename)
     }
 
     /// To the only upstream of a transparent gateway, about nothing in particular.

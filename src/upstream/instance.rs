@@ -275,6 +275,7 @@ impl Upstream {
 
     /// Drops a session that the upstream does not know any more, unless it was replaced meanwhile.
     pub fn forget(&self, key: &SessionKey, session: &Arc<Session>) {
+        session.lose();
         self.sessions.forget(key, session);
     }
 

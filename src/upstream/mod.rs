@@ -14,6 +14,7 @@ mod ending;
 mod error;
 mod generation;
 mod instance;
+mod interest;
 mod life;
 mod load_policy;
 mod opening;

@@ -4,14 +4,15 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use bytes::Bytes;
 use http::HeaderValue;
+use tokio::sync::Notify;
 
-use super::{UpstreamError, transport::process::Process};
+use super::{UpstreamError, interest::Interest, transport::process::Process};
 use crate::{
     auth::PrincipalKey,
     mcp::{Era, Version},
@@ -79,7 +80,13 @@ pub struct Session {
     pub(crate) link: SessionLink,
     /// The upstream's answer to initialize, whole; empty for a process without sessions.
     pub(crate) greeting: Bytes,
+    /// Who wants to hear of which resource in it.
+    pub(super) interest: Interest,
     next_id: AtomicU64,
+    /// The server does not know it any more. Read by every call.
+    lost: AtomicBool,
+    /// Told when it is lost.
+    told: Notify,
 }
 
 pub(crate) enum SessionLink {
@@ -91,7 +98,15 @@ impl Session {
     /// Copies the greeting: as a slice it would keep a whole read buffer for as long as the session lives.
     pub(crate) fn new(version: Version, link: SessionLink, greeting: &[u8]) -> Self {
         let greeting = Bytes::copy_from_slice(greeting);
-        Self { version, link, greeting, next_id: AtomicU64::new(1) }
+        Self {
+            version,
+            link,
+            greeting,
+            interest: Interest::default(),
+            next_id: AtomicU64::new(1),
+            lost: AtomicBool::new(false),
+            told: Notify::new(),
+        }
     }
 
     /// A request id that is unique among all that use this session.
@@ -150,8 +165,30 @@ impl Session {
 
     pub(crate) fn has_ended(&self) -> bool {
         match &self.link {
-            SessionLink::Http { .. } => false,
+            SessionLink::Http { .. } => self.lost.load(Ordering::Relaxed),
             SessionLink::Process(process) => process.has_ended(),
+        }
+    }
+
+    /// The server has said that it does not know this session; nothing is sent in it any more.
+    pub(crate) fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+        self.told.notify_waiters();
+    }
+
+    /// Waits until it is of no use any more.
+    pub(crate) async fn gone(&self) {
+        match &self.link {
+            SessionLink::Http { .. } => loop {
+                // Waits from here on, so that no end is missed after the look.
+                let mut told = std::pin::pin!(self.told.notified());
+                told.as_mut().enable();
+                if self.lost.load(Ordering::Acquire) {
+                    return;
+                }
+                told.await;
+            },
+            SessionLink::Process(process) => drop(process.ended().await),
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Concern, Generation, State, Upstream, UpstreamError,
+    Concern, Generation, Session, State, Upstream, UpstreamError,
     answer::Messages,
     bring_up::bring_up,
     condition::insecure_credential,
@@ -33,6 +33,8 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 /// A stream for changes that ended sooner is opened again with growing pauses.
 const SHORT_LIFE: Duration = Duration::from_secs(10);
+/// Longest wait for a child's answer to a subscription: it may know no such thing.
+const CHILD_ACKNOWLEDGED: Duration = Duration::from_secs(5);
 const SWEEP: Duration = Duration::from_secs(30);
 const NOTICES: usize = 256;
 
@@ -316,26 +318,37 @@ fn is_list_change(message: &bytes::Bytes) -> bool {
     })
 }
 
+fn is_acknowledgement(message: &bytes::Bytes) -> bool {
+    Message::parse(message.clone()).is_ok_and(|message| Method::parse(message.method()) == Some(Method::Acknowledged))
+}
+
 /// The stream on which the upstream says that a list changed: GET in the legacy era, `subscriptions/listen` in the modern.
 async fn open_stream(generation: &Generation) -> Result<Option<Messages>, UpstreamError> {
     match (&generation.own_session, generation.era) {
         (Some(session), Era::Legacy) => timeout(generation.list_timeout, generation.listen(session))
             .await
             .unwrap_or(Err(UpstreamError::TimedOut(generation.list_timeout))),
-        (None, Era::Modern) => subscribe(generation).await,
-        _ => Ok(None),
+        (None, Era::Modern) => subscribe(generation, None).await,
+        (Some(child), Era::Modern) => {
+            let Some(mut messages) = subscribe(generation, Some(child)).await? else { return Ok(None) };
+            // A child that has no such stream answers with an error, or not at all.
+            let first = timeout(CHILD_ACKNOWLEDGED, messages.next()).await;
+            let is_open = first.is_ok_and(|first| first.is_some_and(|first| first.is_ok_and(|first| is_acknowledgement(&first))));
+            Ok(is_open.then_some(messages))
+        }
+        (None, Era::Legacy) => Ok(None),
     }
 }
 
 /// MCP 2026-07-28, basic/subscriptions: one long request whose stream carries the notifications.
-async fn subscribe(generation: &Generation) -> Result<Option<Messages>, UpstreamError> {
+async fn subscribe(generation: &Generation, child: Option<&Arc<Session>>) -> Result<Option<Messages>, UpstreamError> {
     let id = generation.own_id();
     let filter = br#"{"toolsListChanged":true,"promptsListChanged":true,"resourcesListChanged":true}"#;
     let params = crate::mcp::splice::object(&[("_meta", &own_meta().object()), ("notifications", filter)]);
     let body = build::request(&Id::from_u64(id), Method::Listen, Some(&params));
     let mut routing = http::HeaderMap::new();
     routing.insert(http::HeaderName::from_static(headers::METHOD), http::HeaderValue::from_static(Method::Listen.as_str()));
-    match generation.exchange(None, Outgoing { body, id, owner: None, routing, is_endless: true }).await {
+    match generation.exchange(child, Outgoing { body, id, owner: None, routing, is_endless: true }).await {
         Ok(super::Answer::Messages(messages)) => Ok(Some(messages)),
         // It offers no such stream: changes are then seen at the next reconnect only.
         Ok(_) => Ok(None),

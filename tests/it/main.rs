@@ -58,6 +58,10 @@ mod rotation;
 mod server_requests;
 // What servers say in a session, outside of any call.
 mod session_streams;
+// Who hears of which resource, between clients and servers of both eras.
+mod subscriptions;
+// Work that servers do after the call, and whose it is.
+mod tasks;
 // What the tests are written with.
 mod support;
 // Byte for byte, and to everybody their own.

@@ -223,3 +223,39 @@ async fn the_end_of_a_session_ends_the_sessions_behind_it() {
     assert!(nexus.fake("wiki").seen_of("DELETE").is_empty(), "no session was opened there");
     assert_eq!(client.open("ping", json!({})).await.status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn a_process_that_clients_share_logs_what_any_of_them_wants_and_each_hears_what_it_wants() {
+    let nexus = gateway().upstream("kid", child()).upstream("other", legacy()).start().await;
+    let (loud, quiet) = (nexus.legacy().await, nexus.legacy().await);
+    quiet.ask("logging/setLevel", json!({"level": "error"})).await;
+    let (mut loud_hears, mut quiet_hears) = (loud.get().await, quiet.get().await);
+    let later = |say: &str| json!({"name": "kid__later", "arguments": {"say": say}});
+    quiet.ask("tools/call", later("not severe enough")).await;
+    loud.ask("tools/call", later("heard by default")).await;
+    assert_eq!(loud_hears.next().await.unwrap()["params"]["data"], "heard by default");
+    loud.ask("logging/setLevel", json!({"level": "debug"})).await;
+    quiet.ask("logging/setLevel", json!({"level": "critical"})).await;
+    let levels: Vec<_> = nexus.notes("kid").of("logging/setLevel").iter().map(|call| call["params"]["level"].clone()).collect();
+    assert_eq!(levels, ["error", "debug", "debug"], "the first was remembered for the process that was started later");
+    quiet.ask("tools/call", later("for the other")).await;
+    assert_eq!(loud_hears.next().await.unwrap()["params"]["data"], "for the other");
+    let call = quiet.open("tools/call", json!({"name": "kid__log"})).await.texts().await;
+    assert_eq!(call.len(), 1, "nor in its own call: {call:?}");
+    nexus.gateway.begin_drain();
+    assert_eq!(quiet_hears.next().await, None);
+}
+
+#[tokio::test]
+async fn changed_roots_are_told_to_a_process_that_the_client_has_for_itself() {
+    let nexus = gateway().upstream("kid", child()).upstream("other", legacy()).start().await;
+    let (one, two) = (nexus.legacy().await, nexus.legacy().await);
+    for client in [&one, &two] {
+        client.call("kid__echo").await;
+    }
+    one.notify("notifications/roots/list_changed", json!({"of": "one"})).await;
+    assert_eq!(two.delete().await, StatusCode::NO_CONTENT);
+    one.notify("notifications/roots/list_changed", json!({"of": "one, alone"})).await;
+    let told = nexus.notes("kid").arrives("notifications/roots/list_changed").await;
+    assert_eq!(told["params"]["of"], "one, alone", "who shares a process cannot be asked for its roots");
+}

@@ -238,6 +238,15 @@ impl Process {
     }
 
     fn dispatch_notification(&self, message: Message) {
+        // A subscription's messages share stdout with everything else (MCP 2026-07-28, basic/subscriptions).
+        if let Some(tag) = message.raw(Field::MetaSubscriptionId) {
+            let waiting = self.waiting.lock();
+            let id = Id::from_json(tag).ok().and_then(|tag| tag.as_u64());
+            return match id.and_then(|id| waiting.get(&id)) {
+                Some(waiter) => waiter.take(message.into_bytes()),
+                None => tracing::debug!("a message for no open subscription; dropped"),
+            };
+        }
         if message.method() == "notifications/progress" {
             let token = message.raw(Field::ProgressToken).and_then(|raw| Id::from_json(raw).ok()).and_then(|token| token.as_u64());
             let waiting = self.waiting.lock();

@@ -19,8 +19,11 @@ log.write(json.dumps({"pids": [os.getpid(), sleeper]}) + "\n")
 log.flush()
 era = os.environ.get("CHILD_ERA")
 modern = era != "legacy"
-held, asked = [], {}
-TOOLS = ["echo", "env", "hold", "hang", "ask", "progress", "noise", "twice", "wrong_id", "die", "endless", "log", "later"]
+held, asked, listens = [], {}, {}
+resources = os.environ.get("CHILD_RESOURCES", "").split()
+TOOLS = ["echo", "env", "hold", "hang", "ask", "progress", "noise", "twice", "wrong_id", "die", "endless", "log", "later", "touch", "grow"]
+
+CAPABILITIES = {"tools": {}, "logging": {}, **({"resources": {"subscribe": True}} if resources else {})}
 
 def send(message):
     sys.stdout.write(json.dumps(message) + "\n")
@@ -30,6 +33,10 @@ def result(id, result):
     if modern:
         result.setdefault("resultType", "complete")
     send({"jsonrpc": "2.0", "id": id, "result": result})
+
+def tag(uri):
+    of = [id for id, filter in listens.items() if uri in filter.get("resourceSubscriptions", [])]
+    return {"_meta": {"io.modelcontextprotocol/subscriptionId": of[0]}} if of else {}
 
 def text(id, words):
     result(id, {"content": [{"type": "text", "text": words}]})
@@ -66,6 +73,16 @@ def call(message, line):
     elif name == "later":
         text(id, "done")
         send({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": params["arguments"]["say"]}})
+    elif name == "touch":
+        uri = params["arguments"]["uri"]
+        send({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": uri, **tag(uri)}})
+        text(id, "done")
+    elif name == "grow":
+        TOOLS.append("grown")
+        for listen in [listen for listen, filter in listens.items() if filter.get("toolsListChanged")]:
+            meta = {"io.modelcontextprotocol/subscriptionId": listen}
+            send({"jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": {"_meta": meta}})
+        text(id, "done")
     elif name == "noise":
         sys.stdout.write("this is no JSON\n\n[]\n{\"jsonrpc\":\"2.0\"}\n\xff\n")
         text(id, "in spite of the noise")
@@ -88,13 +105,23 @@ for line in sys.stdin:
     message = json.loads(line)
     method, id = message.get("method"), message.get("id")
     if method == "initialize" and era != "modern only":
-        result(id, {"protocolVersion": message["params"]["protocolVersion"], "capabilities": {"tools": {}, "logging": {}}, "serverInfo": {"name": "child", "version": "1"}})
+        result(id, {"protocolVersion": message["params"]["protocolVersion"], "capabilities": CAPABILITIES, "serverInfo": {"name": "child", "version": "1"}})
     elif method == "server/discover" and modern:
-        result(id, {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "serverInfo": {"name": "child", "version": "1"}, "ttlMs": 0, "cacheScope": "private"})
+        result(id, {"supportedVersions": ["2026-07-28"], "capabilities": CAPABILITIES, "serverInfo": {"name": "child", "version": "1"}, "ttlMs": 0, "cacheScope": "private"})
     elif method == "tools/list":
         result(id, {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]})
     elif method == "tools/call":
         call(message, line)
+    elif method == "resources/list" and resources:
+        result(id, {"resources": [{"uri": uri, "name": uri} for uri in resources]})
+    elif method == "subscriptions/listen" and modern and resources:
+        listens[id] = message["params"]["notifications"]
+        meta = {"io.modelcontextprotocol/subscriptionId": id}
+        send({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": {"_meta": meta, "notifications": listens[id]}})
+    elif method == "notifications/cancelled":
+        listens.pop(message["params"]["requestId"], None)
+    elif method in ("resources/subscribe", "resources/unsubscribe") and resources:
+        result(id, {})
     elif method == "logging/setLevel":
         result(id, {})
     elif method is None and id in asked:

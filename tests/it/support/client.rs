@@ -241,7 +241,7 @@ impl Client {
                 meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
             }
         }
-        let name = params["name"].as_str().or_else(|| params["uri"].as_str()).map(str::to_owned);
+        let name = params["name"].as_str().or_else(|| params["uri"].as_str()).or_else(|| params["taskId"].as_str()).map(str::to_owned);
         let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
         self.try_post_named(method, name.as_deref(), body).await
     }

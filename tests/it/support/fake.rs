@@ -134,6 +134,7 @@ pub(crate) struct FakeSpec {
     get_stream: bool,
     checks_sessions: bool,
     acceptor: Option<tokio_rustls::TlsAcceptor>,
+    declares: Value,
     starts_down: bool,
     pub(crate) toml: String,
 }
@@ -147,6 +148,7 @@ pub(crate) fn legacy() -> FakeSpec {
         get_stream: false,
         checks_sessions: true,
         acceptor: None,
+        declares: json!({}),
         starts_down: false,
         toml: String::new(),
     }
@@ -206,6 +208,12 @@ impl FakeSpec {
     /// A legacy server that takes any session id, because the test hands them out.
     pub(crate) fn unchecked_sessions(mut self) -> Self {
         self.checks_sessions = false;
+        self
+    }
+
+    /// Further members of its capabilities.
+    pub(crate) fn declares(mut self, members: Value) -> Self {
+        self.declares = members;
         self
     }
 
@@ -280,6 +288,7 @@ impl FakeSpec {
             streams: Mutex::default(),
             down: AtomicBool::new(self.starts_down),
             connections: watch::Sender::new(0),
+            declares: self.declares,
             acceptor: Mutex::new(self.acceptor),
             shown: Mutex::default(),
         });
@@ -401,6 +410,17 @@ impl Fake {
             of_session.next().map(|open| open.sender.clone())
         };
         super::until("the session's stream", || find().is_some()).await;
+        find().unwrap()
+    }
+
+    /// An open subscription whose filter `wanted` recognises, once there is one: its id and its stream.
+    pub(crate) async fn subscription(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> (Value, Sender) {
+        let find = || {
+            let streams = self.state.streams.lock();
+            let mut found = streams.iter().filter(|open| wanted(&open.filter) && !open.sender.is_gone());
+            found.next().map(|open| (open.id.clone(), open.sender.clone()))
+        };
+        super::until(what, || find().is_some()).await;
         find().unwrap()
     }
 

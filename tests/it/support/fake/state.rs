@@ -30,6 +30,8 @@ pub(super) struct Open {
     /// Of the listen request.
     pub(super) id: Value,
     pub(super) session: Option<String>,
+    /// What the subscription is for.
+    pub(super) filter: Value,
     pub(super) sender: Sender,
 }
 
@@ -45,6 +47,8 @@ pub(super) struct State {
     pub(super) opened: AtomicUsize,
     pub(super) streams: Mutex<Vec<Open>>,
     pub(super) down: AtomicBool,
+    /// Further members of its capabilities.
+    pub(super) declares: Value,
     /// Raised to cut all connections.
     pub(super) connections: watch::Sender<usize>,
     /// Absent: plain HTTP.
@@ -67,6 +71,14 @@ impl State {
             None if self.is_modern(&call) => self.modern(&call),
             None => self.legacy(&call),
         }
+    }
+
+    fn capabilities(&self) -> Value {
+        let mut all = capabilities();
+        for (key, value) in self.declares.as_object().into_iter().flatten() {
+            all[key] = value.clone();
+        }
+        all
     }
 
     fn is_modern(&self, call: &Call) -> bool {
@@ -94,7 +106,7 @@ impl State {
 
     fn legacy(&self, call: &Call) -> Answer {
         match (call.verb.as_str(), call.method()) {
-            ("GET", _) if self.get_stream => self.stream(Value::Null, call.header("mcp-session-id"), None),
+            ("GET", _) if self.get_stream => self.stream(Value::Null, call.header("mcp-session-id"), Value::Null, None),
             ("GET", _) => Answer::status(405),
             ("DELETE", _) => {
                 self.sessions.lock().remove(call.header("mcp-session-id").unwrap_or_default());
@@ -105,7 +117,7 @@ impl State {
                 self.sessions.lock().insert(id.clone());
                 let greeting = json!({
                     "protocolVersion": call.params()["protocolVersion"].as_str().filter(|version| *version < MODERN).unwrap_or(LEGACY),
-                    "capabilities": capabilities(), "serverInfo": {"name": self.name, "version": "1"}
+                    "capabilities": self.capabilities(), "serverInfo": {"name": self.name, "version": "1"}
                 });
                 let body = json!({"jsonrpc": "2.0", "id": call.id(), "result": greeting}).to_string();
                 Answer::json(body).header("mcp-session-id", &id)
@@ -128,7 +140,7 @@ impl State {
             (_, "server/discover") => {
                 let members = format!(
                     r#""resultType":"complete","ttlMs":0,"cacheScope":"private","supportedVersions":["{MODERN}"],"capabilities":{},"serverInfo":{{"name":"{}","version":"1"}}"#,
-                    capabilities(),
+                    self.capabilities(),
                     self.name
                 );
                 Answer::json(call.response(&members))
@@ -139,7 +151,7 @@ impl State {
                 let meta = json!({"io.modelcontextprotocol/subscriptionId": id});
                 let params = json!({"_meta": meta, "notifications": filter});
                 let ack = json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": params});
-                self.stream(id, None, Some(ack.to_string()))
+                self.stream(id, None, filter.clone(), Some(ack.to_string()))
             }
             _ => self.work(call, r#""resultType":"complete","#, 404),
         }
@@ -163,13 +175,13 @@ impl State {
         Answer::json(call.response(&format!("{head}{members}")))
     }
 
-    fn stream(&self, id: Value, session: Option<&str>, first: Option<String>) -> Answer {
+    fn stream(&self, id: Value, session: Option<&str>, filter: Value, first: Option<String>) -> Answer {
         let (sender, body) = wire::stream();
         if let Some(first) = first {
             // The channel of a new stream has room.
             let _ = futures_util::FutureExt::now_or_never(sender.event(first));
         }
-        self.streams.lock().push(Open { id, session: session.map(str::to_owned), sender });
+        self.streams.lock().push(Open { id, session: session.map(str::to_owned), filter, sender });
         Answer::of(200, "text/event-stream", body)
     }
 }

@@ -1,0 +1,123 @@
+//! `tasks/list` of several upstreams as one list (MCP 2025-11-25, basic/utilities/tasks).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+
+use super::{TaskScope, places};
+use crate::{
+    auth::{Caller, PrincipalKey},
+    gateway::{Client, Gateway, GatewayError, Reply},
+    mcp::{
+        Era, Field, Id, Kind, Message, Method, Span, Splices, build,
+        json::{for_each_item, for_each_member},
+        splice::object,
+    },
+    upstream::{Upstream, UpstreamError},
+};
+
+/// Most pages of one upstream's tasks.
+const MAX_PAGES: usize = 50;
+/// Most tasks of one upstream.
+const MAX_TASKS: usize = 2000;
+/// Longest page, in bytes.
+const MAX_PAGE: usize = 4 << 20;
+
+impl Gateway {
+    /// All tasks of the caller on one page. An upstream that fails is left out.
+    pub(in crate::gateway) async fn list_tasks(
+        self: &Arc<Self>,
+        caller: &Caller,
+        client: &Client,
+        message: &Message,
+        id: &Id,
+    ) -> Result<Reply, GatewayError> {
+        if message.span(Field::Cursor).is_some() {
+            return Err(GatewayError::InvalidParams("the cursor is unknown: this list has one page"));
+        }
+        // A server takes everybody who comes through this gateway for one, and lists the tasks of all of them. Where callers
+        // differ, those of others would have to be left out.
+        match caller.principal() {
+            PrincipalKey::Local => {}
+        }
+        let upstreams = self.upstreams();
+        let asked = upstreams.iter().filter(|upstream| lists_tasks(upstream));
+        let lists = join_all(asked.map(|upstream| self.tasks_of(caller, client, upstream))).await;
+        let mut tasks = vec![b'['];
+        for (upstream, list) in upstreams.iter().filter(|upstream| lists_tasks(upstream)).zip(lists) {
+            match list {
+                Ok(list) => {
+                    for task in list {
+                        if tasks.len() > 1 {
+                            tasks.push(b',');
+                        }
+                        tasks.extend_from_slice(&task);
+                    }
+                }
+                Err(error) => tracing::warn!(upstream = %upstream.name(), %error, "an upstream's tasks could not be listed"),
+            }
+        }
+        tasks.push(b']');
+        Ok(Reply::result(id, &object(&[("tasks", &tasks)])))
+    }
+
+    async fn tasks_of(self: &Arc<Self>, caller: &Caller, client: &Client, upstream: &Arc<Upstream>) -> Result<Vec<Bytes>, UpstreamError> {
+        let generation = upstream.generation()?;
+        let principal = caller.principal();
+        let Some(scope) = self.task_scope(principal, Era::Legacy, upstream.name()) else { return Ok(Vec::new()) };
+        let held = self.session_for(upstream, &generation, Era::Legacy, principal, client).await?;
+        let mut tasks = Vec::new();
+        let mut cursor: Option<Bytes> = None;
+        for _ in 0..MAX_PAGES {
+            let id = held.session.next_id();
+            let params = cursor.as_ref().map(|cursor| object(&[("cursor", cursor)]));
+            let body = build::request(&Id::from_u64(id), Method::TasksList, params.as_deref());
+            let answer = generation.ask_up_to(MAX_PAGE, Some(&held.session), Method::TasksList, id, body).await;
+            if matches!(answer, Err(UpstreamError::SessionLost)) {
+                Self::forget(upstream, &held, client);
+            }
+            let answer = answer?;
+            if answer.kind() != Kind::Response {
+                return Err(UpstreamError::protocol("it refused to list its tasks"));
+            }
+            let next = page(&answer, &scope, &mut tasks);
+            if next.is_none() || next == cursor || tasks.len() >= MAX_TASKS {
+                break;
+            }
+            cursor = next;
+        }
+        tasks.truncate(MAX_TASKS);
+        Ok(tasks)
+    }
+}
+
+fn lists_tasks(upstream: &Arc<Upstream>) -> bool {
+    let declares = upstream.offer().is_some_and(|offer| offer.era == Era::Legacy && offer.greeting.facts.has(&["tasks", "list"]));
+    declares && upstream.generation().is_ok()
+}
+
+/// Takes the tasks of one page, and gives the cursor of the next as a JSON literal.
+fn page(answer: &Message, scope: &TaskScope, tasks: &mut Vec<Bytes>) -> Option<Bytes> {
+    let result = answer.raw(Field::Result)?;
+    let (mut list, mut cursor) = (None, None);
+    for_each_member(&result, |key, span| match key {
+        "tasks" => list = Some(result.slice(span.range())),
+        "nextCursor" => cursor = Some(result.slice(span.range())),
+        _ => {}
+    })
+    .ok()?;
+    let list = list?;
+    for_each_item(&list, |item| {
+        let task = list.slice(item.range());
+        let whole = Span::new(0, task.len());
+        // What names no task cannot be asked for.
+        if let Some(place) = places::id_of(&task, whole) {
+            let mut splices = Splices::new();
+            splices.replace(place.span, crate::mcp::json::quote(&scope.shown(&place.own)));
+            tasks.push(splices.apply(&task));
+        }
+    })
+    .ok()?;
+    cursor.filter(|cursor| cursor.starts_with(b"\""))
+}
