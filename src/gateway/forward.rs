@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Client, Gateway, GatewayError, Reply,
     legacy::InFlight,
+    links::Reading,
     relay::{Relay, Renumbered},
     route::Route,
     tally::Counted,
@@ -51,7 +52,7 @@ impl Gateway {
             && (error.is_safe_to_repeat() || matches!(error, UpstreamError::Down(_)))
         {
             // A reload has put another in its place, or nothing, since the name was looked up.
-            request.route = Box::pin(self.route(request.method, &request.message)).await?;
+            request.route = Box::pin(self.route(request.caller, request.method, &request.message)).await?;
             request.counted.goes_to(&request.route.upstream);
             check_params(&request)?;
             answered = Box::pin(self.attempt(&request.route.upstream, &request)).await;
@@ -223,6 +224,7 @@ impl Gateway {
             renumbered: prepared.renumbered.clone(),
             wants_log: request.message.span(Field::MetaLogLevel).is_some(),
             stop,
+            links: Reading::of(request),
         })
     }
 }

@@ -7,7 +7,7 @@ use http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::{Client, EventReply, Gateway, GatewayError, JsonReply, Reply, legacy::Asked, reply::JsonBody};
+use super::{Client, EventReply, Gateway, GatewayError, JsonReply, Reply, legacy::Asked, links::Reading, reply::JsonBody};
 use crate::{
     bridge,
     mcp::{
@@ -51,6 +51,8 @@ pub(super) struct Parties {
     pub(super) wants_log: bool,
     /// Ends the wait for the answer when a legacy client cancels.
     pub(super) stop: Option<CancellationToken>,
+    /// Only where what the answer links to could be another upstream's.
+    pub(super) links: Option<Reading>,
 }
 
 /// One call's way back. When dropped before the answer came, the upstream is told that nobody waits any more.
@@ -92,6 +94,13 @@ impl Relay {
 
     pub(super) fn stop(&self) -> Option<&CancellationToken> {
         self.parties.stop.as_ref()
+    }
+
+    /// Remembers what an answer, or a piece of it, links to.
+    pub(super) fn notice_links(&mut self, bytes: &[u8]) {
+        if let Some(links) = &mut self.parties.links {
+            links.passes(bytes, &self.parties.gateway.links);
+        }
     }
 
     pub(super) fn call_timeout(&self) -> Duration {
@@ -202,6 +211,7 @@ impl Relay {
             return Err(UpstreamError::protocol("the answer carries the id of another request"));
         }
         self.watch_era(&message);
+        self.notice_links(message.bytes());
         if let Some(status) = untouched {
             return Ok(Reply::Message { status, body: message.into_bytes() });
         }
@@ -252,6 +262,7 @@ impl Relay {
                     return Ok(Taken::Nothing);
                 }
                 self.settle();
+                self.notice_links(message.bytes());
                 let (body, status) = self.adapt(&message)?;
                 Ok(Taken::Last(body, status))
             }

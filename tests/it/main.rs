@@ -10,6 +10,8 @@ mod architecture;
 mod bad_client;
 // Upstreams that break the protocol.
 mod bad_server;
+// What results link to, and who is asked for it.
+mod links;
 // Who may stop a call, and how the upstream is told.
 mod cancellation;
 // What is listed, and under which names.
@@ -50,6 +52,8 @@ mod stdio_child;
 mod reload;
 // Certificates and keys that are replaced under a running gateway.
 mod rotation;
+// The tools `search` and `execute`.
+mod search;
 // What a server asks in the middle of a call.
 mod server_requests;
 // What servers say in a session, outside of any call.
