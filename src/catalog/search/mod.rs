@@ -3,6 +3,7 @@
 //! Made as a whole from a catalog, which takes a while for many tools, and never changed afterwards.
 
 mod fields;
+mod similar;
 mod words;
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use tantivy::{
     DocId, Index, IndexSettings, Score, Searcher, Term,
     directory::RamDirectory,
-    query::{BooleanQuery, BoostQuery, EnableScoring, FuzzyTermQuery, Occur, Query, TermQuery},
+    query::{BooleanQuery, BoostQuery, EnableScoring, Occur, Query, TermQuery},
     schema::IndexRecordOption,
 };
 
@@ -23,6 +24,11 @@ const MOST_WORDS: usize = 32;
 
 /// Of a word that no tool has, the least length in bytes from which similar words are looked for instead.
 const LEAST_SIMILAR: usize = 4;
+
+/// A word that more than one tool in so many has in a field says little there, and takes long.
+const FREQUENT: u64 = 20;
+/// Fewer tools than this are no matter.
+const SELDOM: u64 = 1000;
 
 /// How much a similar word counts, beside the word itself.
 const SIMILAR: Score = 0.5;
@@ -62,7 +68,7 @@ pub struct Hit<'a> {
 pub struct SearchError(#[from] tantivy::TantivyError);
 
 impl SearchIndex {
-    /// Reads every listed tool. Takes some 30 µs a tool, so it belongs on a thread that may block.
+    /// Reads every listed tool. Takes some 100 µs a tool, so it belongs on a thread that may block.
     ///
     /// # Errors
     /// [`SearchError`]
@@ -136,28 +142,39 @@ impl SearchIndex {
             });
         }
         let mut parts: Vec<(Occur, Box<dyn Query>)> = Vec::new();
+        let mut look_for = |term, weight| {
+            let exact = TermQuery::new(term, IndexRecordOption::WithFreqs);
+            parts.push((Occur::Should, Box::new(BoostQuery::new(Box::new(exact), weight))));
+        };
         for (word, stem) in &wanted {
-            let mut is_known = false;
-            for form in std::iter::once(word).chain(stem) {
-                for (field, weight) in self.fields.weighted() {
-                    let term = Term::from_field_text(field, form);
-                    if searcher.doc_freq(&term)? == 0 {
-                        continue;
-                    }
-                    is_known = true;
-                    let exact = TermQuery::new(term, IndexRecordOption::WithFreqs);
-                    parts.push((Occur::Should, Box::new(BoostQuery::new(Box::new(exact), weight))));
-                }
-            }
-            if is_known || word.len() < LEAST_SIMILAR {
+            let known = self.known(searcher, stem.as_ref().unwrap_or(word))?;
+            let is_unknown = known.is_empty();
+            known.into_iter().for_each(|(term, weight)| look_for(term, weight));
+            if !is_unknown || word.len() < LEAST_SIMILAR {
                 continue;
             }
             for (field, weight) in self.fields.weighted() {
-                let similar = FuzzyTermQuery::new_prefix(Term::from_field_text(field, word), 1, true);
-                parts.push((Occur::Should, Box::new(BoostQuery::new(Box::new(similar), weight * SIMILAR))));
+                similar::terms(searcher, field, word)?.into_iter().for_each(|term| look_for(term, weight * SIMILAR));
             }
         }
         Ok((!parts.is_empty()).then(|| BooleanQuery::new(parts)))
+    }
+
+    /// Where a word occurs, and how much it counts there: in the field in which it is rarest, and in every other in which it
+    /// tells tools apart.
+    fn known(&self, searcher: &Searcher, word: &str) -> Result<Vec<(Term, Score)>, SearchError> {
+        let frequent = (searcher.num_docs() / FREQUENT).max(SELDOM);
+        let mut known = Vec::new();
+        for (field, weight) in self.fields.weighted() {
+            let term = Term::from_field_text(field, word);
+            let tools = searcher.doc_freq(&term)?;
+            if tools > 0 {
+                known.push((tools, term, weight));
+            }
+        }
+        let rarest = known.iter().map(|(tools, ..)| *tools).min().unwrap_or_default();
+        known.retain(|(tools, ..)| *tools <= frequent.max(rarest));
+        Ok(known.into_iter().map(|(_, term, weight)| (term, weight)).collect())
     }
 }
 
