@@ -68,7 +68,7 @@ pub struct Hit<'a> {
 pub struct SearchError(#[from] tantivy::TantivyError);
 
 impl SearchIndex {
-    /// Reads every listed tool. Takes some 100 µs a tool, so it belongs on a thread that may block.
+    /// Reads every listed tool. Takes some 50 µs a tool, so it belongs on a thread that may block.
     ///
     /// # Errors
     /// [`SearchError`]
