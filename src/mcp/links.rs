@@ -169,7 +169,7 @@ mod tests {
             {"type":"resource","resource":{"text":"t","uri":"ui://app/1?q=\"w\""}}],"_meta":{"ui":{"resourceUri":"ui://app/2"}}}"#;
         let expected = ["file:///a", "x://b/c", "ui://app/1?q=\"w\"", "ui://app/2"];
         for size in 1..=text.len() {
-            assert_eq!(links(&text, size), expected, "pieces of {size}");
+            assert_eq!(links(text, size), expected, "pieces of {size}");
         }
         assert_eq!(links(r#"{"_meta":{"ui/resourceUri":"ui://old"},"type":"resource"}"#, 3), ["ui://old"]);
     }

@@ -1,6 +1,6 @@
 //! URIs that results give: they are read from the server that gave them, although nobody lists them.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests.
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)] // Helpers of tests.
 
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! `search` and `execute`: what is listed, found and run through them.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests.
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)] // Helpers of tests.
 
 use http::StatusCode;
 use serde_json::{Value, json};
