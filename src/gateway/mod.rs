@@ -1,7 +1,10 @@
 //! Builds the gateway and carries a request through it. [`handle`](Gateway::handle) is where to start reading.
 
+mod adapt;
+mod again;
 mod build;
 mod config;
+mod conversation;
 mod error;
 mod finder;
 mod follow;
@@ -16,6 +19,7 @@ mod lists;
 mod outbox;
 mod outlive;
 mod own_tools;
+mod questions;
 pub mod read;
 mod rebuild;
 mod relay;
@@ -24,6 +28,7 @@ mod reloader;
 mod reply;
 mod route;
 mod tally;
+mod task;
 mod view;
 
 pub use build::Gateway;

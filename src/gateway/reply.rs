@@ -16,6 +16,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
     GatewayError,
+    conversation::{Conversation, Unfinished},
     listen::Listening,
     relay::{Relay, Taken},
     tally::{Counted, Outcome},
@@ -242,6 +243,7 @@ pub struct EventReply {
 enum Source {
     Upstream(Option<Box<Relayed>>),
     Own(Box<Listening>),
+    Conversation(Box<Conversation>),
 }
 
 #[derive(Debug)]
@@ -250,6 +252,8 @@ struct Relayed {
     relay: Relay,
     /// A subscription has no limits: it is quiet until something changes, and ends when the gateway drains.
     limits: Option<Limits>,
+    /// Nobody reads this any more; the call runs to its end.
+    client_is_gone: bool,
 }
 
 #[derive(Debug)]
@@ -264,13 +268,20 @@ impl EventReply {
     pub(super) fn relayed(messages: Messages, relay: Relay, first: Vec<Bytes>) -> Self {
         let limits = (!relay.is_subscription())
             .then(|| Limits { idle: Box::pin(sleep(relay.call_timeout())), last: Instant::now() + relay.call_timeout_max() });
-        let relayed = Relayed { messages, relay, limits };
+        let relayed = Relayed { messages, relay, limits, client_is_gone: false };
         Self { source: Source::Upstream(Some(Box::new(relayed))), queued: first.into(), ended: false, counted: None }
+    }
+
+    /// The stream of a call that goes on, at the longest until `last`; `None` when it cannot.
+    pub(super) fn unfinished(relay: Relay, unfinished: Unfinished, last: Instant) -> Option<Self> {
+        let conversation = Conversation::begin(relay, unfinished, last)?;
+        Some(Self { source: Source::Conversation(Box::new(conversation)), queued: VecDeque::new(), ended: false, counted: None })
     }
 
     fn is_subscription(&self) -> bool {
         match &self.source {
             Source::Own(_) => true,
+            Source::Conversation(_) => false,
             Source::Upstream(relayed) => relayed.as_ref().is_some_and(|relayed| relayed.relay.is_subscription()),
         }
     }
@@ -296,12 +307,7 @@ impl EventReply {
         if self.ended {
             return None;
         }
-        let next = match &mut self.source {
-            Source::Own(listening) => listening.next().await.map(|message| Ok((message, false))),
-            Source::Upstream(None) => None,
-            Source::Upstream(Some(relayed)) => relayed.next().await,
-        };
-        match next {
+        match self.source.next().await {
             Some(Ok((message, is_last))) => {
                 if is_last {
                     self.end(Outcome::Ok);
@@ -321,10 +327,43 @@ impl EventReply {
     }
 }
 
-impl Relayed {
-    /// The next message and whether it is the last. `None`: the client cancelled or its subscription ends, so no answer
-    /// follows.
+impl Source {
+    /// The next message and whether it is the last. `None`: no answer follows. Cancel-safe.
     async fn next(&mut self) -> Option<Result<(Bytes, bool), GatewayError>> {
+        let unfinished = match self {
+            Self::Own(listening) => return listening.next().await.map(|message| Ok((message, false))),
+            Self::Conversation(conversation) => return conversation.next().await,
+            Self::Upstream(None) => return None,
+            Self::Upstream(Some(relayed)) => match relayed.next().await? {
+                Ok(Step::Message(message)) => return Some(Ok((message, false))),
+                Ok(Step::Last(message)) => return Some(Ok((message, true))),
+                Ok(Step::Unfinished(unfinished)) => unfinished,
+                Err(error) => return Some(Err(error)),
+            },
+        };
+        let Self::Upstream(relayed) = self else { return None };
+        let Relayed { relay, limits, client_is_gone, .. } = *relayed.take()?;
+        let last = limits.map_or_else(|| Instant::now() + relay.call_timeout_max(), |limits| limits.last);
+        let mut conversation = Box::new(Conversation::begin(relay, *unfinished, last)?);
+        if client_is_gone {
+            conversation.client_is_gone();
+        }
+        *self = Self::Conversation(conversation);
+        let Self::Conversation(conversation) = self else { return None };
+        conversation.next().await
+    }
+}
+
+/// What comes next on a stream.
+enum Step {
+    Message(Bytes),
+    Last(Bytes),
+    Unfinished(Box<Unfinished>),
+}
+
+impl Relayed {
+    /// The next message. `None`: the client cancelled or its subscription ends, so no answer follows.
+    async fn next(&mut self) -> Option<Result<Step, GatewayError>> {
         let stop = self.relay.stop().cloned();
         let drain = self.relay.gateway().drain.clone();
         loop {
@@ -373,13 +412,13 @@ impl Relayed {
             if let Some(limits) = &mut self.limits {
                 limits.idle.as_mut().reset(Instant::now() + call_timeout);
             }
-            if self.relay.is_untouched() {
-                self.relay.notice_links(&message);
-                return Some(Ok((message, false)));
+            if self.relay.passes_untouched(&message) {
+                return Some(Ok(Step::Message(message)));
             }
             match self.relay.take(message) {
-                Ok(Taken::Send(message)) => return Some(Ok((message, false))),
-                Ok(Taken::Last(message, _)) => return Some(Ok((message, true))),
+                Ok(Taken::Send(message)) => return Some(Ok(Step::Message(message))),
+                Ok(Taken::Last(message, _)) => return Some(Ok(Step::Last(message))),
+                Ok(Taken::Unfinished(unfinished)) => return Some(Ok(Step::Unfinished(unfinished))),
                 Ok(Taken::Nothing) => {}
                 Err(error) => return Some(Err(self.relay.failure(error))),
             }
@@ -390,13 +429,22 @@ impl Relayed {
 /// A legacy client that disconnects has not cancelled (MCP 2025-11-25, basic/transports): its call runs to the end.
 impl Drop for EventReply {
     fn drop(&mut self) {
-        let Source::Upstream(relayed) = &mut self.source else { return };
-        let Some(mut relayed) = relayed.take() else { return };
-        if self.ended || relayed.relay.is_settled() {
+        let mut source = std::mem::replace(&mut self.source, Source::Upstream(None));
+        if self.ended {
             return;
         }
-        let Some(session) = relayed.relay.client().session().cloned() else { return };
-        let gateway = Arc::clone(relayed.relay.gateway());
-        gateway.outlive(&session, async move { while let Some(Ok((_, false))) = relayed.next().await {} });
+        let (gateway, session) = match &mut source {
+            Source::Upstream(Some(relayed)) if !relayed.relay.is_settled() => {
+                relayed.client_is_gone = true;
+                let Some(session) = relayed.relay.client().session().cloned() else { return };
+                (Arc::clone(relayed.relay.gateway()), session)
+            }
+            Source::Conversation(conversation) => {
+                conversation.client_is_gone();
+                (Arc::clone(conversation.gateway()), Arc::clone(conversation.client()))
+            }
+            Source::Upstream(_) | Source::Own(_) => return,
+        };
+        gateway.outlive(&session, async move { while let Some(Ok((_, false))) = source.next().await {} });
     }
 }

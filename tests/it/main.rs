@@ -12,6 +12,8 @@ mod bad_client;
 mod bad_server;
 // What results link to, and who is asked for it.
 mod links;
+// Tasks and refusals of modern servers, for legacy clients.
+mod bridged_calls;
 // Who may stop a call, and how the upstream is told.
 mod cancellation;
 // What is listed, and under which names.
@@ -34,6 +36,8 @@ mod down_upstreams;
 mod https;
 // A desktop client's servers as TOML.
 mod import;
+// A modern server that asks legacy clients.
+mod input_required;
 // What belongs to one reaches nobody else.
 mod isolation;
 // The manifests for Kubernetes.
