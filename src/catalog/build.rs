@@ -6,8 +6,9 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use globset::GlobSet;
 
 use super::{
-    lookup::{Catalog, Found, Names},
-    names::shown,
+    lookup::{Catalog, Found, ListedTool, Named, Names},
+    names::{Naming, prefixed},
+    own_tools::{self, ToolsMode},
     template::Template,
 };
 use crate::{
@@ -33,6 +34,15 @@ pub struct Source<'a> {
     pub listed: bool,
 }
 
+/// What holds for all upstreams' items.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    pub mode: ToolsMode,
+    pub naming: Naming,
+    /// Whether `search` gives its results as structured content too.
+    pub structured: bool,
+}
+
 /// A list's members without the braces, ready to be sent: `"tools":[…]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listed {
@@ -46,7 +56,7 @@ pub(super) struct Lists {
     prompts: Listed,
     resources: Listed,
     templates: Listed,
-    pub(super) tool_names: Vec<(Box<str>, Found)>,
+    pub(super) listed: Vec<ListedTool>,
 }
 
 impl Lists {
@@ -61,15 +71,22 @@ impl Lists {
 }
 
 /// Builds the catalog. Collisions are settled by file order: the first has the name.
-pub fn merge(sources: &[Source<'_>], max_tool_name: usize) -> Catalog {
+pub fn merge(sources: &[Source<'_>], rules: &Rules) -> Catalog {
     let mut catalog = Catalog::default();
     let mut lists = [ListKind::Tools, ListKind::Prompts, ListKind::Resources, ListKind::ResourceTemplates].map(ListWriter::new);
+    if rules.mode.lists_own() {
+        let [tools, ..] = &mut lists;
+        own_tools::items(rules.structured).iter().for_each(|item| tools.write(item, item));
+    }
     for (index, source) in sources.iter().enumerate() {
         let Some(offer) = &source.offer else { continue };
         let [tools, prompts, resources, templates] = &mut lists;
         for item in visible(source, &offer.tools) {
             let own = item.name();
-            let name = shown(source.prefix, &own, max_tool_name);
+            let name = rules.naming.tool(source.name.as_str(), source.prefix, &own);
+            if let Some(uri) = item.ui_resource() {
+                catalog.shows.entry((&*uri).into()).or_insert(index);
+            }
             // Invalid annotations have left the tool out already.
             if let Some(headers) =
                 item.input_schema().and_then(|schema| ParamHeaders::read(schema).ok()).filter(|headers| !headers.is_empty())
@@ -78,17 +95,18 @@ pub fn merge(sources: &[Source<'_>], max_tool_name: usize) -> Catalog {
             }
             match claim(&mut catalog.tools, index, source, item, &name) {
                 Some(found) if source.listed => {
-                    tools.named(item, &name);
-                    catalog.lists.tool_names.push((name.into(), found));
+                    if rules.mode.lists_all() {
+                        tools.named(item, &name);
+                    }
+                    catalog.lists.listed.push(ListedTool { name: (&*name).into(), found, item: item.clone() });
                 }
                 Some(_) => {}
                 None => catalog.collisions.push((index, name.into_owned())),
             }
         }
         for item in visible(source, &offer.prompts) {
-            // Prompt names reach no model's tool list, so they are not shortened.
             let own = item.name();
-            let name = shown(source.prefix, &own, usize::MAX);
+            let name = prefixed(source.prefix, &own);
             match claim(&mut catalog.prompts, index, source, item, &name) {
                 Some(_) if source.listed => prompts.named(item, &name),
                 Some(_) => {}
@@ -98,8 +116,12 @@ pub fn merge(sources: &[Source<'_>], max_tool_name: usize) -> Catalog {
         if offer.greeting.declares.resources {
             catalog.resource_upstreams.push(index);
         }
-        for item in visible(source, &offer.resources) {
+        for item in &offer.resources {
             let Some(uri) = item.uri() else { continue };
+            if !is_visible(source, item) {
+                catalog.hidden.entry((&*uri).into()).or_default().push(index);
+                continue;
+            }
             match catalog.resources.entry((&*uri).into()) {
                 Entry::Occupied(_) => catalog.collisions.push((index, uri.into_owned())),
                 Entry::Vacant(free) => {
@@ -126,23 +148,32 @@ pub fn merge(sources: &[Source<'_>], max_tool_name: usize) -> Catalog {
 }
 
 fn visible<'a>(source: &'a Source<'_>, items: &'a [Item]) -> impl Iterator<Item = &'a Item> {
-    items.iter().filter(|item| source.expose.is_match(&*item.name()) && !source.hide.is_match(&*item.name()))
+    items.iter().filter(|item| is_visible(source, item))
 }
 
-/// Registers an item under its listed name, `server__name` and its plain name. `None`: the listed name is taken.
+fn is_visible(source: &Source<'_>, item: &Item) -> bool {
+    let name = item.name();
+    source.expose.is_match(&*name) && !source.hide.is_match(&*name)
+}
+
+/// Registers an item under its listed name, `server__name` and its plain name. `None`: the listed name is taken, and the
+/// other two remain.
 fn claim(names: &mut Names, upstream: usize, source: &Source<'_>, item: &Item, listed: &str) -> Option<Found> {
     let found = Found { upstream, name: (&*item.name()).into() };
-    match names.full.entry(listed.into()) {
-        Entry::Occupied(_) => return None,
-        Entry::Vacant(free) => free.insert(found.clone()),
+    let has_name = match names.listed.entry(listed.into()) {
+        Entry::Occupied(_) => false,
+        Entry::Vacant(free) => {
+            free.insert(Named { found: found.clone(), shown: source.listed });
+            true
+        }
     };
     let always = format!("{}{SEPARATOR}{}", source.name, item.name());
-    names.full.entry(always.into_boxed_str()).or_insert_with(|| found.clone());
     let plain = names.plain.entry((&*item.name()).into()).or_default();
     if !plain.iter().any(|(other, _)| other.upstream == upstream) {
-        plain.push((found.clone(), listed.into()));
+        plain.push((found.clone(), if has_name { listed } else { &*always }.into()));
     }
-    Some(found)
+    names.always.entry(always.into_boxed_str()).or_insert_with(|| found.clone());
+    has_name.then_some(found)
 }
 
 /// Writes one list for both eras; they differ only where an item would break a legacy client.

@@ -6,7 +6,10 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::{FAILURE, World, announce::Announcer, fail, start, written};
-use crate::{catalog::Catalog, upstream::State};
+use crate::{
+    catalog::{Catalog, ListedTool, ToolsMode},
+    upstream::State,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct ToolsArgs {
@@ -24,6 +27,8 @@ pub enum Format {
 
 #[derive(Serialize)]
 struct Output<'a> {
+    /// How agents get at them: `direct`, `search` or `both`.
+    mode: &'static str,
     tools: Vec<Tool<'a>>,
     upstreams: Vec<Upstream>,
 }
@@ -58,13 +63,18 @@ pub(super) async fn run(world: &World, args: &ToolsArgs) -> u8 {
     let gateway = start::gateway(world, &config);
     Announcer::new(world.global.log_style).tried(&gateway).await;
     let (catalog, upstreams) = (gateway.catalog(), gateway.upstreams());
-    let output = Output { tools: tools(&upstreams, &catalog), upstreams: upstreams.iter().map(|upstream| condition(upstream)).collect() };
+    let mode = gateway.config().tools;
+    let output = Output {
+        mode: mode.word(),
+        tools: tools(&upstreams, &catalog),
+        upstreams: upstreams.iter().map(|upstream| condition(upstream)).collect(),
+    };
     let all_up = output.upstreams.iter().all(|upstream| upstream.reason.is_none() || upstream.state == "degraded");
     let code = if all_up { 0 } else { FAILURE };
     let printed = match args.format {
         Format::Json => serde_json::to_string_pretty(&output)
             .map_or_else(|error| fail(FAILURE, &error.to_string()), |text| written(writeln!(std::io::stdout(), "{text}").map(|()| code))),
-        Format::Text => written(print(&output).map(|()| code)),
+        Format::Text => written(print(&output, mode).map(|()| code)),
     };
     gateway.shut_down().await;
     printed
@@ -72,7 +82,8 @@ pub(super) async fn run(world: &World, args: &ToolsArgs) -> u8 {
 
 fn tools<'a>(upstreams: &'a [Arc<crate::upstream::Upstream>], catalog: &'a Catalog) -> Vec<Tool<'a>> {
     let upstream = |index: usize| upstreams.get(index).map_or("", |upstream| upstream.name().as_str());
-    catalog.listed_tools().map(|(name, found)| Tool { name, upstream: upstream(found.upstream), own_name: &found.name }).collect()
+    let tool = |tool: &'a ListedTool| Tool { name: &tool.name, upstream: upstream(tool.found.upstream), own_name: &tool.found.name };
+    catalog.listed_tools().iter().map(tool).collect()
 }
 
 fn condition(upstream: &crate::upstream::Upstream) -> Upstream {
@@ -95,7 +106,7 @@ fn condition(upstream: &crate::upstream::Upstream) -> Upstream {
     }
 }
 
-fn print(output: &Output<'_>) -> std::io::Result<()> {
+fn print(output: &Output<'_>, mode: ToolsMode) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     let width = output.tools.iter().map(|tool| tool.name.chars().count()).max().unwrap_or_default();
     for tool in &output.tools {
@@ -107,6 +118,14 @@ fn print(output: &Output<'_>) -> std::io::Result<()> {
         writeln!(err, "no upstream is configured; add [mcp.servers.NAME], or run `nexus import` on a desktop client's file")?;
     } else if output.tools.is_empty() {
         writeln!(err, "no tools")?;
+    }
+    let seen = match mode {
+        ToolsMode::Direct => None,
+        ToolsMode::Search => Some("agents see search and execute (mcp.tools = \"search\"): search finds these, execute runs them"),
+        ToolsMode::Both => Some("agents see search and execute besides (mcp.tools = \"both\")"),
+    };
+    if let Some(words) = seen {
+        writeln!(err, "{words}")?;
     }
     for upstream in &output.upstreams {
         if let (Some(reason), Some(detail), Some(remedy)) = (upstream.reason, &upstream.detail, &upstream.remedy) {

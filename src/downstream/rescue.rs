@@ -57,6 +57,13 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
             let data = matches!(kind, ItemKind::Resource).then(|| format!("{{\"uri\":{}}}", quoted(name)));
             (code, words, data, None)
         }
+        GatewayError::UnknownToExecute { name } => {
+            // Grafbase's Nexus says "method not found", and so do we to the clients that it has. To a modern client that is
+            // HTTP 404 and means that there are no tools at all (MCP 2026-07-28, basic/transports).
+            let code = if era == Era::Legacy { code::METHOD_NOT_FOUND } else { code::INVALID_PARAMS };
+            (code, format!("Unknown tool: {}; `search` gives the exact names", shorten(name)), None, None)
+        }
+        GatewayError::SearchFailed => (code::INTERNAL_ERROR, "the search failed; the gateway's log says why".to_owned(), None, None),
         GatewayError::Ambiguous { name, candidates } => {
             let words = format!("Ambiguous name {}: use one of {}", shorten(name), candidates.join(", "));
             let list: Vec<_> = candidates.iter().map(|candidate| quoted(candidate)).collect();

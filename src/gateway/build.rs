@@ -12,7 +12,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     McpConfig,
+    finder::Finder,
     legacy::{LegacySession, Sessions},
+    links::Links,
     listen::Change,
     rebuild::Making,
     subscriptions::Hubs,
@@ -50,6 +52,10 @@ pub struct Gateway {
     pub(super) rebuilt: watch::Sender<u64>,
     started: Instant,
     pub(super) tally: Arc<Tally>,
+    /// The index of `search`.
+    pub(super) finder: Finder,
+    /// Which upstream gave whom which URI.
+    pub(super) links: Links,
     pub(super) tasks: TaskTracker,
     /// Streams without an end of their own end now.
     pub(super) drain: CancellationToken,
@@ -85,14 +91,19 @@ impl Gateway {
             rebuilt: watch::Sender::new(0),
             started: Instant::now(),
             tally: Arc::new(Tally::new()),
+            finder: Finder::new(),
+            links: Links::default(),
             tasks: TaskTracker::new(),
             drain: CancellationToken::new(),
             shutdown: CancellationToken::new(),
         });
+        // Lists are lists from the beginning.
+        gateway.rebuild();
         for upstream in gateway.upstreams().iter() {
             gateway.tasks.spawn(supervise(Arc::clone(upstream), gateway.shutdown.clone()));
         }
         gateway.tasks.spawn(Arc::clone(&gateway).keep(changed, inbox));
+        gateway.tasks.spawn(Arc::clone(&gateway).keep_index());
         gateway
     }
 

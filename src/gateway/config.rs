@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::upstream::{Bounds, UpstreamConfig};
+use crate::{
+    catalog::{Naming, Rules, ToolsMode},
+    upstream::{Bounds, UpstreamConfig},
+};
 
 /// The MCP side of the configuration, checked.
 #[derive(Clone, Debug)]
@@ -10,6 +13,10 @@ pub struct McpConfig {
     pub enabled: bool,
     /// Path of the MCP endpoint, such as `/mcp`.
     pub path: String,
+    /// How agents get at the tools.
+    pub tools: ToolsMode,
+    /// Whether `search` gives its results as structured content besides the text.
+    pub structured: bool,
     /// Longest aggregated tool name in bytes; a longer one is shortened with a stable hash.
     pub max_tool_name: usize,
     pub when_down: WhenDown,
@@ -27,6 +34,14 @@ pub struct McpConfig {
     pub bounds: Bounds,
     /// In file order, which settles collisions. Disabled ones are left out.
     pub upstreams: Vec<UpstreamConfig>,
+}
+
+impl McpConfig {
+    /// How the catalog is made.
+    pub(super) fn rules(&self) -> Rules {
+        let naming = Naming { max: self.max_tool_name, keeps_own: self.tools.lists_own() };
+        Rules { mode: self.tools, naming, structured: self.structured }
+    }
 }
 
 /// Whether a down upstream's last known catalog stays listed.

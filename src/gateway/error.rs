@@ -13,6 +13,12 @@ pub enum GatewayError {
     Unknown { kind: ItemKind, name: String },
     #[error("{name:?} is offered by several upstreams")]
     Ambiguous { name: String, candidates: Vec<String> },
+    /// `execute` was asked to run a tool that is not known.
+    #[error("unknown tool to execute: {name:?}")]
+    UnknownToExecute { name: String },
+    /// Our own index broke; the log says why.
+    #[error("the search failed")]
+    SearchFailed,
     #[error("unknown method {0:?}")]
     MethodNotFound(String),
     /// `Mcp-Param-*` headers that do not repeat the arguments.

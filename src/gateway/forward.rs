@@ -10,6 +10,7 @@ use super::{
     Client, Gateway, GatewayError, Reply,
     again::{Again, headers_of, said},
     legacy::InFlight,
+    links::Reading,
     relay::{Relay, Renumbered},
     route::Route,
     tally::Counted,
@@ -52,7 +53,7 @@ impl Gateway {
             && (error.is_safe_to_repeat() || matches!(error, UpstreamError::Down(_)))
         {
             // A reload has put another in its place, or nothing, since the name was looked up.
-            request.route = Box::pin(self.route_for(request.caller.principal(), request.client, request.method, &request.message)).await?;
+            request.route = Box::pin(self.route_for(request.caller, request.client, request.method, &request.message)).await?;
             request.counted.goes_to(&request.route.upstream);
             check_params(&request)?;
             answered = Box::pin(self.attempt(&request.route.upstream, &request)).await;
@@ -244,6 +245,7 @@ impl Gateway {
             wants_log: request.message.span(Field::MetaLogLevel).is_some(),
             tasks: self.task_scope_of(request, era),
             stop,
+            links: Reading::of(request),
             again: (request.client.era() == Era::Legacy && era == Era::Modern).then(|| Box::new(Again::of(request))),
         })
     }

@@ -20,6 +20,10 @@ use crate::{
 /// Longest `clientInfo` and `capabilities` that are kept for a session, in bytes together.
 const MAX_CLIENT: usize = 64 * 1024;
 
+/// What an agent must know where the tools are not listed.
+const SEARCH_FIRST: &str = "The tools of several servers are reached with two: call `search` with keywords for what you want to do, \
+     then `execute` with the exact name and with arguments that fit the schema that `search` gave.";
+
 impl Gateway {
     /// Opens a session for a legacy client (MCP 2025-11-25, basic/lifecycle) and answers its `initialize`.
     ///
@@ -151,9 +155,13 @@ impl Gateway {
         build::initialize_result(version, capabilities.as_bytes(), &own_info(), instructions.as_deref())
     }
 
-    /// The upstreams' instructions under their names, as a JSON string.
+    /// The upstreams' instructions under their names, after what is to be known of `search`.
     fn own_instructions(&self) -> Option<String> {
         let mut text = String::new();
+        if !self.config().tools.lists_all() {
+            let names: Vec<_> = self.upstreams().iter().map(|upstream| upstream.name().to_string()).collect();
+            text = format!("{SEARCH_FIRST} The servers: {}.", names.join(", "));
+        }
         for upstream in self.upstreams().iter() {
             let offer = upstream.offer();
             let Some(instructions) = offer.as_ref().and_then(|offer| offer.greeting.facts.instructions.as_deref()) else { continue };

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::{
-    Gateway, GatewayError, LegacySession, Reply, forward::Forward, legacy::InFlight, route::Route, shared_process::rank, tally::Counted,
+    Gateway, GatewayError, LegacySession, Reply, forward::Forward, legacy::InFlight, own_tools, route::Route, shared_process::rank,
+    tally::Counted,
 };
 use crate::{
     auth::Caller,
+    catalog::OwnTool,
     limits,
     mcp::{Era, Field, Id, Message, Method, build, list::ListKind},
     upstream::{Generation, Session, Upstream},
@@ -96,7 +98,18 @@ impl Gateway {
         if method == Method::TasksList && Route::only(self.view()).is_none() {
             return Box::pin(self.list_tasks(caller, client, &message, &id)).await;
         }
-        let route = self.route_for(caller.principal(), client, method, &message).await?;
+        let own = if method == Method::ToolsCall { self.own_tool(&message).await } else { None };
+        let (executed, message) = match own {
+            None => (None, message),
+            Some(OwnTool::Search) => return Box::pin(self.search(client, &message, &id)).await,
+            Some(OwnTool::Execute) => {
+                let (executed, message) = own_tools::executed(client, &message)?;
+                (Some(executed), message)
+            }
+        };
+        let client = executed.as_ref().unwrap_or(client);
+        let route = self.route_for(caller, client, method, &message).await;
+        let route = if executed.is_some() { route.map_err(own_tools::not_executed)? } else { route? };
         let admission = limits::admit(caller, route.index, &route.name);
         self.forward(Forward { caller, client, message, method, route, admission, counted }).await
     }

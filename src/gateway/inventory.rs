@@ -1,10 +1,7 @@
 //! Every tool that is known, listed or not, and why it is not: for people who miss one.
 
 use super::{Gateway, WhenDown, view::Shown};
-use crate::{
-    catalog::{Lookup, shown},
-    names::UpstreamName,
-};
+use crate::{catalog::Lookup, names::UpstreamName};
 
 /// One tool that an upstream offers, or has offered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +18,8 @@ pub struct KnownTool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Visibility {
     Listed,
+    /// Only `search` and `execute` are listed (`tools = "search"`), which find and run it.
+    Found,
     /// Its upstream is down, and `when_down = "hide"`.
     Down,
     /// `expose` or `hide` leave it out.
@@ -36,6 +35,7 @@ impl Visibility {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Listed => "listed",
+            Self::Found => "found",
             Self::Down => "down",
             Self::Hidden => "hidden",
             Self::Collision => "collision",
@@ -53,7 +53,8 @@ impl Gateway {
         for (index, Shown { upstream, config, expose, hide }) in lineup.shown().enumerate() {
             let Some(offer) = upstream.offer() else { continue };
             let listed = lineup.config.when_down == WhenDown::Keep || upstream.status().borrow().state.serves();
-            let as_listed = |own: &str| shown(&config.prefix, own, lineup.config.max_tool_name).into_owned();
+            let naming = lineup.config.rules().naming;
+            let as_listed = |own: &str| naming.tool(upstream.name().as_str(), &config.prefix, own).into_owned();
             for item in &offer.tools {
                 let own = item.name().into_owned();
                 let name = as_listed(&own);
@@ -66,7 +67,7 @@ impl Gateway {
                 } else if owner != Some(index) {
                     Visibility::Collision
                 } else if listed {
-                    Visibility::Listed
+                    if lineup.config.tools.lists_all() { Visibility::Listed } else { Visibility::Found }
                 } else {
                     Visibility::Down
                 };

@@ -163,7 +163,7 @@ impl Gateway {
         let mut parts: BTreeMap<UpstreamName, Portion> = BTreeMap::new();
         let view = self.view();
         for uri in wishes.uris {
-            let owner = view.catalog.resource(&uri).and_then(|owner| view.upstreams().get(owner));
+            let owner = self.resource_owner(&view, caller, &uri).and_then(|owner| view.upstreams().get(owner));
             if let Some(owner) = owner {
                 parts.entry(owner.name().clone()).or_default().wishes.uris.insert(uri);
             }

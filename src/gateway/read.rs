@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Bounds, McpConfig, WhenDown};
 use crate::{
+    catalog::{LONGEST_TOOL_NAME, ToolsMode},
     problem::Problems,
     table::{Keys, Table, built, planned},
     upstream,
@@ -15,7 +16,11 @@ pub const KEYS: Keys = Keys {
     keys: &[
         built("enabled", "Whether the endpoint is served."),
         built("path", "Path of the endpoint."),
-        built("tools", "`\"direct\"` lists every tool as `server__tool`."),
+        built(
+            "tools",
+            "`\"direct\"` lists every tool as `server__tool`, `\"search\"` the tools `search` and `execute` instead, `\"both\"` all.",
+        ),
+        built("enable_structured_content", "Whether `search` gives its results as structured content too."),
         built("max_tool_name", "Longest tool name in bytes; a longer one is shortened with a stable hash."),
         built("when_down", "`\"keep\"` lists the tools of an upstream that is down, `\"hide\"` does not."),
         built("call_timeout_max", "Longest time of a call, whatever progress it reports."),
@@ -25,7 +30,6 @@ pub const KEYS: Keys = Keys {
         built("upstream_drain", "How long calls may go on with a certificate or configuration that was replaced."),
         built("bounds", "What an upstream may make the gateway hold."),
         built("servers", "The upstreams, each in a table of its own."),
-        planned("enable_structured_content", "Structured results of the `search` tool."),
         planned("downstream_cache", "Connections made for a caller's own token."),
         planned("headers", "Headers for all upstreams."),
         planned("parked", "Calls that wait for a client's answer."),
@@ -51,11 +55,13 @@ pub fn read(table: Option<Table>, problems: &mut Problems) -> McpConfig {
     let mut table = table.unwrap_or_else(|| Table::absent("mcp"));
     let table = &mut table;
     let seconds = Duration::from_secs;
-    table.choice("tools", &[("direct", ())], &["search", "both"], problems);
+    let modes = [ToolsMode::Direct, ToolsMode::Search, ToolsMode::Both].map(|mode| (mode.word(), mode));
     let config = McpConfig {
         enabled: table.bool("enabled", problems).unwrap_or(true),
         path: table.endpoint_path("path", problems).unwrap_or_else(|| "/mcp".to_owned()),
-        max_tool_name: table.integer("max_tool_name", 16..=256, problems).unwrap_or(52),
+        tools: table.choice("tools", &modes, &[], problems).unwrap_or_default(),
+        structured: table.bool("enable_structured_content", problems).unwrap_or(true),
+        max_tool_name: table.integer("max_tool_name", 16..=u32::from(LONGEST_TOOL_NAME), problems).unwrap_or(52),
         when_down: table.choice("when_down", &[("keep", WhenDown::Keep), ("hide", WhenDown::Hide)], &[], problems).unwrap_or_default(),
         call_timeout_max: table.duration("call_timeout_max", &(seconds(1)..=HOUR * 168), problems).unwrap_or(HOUR),
         session_idle_timeout: table.duration("session_idle_timeout", &(seconds(1)..=HOUR * 168), problems).unwrap_or(HOUR),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     Gateway, WhenDown,
     listen::Change,
+    own_tools,
     reload::Successor,
     view::{Lineup, View},
 };
@@ -53,7 +54,7 @@ impl Gateway {
         if is_same_lineup && making.of.as_ref().is_some_and(|before| same_parts(before, &parts)) {
             return;
         }
-        let fresh = catalog::merge(&sources, lineup.config.max_tool_name);
+        let fresh = catalog::merge(&sources, &lineup.config.rules());
         let before = Arc::clone(&view.catalog);
         let differs = |kind| before.list(kind) != fresh.list(kind);
         let change = Change {
@@ -63,13 +64,9 @@ impl Gateway {
         };
         for (upstream, name) in fresh.collisions().iter().filter(|collision| !before.collisions().contains(collision)) {
             let upstream = lineup.upstreams.get(*upstream).map(|upstream| upstream.name().as_str()).unwrap_or_default();
-            tracing::warn!(
-                upstream,
-                name,
-                reason = "name_collision",
-                "another upstream has this name already; the first in the file keeps it"
-            );
+            tracing::warn!(upstream, name, reason = "name_collision", "this name is taken already; the first in the file keeps it");
         }
+        own_tools::tell_renamed(&lineup, &fresh, &before);
         for (index, upstream) in lineup.upstreams.iter().enumerate() {
             upstream.concern(Concern::Collision, collision_of(index, &fresh).as_ref());
         }

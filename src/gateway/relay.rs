@@ -13,6 +13,7 @@ use super::{
     again::Again,
     conversation::Unfinished,
     legacy::Asked,
+    links::Reading,
     reply::JsonBody,
     task_ids::TaskScope,
 };
@@ -63,6 +64,8 @@ pub(super) struct Parties {
     pub(super) tasks: Option<TaskScope>,
     /// Ends the wait for the answer when a legacy client cancels.
     pub(super) stop: Option<CancellationToken>,
+    /// Only where what the answer links to could be another upstream's.
+    pub(super) links: Option<Reading>,
     /// A legacy client's call of a modern server, which may have to be made again.
     pub(super) again: Option<Box<Again>>,
 }
@@ -111,6 +114,22 @@ impl Relay {
 
     pub(super) fn stop(&self) -> Option<&CancellationToken> {
         self.parties.stop.as_ref()
+    }
+
+    /// Remembers what an answer, or a piece of it, links to.
+    pub(super) fn notice_links(&mut self, bytes: &[u8]) {
+        if let Some(links) = &mut self.parties.links {
+            links.passes(bytes, &self.parties.gateway.links);
+        }
+    }
+
+    /// Whether a message of the upstream's goes on as it is.
+    pub(super) fn passes_untouched(&mut self, message: &[u8]) -> bool {
+        let is_untouched = self.is_untouched();
+        if is_untouched {
+            self.notice_links(message);
+        }
+        is_untouched
     }
 
     pub(super) fn call_timeout(&self) -> Duration {
@@ -248,6 +267,7 @@ impl Relay {
             return Err(UpstreamError::protocol("the answer carries the id of another request"));
         }
         self.watch_era(&message);
+        self.notice_links(message.bytes());
         Ok(message)
     }
 
@@ -295,6 +315,7 @@ impl Relay {
                     return Ok(Taken::Nothing);
                 }
                 self.settle();
+                self.notice_links(message.bytes());
                 self.watch_era(&message);
                 Ok(match self.adapt(message)? {
                     Adapted::Ready(body, status) => Taken::Last(body, status),

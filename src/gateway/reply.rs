@@ -100,7 +100,7 @@ pub struct JsonBody {
     ready: VecDeque<Bytes>,
     ended: bool,
     wait: Wait,
-    _relay: Relay,
+    relay: Relay,
 }
 
 /// How long the rest of a document is waited for.
@@ -122,13 +122,13 @@ impl JsonBody {
     /// A subscription that a server answers with documents instead of events.
     pub(super) fn subscription(body: AnswerBody, relay: Relay) -> Self {
         let wait = Wait::Subscription(Box::pin(relay.gateway().drain.clone().cancelled_owned()));
-        Self { body, scanner: None, ready: VecDeque::new(), ended: false, wait, _relay: relay }
+        Self { body, scanner: None, ready: VecDeque::new(), ended: false, wait, relay }
     }
 
     pub(super) fn scanned(body: AnswerBody, scanner: ResponseScanner, relay: Relay) -> Self {
         let max = relay.call_timeout_max();
         let wait = Wait::Call { patience: relay.call_timeout(), idle: None, last: Instant::now() + max, max };
-        Self { body, scanner: Some(scanner), ready: VecDeque::new(), ended: false, wait, _relay: relay }
+        Self { body, scanner: Some(scanner), ready: VecDeque::new(), ended: false, wait, relay }
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
@@ -159,6 +159,7 @@ impl JsonBody {
                 }
                 Some(Ok(frame)) => {
                     let Ok(chunk) = frame.into_data() else { continue };
+                    self.relay.notice_links(&chunk);
                     match &mut self.scanner {
                         None => return Poll::Ready(Some(Ok(chunk))),
                         Some(scanner) => scanner.push(&chunk, &mut |piece| self.ready.push_back(piece)),
@@ -414,7 +415,7 @@ impl Relayed {
             if let Some(limits) = &mut self.limits {
                 limits.idle.as_mut().reset(Instant::now() + call_timeout);
             }
-            if self.relay.is_untouched() {
+            if self.relay.passes_untouched(&message) {
                 return Some(Ok(Step::Message(message)));
             }
             match self.relay.take(message) {

@@ -9,6 +9,7 @@ use super::{
     view::{Shown, View},
 };
 use crate::{
+    auth::Caller,
     catalog::{Found, Lookup},
     mcp::{Field, Message, Method, Span},
     names::{SEPARATOR, UpstreamName},
@@ -49,24 +50,24 @@ impl Route {
 }
 
 impl Gateway {
-    pub(super) async fn route(&self, method: Method, message: &Message) -> Result<Route, GatewayError> {
+    pub(super) async fn route(&self, caller: &Caller, method: Method, message: &Message) -> Result<Route, GatewayError> {
         if let Some(only) = Route::only(self.view()) {
             let name = method.name_field().and_then(|field| message.text(field)).unwrap_or_default();
             return Ok(Route { name: name.into(), ..only });
         }
         let mut rebuilds = self.rebuilds();
-        let mut route = self.look_up(method, message);
+        let mut route = self.look_up(caller, method, message);
         // Right after the start the owner may not have been asked yet. It alone is waited for, not all others.
         while route.is_err() && !self.all_tried() {
             match timeout_at(self.patience_ends(), rebuilds.changed()).await {
-                Ok(Ok(())) => route = self.look_up(method, message),
+                Ok(Ok(())) => route = self.look_up(caller, method, message),
                 Ok(Err(_)) | Err(_) => break,
             }
         }
         if route.is_err() {
             // An offer may have come after the last making of the catalog, which costs next to nothing when none has.
             self.rebuild();
-            route = self.look_up(method, message);
+            route = self.look_up(caller, method, message);
         }
         // The owner's name is in the item's: if that upstream never said what it offers, its condition is the answer.
         match route {
@@ -96,7 +97,7 @@ impl Gateway {
         Route::new(&view, index, own.into(), message.span(field))
     }
 
-    fn look_up(&self, method: Method, message: &Message) -> Result<Route, GatewayError> {
+    fn look_up(&self, caller: &Caller, method: Method, message: &Message) -> Result<Route, GatewayError> {
         let view = self.view();
         let catalog = &view.catalog;
         let text = |field| message.text(field).ok_or(GatewayError::InvalidParams("the request does not say what it is about"));
@@ -111,17 +112,25 @@ impl Gateway {
             }
             Method::ResourcesRead | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
                 let uri = text(Field::Uri)?;
-                by_uri(&view, &uri, catalog.resource(&uri))
+                by_uri(&view, &uri, self.resource_owner(&view, caller, &uri))
             }
             Method::Complete => match message.text(Field::RefName) {
                 Some(name) => by_name(&view, ItemKind::Prompt, &name, catalog.prompt(&name), message.span(Field::RefName)),
                 None => {
                     let uri = text(Field::RefUri)?;
-                    by_uri(&view, &uri, catalog.resource(&uri))
+                    by_uri(&view, &uri, self.resource_owner(&view, caller, &uri))
                 }
             },
             other => Err(GatewayError::MethodNotFound(other.as_str().to_owned())),
         }
+    }
+
+    /// The place in the view of the upstream that a resource belongs to, as far as this caller is concerned.
+    pub(super) fn resource_owner(&self, view: &View, caller: &Caller, uri: &str) -> Option<usize> {
+        view.catalog.resource(uri, || {
+            let owner = self.links.owner(caller.principal(), uri)?;
+            view.upstreams().iter().position(|upstream| upstream.id() == owner)
+        })
     }
 }
 

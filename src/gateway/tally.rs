@@ -42,9 +42,10 @@ impl Outcome {
 
     pub(super) fn of(error: &GatewayError) -> Self {
         match error {
-            GatewayError::Upstream { .. } => Self::Failed,
+            GatewayError::Upstream { .. } | GatewayError::SearchFailed => Self::Failed,
             GatewayError::TooManySessions => Self::Limited,
             GatewayError::Unknown { .. }
+            | GatewayError::UnknownToExecute { .. }
             | GatewayError::Ambiguous { .. }
             | GatewayError::MethodNotFound(_)
             | GatewayError::HeaderMismatch(_)

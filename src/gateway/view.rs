@@ -36,7 +36,7 @@ impl Lineup {
 
     /// With a single upstream that passes its names through, everything it says is relayed as it is.
     pub(super) fn is_transparent(&self) -> bool {
-        matches!(&self.config.upstreams[..], [only] if only.prefix.is_empty())
+        !self.config.tools.lists_own() && matches!(&self.config.upstreams[..], [only] if only.prefix.is_empty())
     }
 
     /// Each upstream with how it is shown.

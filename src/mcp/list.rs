@@ -2,13 +2,14 @@
 
 mod check;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
 
 use bytes::Bytes;
+use memchr::memmem;
 
 use super::{
     Method, Span,
-    json::{Cursor, JsonError, for_each_member, unescape},
+    json::{Cursor, JsonError, for_each_member, lookup, unescape},
 };
 
 /// Longest name, and longest reason, of an item that is left out, in characters.
@@ -124,6 +125,26 @@ impl Item {
 
     pub fn output_schema_span(&self) -> Option<Span> {
         self.output_schema
+    }
+
+    pub fn title(&self) -> Option<Cow<'_, str>> {
+        self.text(&["title"])
+    }
+
+    pub fn description(&self) -> Option<Cow<'_, str>> {
+        self.text(&["description"])
+    }
+
+    /// The `ui://` resource that shows a tool's results (MCP Apps, SEP-1865), which need not be listed.
+    pub fn ui_resource(&self) -> Option<Cow<'_, str>> {
+        static KEY: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("resourceUri\""));
+        KEY.find(&self.bytes)?;
+        // The second is what the extension's first drafts had.
+        self.text(&["_meta", "ui", "resourceUri"]).or_else(|| self.text(&["_meta", "ui/resourceUri"]))
+    }
+
+    fn text(&self, path: &[&str]) -> Option<Cow<'_, str>> {
+        unescape(lookup(&self.bytes, path)?)
     }
 }
 

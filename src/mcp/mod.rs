@@ -18,6 +18,7 @@ pub mod headers;
 pub mod id;
 pub mod json;
 pub mod lines;
+pub mod links;
 pub mod list;
 pub mod message;
 pub mod method;

@@ -47,6 +47,13 @@ static UPSTREAMS: AtomicU64 = AtomicU64::new(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UpstreamId(u64);
 
+#[cfg(test)]
+impl UpstreamId {
+    pub(crate) fn of_test(id: u64) -> Self {
+        Self(id)
+    }
+}
+
 /// What all upstreams are given.
 #[derive(Clone, Debug)]
 pub struct Surroundings {

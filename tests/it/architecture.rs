@@ -47,6 +47,7 @@ const FENCE: &[(&str, &[&str], &str)] = &[
     ("notify", &["gateway/", "sources/"], "files are watched in one place"),
     ("lettre", &["health/"], "only alerts are sent by mail"),
     ("prometheus_client", &["telemetry/", "admin/"], "metrics have their names in one place"),
+    ("tantivy", &["catalog/search/"], "the index is made of a catalog and answers with its tools; nobody else needs one"),
     ("toml", &["config/"], "everyone else reads a `table`, which keeps lines and finds leftovers"),
     ("clap", &["cli/", "main.rs", "telemetry/"], "the command line ends where the program begins"),
     ("tracing_subscriber", &["telemetry/"], "where logs go is decided once"),

@@ -79,6 +79,7 @@ async fn a_name_that_is_taken_stays_with_the_first_in_the_file() {
     for client in [nexus.legacy().await, nexus.modern()] {
         assert_eq!(client.list("tools").await, ["b__x", "b__y"]);
         assert_eq!(text(&client.call("b__x").await), "a:b__x");
+        assert_eq!(text(&client.call("x").await), "b:x", "the other one has a name that leads to it");
         assert_eq!(client.list("resources").await, ["file:///same"]);
         let read = client.ask("resources/read", json!({"uri": "file:///same"})).await;
         assert_eq!(read["result"]["contents"][0]["text"], "a");
@@ -124,6 +125,27 @@ async fn a_long_name_is_shortened_alike_every_time_and_still_leads_to_its_tool()
         assert_eq!(text(&client.call(name).await), format!("up:{own}"));
     }
     assert_eq!(start().await.legacy().await.list("tools").await, listed);
+}
+
+#[tokio::test]
+async fn a_name_that_mcp_does_not_allow_is_listed_as_one_that_it_does_and_accepted_as_it_is() {
+    let names = ["delete everything!", "delete/everything", "a,b", "fine.name-1"];
+    let spec = names.iter().fold(modern(), |spec, name| spec.tool(name));
+    let nexus = gateway().upstream("up", spec).upstream("other", legacy().tool("a b").toml("prefix = \"\"")).start().await;
+    for client in [nexus.legacy().await, nexus.modern()] {
+        let listed = client.list("tools").await;
+        let allowed = |name: &String| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b)) && name.len() <= 128;
+        assert!(listed.iter().all(allowed), "{listed:?}");
+        assert_eq!(listed[3], "up__fine.name-1");
+        for (name, own) in listed.iter().zip(names) {
+            for called in [name.clone(), format!("up__{own}"), own.to_owned()] {
+                assert_eq!(text(&client.call(&called).await), format!("up:{own}"), "{called}");
+            }
+        }
+        assert_eq!(text(&client.call("a b").await), "other:a b");
+        assert_eq!(text(&client.call(&listed[4]).await), "other:a b");
+    }
+    assert_eq!(nexus.fake("up").last("tools/call").params()["name"], "fine.name-1");
 }
 
 #[tokio::test]

@@ -10,6 +10,8 @@ mod architecture;
 mod bad_client;
 // Upstreams that break the protocol.
 mod bad_server;
+// What results link to, and who is asked for it.
+mod links;
 // Tasks and refusals of modern servers, for legacy clients.
 mod bridged_calls;
 // Who may stop a call, and how the upstream is told.
@@ -54,6 +56,8 @@ mod stdio_child;
 mod reload;
 // Certificates and keys that are replaced under a running gateway.
 mod rotation;
+// The tools `search` and `execute`.
+mod search;
 // What a server asks in the middle of a call.
 mod server_requests;
 // What servers say in a session, outside of any call.

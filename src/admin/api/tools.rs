@@ -21,7 +21,7 @@ struct ToolView {
     upstream: String,
     /// As the upstream calls it.
     own_name: Option<String>,
-    /// `listed`, `hidden`, `quarantined`, `collision` or `down`.
+    /// `listed`, `found` (by `search` only), `hidden`, `quarantined`, `collision` or `down`.
     visibility: &'static str,
     /// What is wrong with a quarantined one.
     #[serde(skip_serializing_if = "Option::is_none")]

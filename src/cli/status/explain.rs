@@ -32,7 +32,8 @@ pub(super) fn explain<'a>(answers: &'a Answers, typed: &'a str) -> Explained<'a>
     let upstream_of = |tool: &Tool| answers.upstreams.iter().find(|upstream| upstream.name == tool.upstream);
     let found: Vec<_> =
         answers.tools.iter().filter(|tool| is_meant(tool, typed)).map(|tool| Finding { tool, upstream: upstream_of(tool) }).collect();
-    let known = answers.tools.iter().filter(|tool| tool.visibility == "listed").filter_map(|tool| tool.name.as_deref());
+    let known =
+        answers.tools.iter().filter(|tool| ["listed", "found"].contains(&&*tool.visibility)).filter_map(|tool| tool.name.as_deref());
     let nearest = if found.is_empty() { nearest(typed, known) } else { None };
     let prefix = typed.split_once(SEPARATOR).map(|(prefix, _)| prefix);
     // Without such an upstream, any that is not known may list its tools under that prefix.
@@ -54,7 +55,7 @@ fn is_meant(tool: &Tool, typed: &str) -> bool {
 
 impl Finding<'_> {
     fn is_callable(&self) -> bool {
-        self.tool.visibility == "listed" && self.upstream.is_none_or(|upstream| upstream.state != "down")
+        ["listed", "found"].contains(&&*self.tool.visibility) && self.upstream.is_none_or(|upstream| upstream.state != "down")
     }
 
     fn words(&self) -> String {
@@ -66,6 +67,14 @@ impl Finding<'_> {
             "listed" if self.is_callable() => format!("{name} is visible: upstream {upstream}{renamed}"),
             "listed" => format!(
                 "{name} is listed, and its calls fail: upstream {upstream}{renamed} is down{}",
+                self.upstream.map(trouble).unwrap_or_default()
+            ),
+            "found" if self.is_callable() => format!(
+                "{name} is not in the list of tools, because mcp.tools is \"search\"; agents find it with search and run it with \
+                 execute: upstream {upstream}{renamed}"
+            ),
+            "found" => format!(
+                "{name} is found with search, and its calls fail: upstream {upstream}{renamed} is down{}",
                 self.upstream.map(trouble).unwrap_or_default()
             ),
             "down" => format!(

@@ -56,7 +56,7 @@ impl Gateway {
         let remembered = known.and_then(|owner| Route::to(&self.view(), &owner, uri.as_str().into(), None));
         let route = match remembered {
             Some(route) => route,
-            None => self.route(method, message).await?,
+            None => self.route(caller, method, message).await?,
         };
         let _admitted = limits::admit(caller, route.index, &route.name);
         counted.goes_to(&route.upstream);

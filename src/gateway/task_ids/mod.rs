@@ -21,7 +21,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use self::places::Place;
 use super::{Client, Gateway, GatewayError, ItemKind, forward::Forward, route::Route, subscriptions::declares_tasks};
 use crate::{
-    auth::PrincipalKey,
+    auth::{Caller, PrincipalKey},
     mcp::{Era, Field, Message, Method, Splices, json::quote},
     names::UpstreamName,
     secret::Secret,
@@ -185,21 +185,21 @@ impl Gateway {
     /// Where a request goes, be it about a task.
     pub(super) async fn route_for(
         &self,
-        principal: &PrincipalKey,
+        caller: &Caller,
         client: &Client,
         method: Method,
         message: &Message,
     ) -> Result<Route, GatewayError> {
         let is_about_a_task = matches!(method, Method::TasksGet | Method::TasksCancel | Method::TasksUpdate | Method::TasksResult);
         if !is_about_a_task {
-            return self.route(method, message).await;
+            return self.route(caller, method, message).await;
         }
         let view = self.view();
         if view.lineup.is_transparent() {
-            return self.route(method, message).await;
+            return self.route(caller, method, message).await;
         }
         let shown = message.task_id().ok_or(GatewayError::InvalidParams("the request does not say which task it is about"))?;
-        let route = self.task_owner(principal, client.era(), &shown).and_then(|(upstream, own)| {
+        let route = self.task_owner(caller.principal(), client.era(), &shown).and_then(|(upstream, own)| {
             let rename = message.span(Field::TaskId);
             Route::to(&view, &upstream, Arc::from(own), rename)
         });

@@ -17,13 +17,15 @@ STATE = re.compile(r"upstream [\"'`]?(?P<name>[\w.-]+)[\"'`]?:? +(?P<state>up|de
 class Gateway:
     """A running gateway with the given upstreams: name → table of `[mcp.servers.NAME]`.
 
-    `tls` is its own `[server.tls]`, and `trust` the context of a client that may connect then.
+    `tls` is its own `[server.tls]`, and `trust` the context of a client that may connect then. `mcp`: the keys of `[mcp]`.
     """
 
-    def __init__(self, upstreams: dict, folder: Path, tls: dict | None = None, trust=None, **environment: str):
+    def __init__(
+        self, upstreams: dict, folder: Path, tls: dict | None = None, trust=None, mcp: dict | None = None, **environment: str
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / "nexus.toml"
-        self.config.write_text(configuration(upstreams, tls))
+        self.config.write_text(configuration(upstreams, tls, mcp))
         self.trust = trust
         self.process = Process([NEXUS, "--config", self.config, "serve"], folder / "nexus.log", **environment)
         self.names = list(upstreams)
@@ -68,11 +70,13 @@ class Gateway:
         return self.process.stop()
 
 
-def configuration(upstreams: dict, tls: dict | None = None) -> str:
+def configuration(upstreams: dict, tls: dict | None = None, mcp: dict | None = None) -> str:
     """The file as TOML."""
     lines = ["[server]", 'listen_address = "127.0.0.1:0"', ""]
     if tls:
         lines += ["[server.tls]", *(f"{key} = {literal(value)}" for key, value in tls.items()), ""]
+    if mcp:
+        lines += ["[mcp]", *(f"{key} = {literal(value)}" for key, value in mcp.items()), ""]
     for name, table in upstreams.items():
         lines.append(f"[mcp.servers.{name}]")
         tables = {key: value for key, value in table.items() if isinstance(value, dict)}

@@ -22,7 +22,6 @@ fn a_key_that_is_not_built_yet_is_refused_as_such() {
     ] {
         refused(&text, &[key, "is not built yet"]);
     }
-    refused(&mcp("tools = \"search\""), &["mcp.tools", "\"search\" is not built yet"]);
     refused(&https("protocol = \"sse\""), &["\"sse\" is not built yet"]);
     refused(&https("auth = { type = \"forward\" }"), &["\"forward\" is not built yet"]);
     refused(&https("headers = [{ rule = \"remove\", name = \"X-A\" }]"), &["\"remove\" is not built yet"]);
@@ -47,6 +46,8 @@ fn a_value_of_the_wrong_type_or_range_is_refused() {
         (server("[server.health]\npath = \"health\""), ["server.health.path", "no path of an endpoint"]),
         (mcp("path = \"/mcp?x\""), ["mcp.path", "no path of an endpoint"]),
         (mcp("max_tool_name = 5"), ["mcp.max_tool_name", "out of range"]),
+        (mcp("max_tool_name = 129"), ["mcp.max_tool_name", "out of range"]),
+        (mcp("tools = \"serach\""), ["mcp.tools", "did you mean \"search\"?"]),
         (mcp("bounds = { max_event = 1 }"), ["mcp.bounds.max_event", "out of range"]),
         (https("connect_timeout = 0"), ["connect_timeout = 0", "out of range"]),
         (https("expose = \"*\""), ["mcp.servers.crm.expose", "expected a list of strings, found a string"]),

@@ -1,0 +1,142 @@
+//! Who gave whom which URI: what a tool's result links to need not be listed, and is still to be read from that server.
+
+use std::collections::{HashMap, VecDeque};
+
+use parking_lot::Mutex;
+
+use super::{forward::Forward, route::Route};
+use crate::{
+    auth::PrincipalKey,
+    mcp::{Method, links::LinkScanner},
+    upstream::UpstreamId,
+};
+
+/// Links kept for one principal, and the bytes of their URIs; the oldest go first.
+const MOST_LINKS: usize = 256;
+const MOST_BYTES: usize = 32 * 1024;
+/// Principals that links are kept for; the one that was given none for longest goes first.
+const MOST_PRINCIPALS: usize = 1000;
+
+/// The links that results have given, by principal.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    given: Mutex<Given>,
+}
+
+#[derive(Debug, Default)]
+struct Given {
+    of: HashMap<PrincipalKey, Own>,
+    /// Counts the notes; the greatest is the latest.
+    notes: u64,
+}
+
+/// One principal's.
+#[derive(Debug, Default)]
+struct Own {
+    owners: HashMap<Box<str>, UpstreamId>,
+    /// The oldest first.
+    order: VecDeque<Box<str>>,
+    bytes: usize,
+    noted: u64,
+}
+
+impl Links {
+    /// Who gave this URI to this principal.
+    pub(super) fn owner(&self, principal: &PrincipalKey, uri: &str) -> Option<UpstreamId> {
+        self.given.lock().of.get(principal)?.owners.get(uri).copied()
+    }
+
+    /// Remembers links. A URI that another upstream gave before stays that one's, so that nobody takes it over.
+    fn note(&self, principal: &PrincipalKey, upstream: UpstreamId, links: Vec<String>) {
+        let mut given = self.given.lock();
+        given.notes += 1;
+        let notes = given.notes;
+        if !given.of.contains_key(principal) && given.of.len() >= MOST_PRINCIPALS {
+            let stalest = given.of.iter().min_by_key(|(_, own)| own.noted).map(|(principal, _)| principal.clone());
+            stalest.and_then(|stalest| given.of.remove(&stalest));
+        }
+        let own = given.of.entry(principal.clone()).or_default();
+        own.noted = notes;
+        for link in links {
+            own.add(upstream, link.into());
+        }
+    }
+}
+
+impl Own {
+    fn add(&mut self, upstream: UpstreamId, link: Box<str>) {
+        if self.owners.contains_key(&link) {
+            return;
+        }
+        self.bytes += link.len();
+        self.order.push_back(link.clone());
+        self.owners.insert(link, upstream);
+        while self.order.len() > MOST_LINKS || self.bytes > MOST_BYTES {
+            let Some(oldest) = self.order.pop_front() else { break };
+            self.bytes -= oldest.len();
+            self.owners.remove(&oldest);
+        }
+    }
+}
+
+/// Reads one answer for links while it goes by.
+#[derive(Debug)]
+pub(super) struct Reading {
+    scanner: LinkScanner,
+    principal: PrincipalKey,
+    upstream: UpstreamId,
+}
+
+impl Reading {
+    /// `None` for an answer that links to nothing, and where there is nothing to mix up.
+    pub(super) fn of(request: &Forward<'_>) -> Option<Self> {
+        let links = matches!(request.method, Method::ToolsCall | Method::PromptsGet);
+        let Route { view, upstream, .. } = &request.route;
+        (links && view.catalog.has_several_resource_owners()).then(|| Self {
+            scanner: LinkScanner::default(),
+            principal: request.caller.principal().clone(),
+            upstream: upstream.id(),
+        })
+    }
+
+    pub(super) fn passes(&mut self, bytes: &[u8], links: &Links) {
+        self.scanner.push(bytes);
+        if self.scanner.has_links() {
+            links.note(&self.principal, self.upstream, self.scanner.take());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCAL: PrincipalKey = PrincipalKey::Local;
+
+    fn note(links: &Links, upstream: u64, uris: impl IntoIterator<Item = String>) {
+        links.note(&LOCAL, UpstreamId::of_test(upstream), uris.into_iter().collect());
+    }
+
+    #[test]
+    fn who_gave_a_link_first_keeps_it() {
+        let links = Links::default();
+        note(&links, 1, ["a://b".to_owned()]);
+        note(&links, 2, ["a://b".to_owned(), "a://c".to_owned()]);
+        assert_eq!(links.owner(&LOCAL, "a://b"), Some(UpstreamId::of_test(1)));
+        assert_eq!(links.owner(&LOCAL, "a://c"), Some(UpstreamId::of_test(2)));
+        assert_eq!(links.owner(&LOCAL, "a://d"), None);
+    }
+
+    #[test]
+    fn the_oldest_links_make_room_by_number_and_by_size() {
+        let links = Links::default();
+        note(&links, 1, (0..1000).map(|n| format!("a://{n}")));
+        assert_eq!(links.given.lock().of.get(&LOCAL).map(|own| (own.owners.len(), own.order.len())), Some((MOST_LINKS, MOST_LINKS)));
+        assert_eq!(links.owner(&LOCAL, "a://0"), None);
+        assert!(links.owner(&LOCAL, "a://999").is_some());
+        note(&links, 1, (0..100).map(|n| format!("b://{n}{}", "x".repeat(2000))));
+        let given = links.given.lock();
+        let own = given.of.get(&LOCAL).unwrap();
+        assert!(own.bytes <= MOST_BYTES && own.owners.len() == 16, "{} {}", own.bytes, own.owners.len());
+    }
+}
