@@ -137,7 +137,7 @@ impl Gateway {
         let down = request.client.session();
         if let Some(down) = down
             && let Some(session) = down.upstream_session(upstream.id())
-            && !session.has_ended()
+            && session.serves(generation)
         {
             let key = upstream.session_key(principal, Some(down.id()), down.flags, era);
             return Ok(Held { key, session });
@@ -195,9 +195,9 @@ impl Gateway {
         prepared: &Prepared,
     ) -> Relay {
         let client_id = request.message.id().cloned().unwrap_or_else(|| Id::from_u64(0));
-        // A legacy server closes the stream of a cancelled call; a modern one is told by closing it, and a process has none.
-        let is_process = held.is_some_and(|held| held.session.is_process());
-        let stop = (request.client.era() == Era::Legacy && (era == Era::Modern || is_process)).then(CancellationToken::new);
+        // A legacy server closes the stream of a cancelled call; a modern one is told by closing it, and a channel has none for each.
+        let is_channel = held.is_some_and(|held| held.session.is_channel());
+        let stop = (request.client.era() == Era::Legacy && (era == Era::Modern || is_channel)).then(CancellationToken::new);
         if let Client::Legacy(down) = request.client {
             let flight = match (held, &stop) {
                 (Some(held), stop) => InFlight::Legacy {
@@ -276,7 +276,7 @@ fn prepare(generation: &Generation, catalog: &Catalog, era: Era, session: Option
 fn renumber(splices: &mut Splices, session: &Session, request: &Forward<'_>) -> Renumbered {
     let message = &request.message;
     // An owned session carries one client's tokens, which are unique already.
-    let shares_tokens = session.is_process() || request.client.era() == Era::Modern;
+    let shares_tokens = session.is_channel() || request.client.era() == Era::Modern;
     let id = session.next_id();
     if let Some(span) = message.id_span() {
         splices.replace(span, Id::from_u64(id).into_json());

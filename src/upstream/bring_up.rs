@@ -12,7 +12,7 @@ use bytes::Bytes;
 use url::Url;
 
 use super::{
-    EndpointConfig, Generation, HttpConfig, SessionSpec, StdioConfig, Upstream, UpstreamConfig, UpstreamError,
+    EndpointConfig, Generation, HttpConfig, Protocol, SessionSpec, StdioConfig, Upstream, UpstreamConfig, UpstreamError,
     generation::{Notices, Transport},
     life::Life,
     load_policy::load_policy,
@@ -20,7 +20,7 @@ use super::{
     own::{own_info, own_meta},
     session::{ClientCapabilities, Session, SessionLink},
     stdio_host::StdioHost,
-    transport::streamable_http::HttpTransport,
+    transport::streamable_http::{HttpTransport, Wire},
     walk::{WalkBounds, walk},
 };
 use crate::{
@@ -78,9 +78,28 @@ async fn connect_http(upstream: &Upstream, all: &UpstreamConfig, config: &HttpCo
     let mut redirected = false;
     loop {
         let client = HttpClient::by(config.way.clone(), &url, tls.as_ref(), all.connect_timeout)?;
-        let transport = HttpTransport::new(config, url.clone(), client, upstream.bounds.max_event)?;
-        match discover(candidate(upstream, Transport::Http(transport), None)).await {
-            Ok((generation, greeting)) => return Ok(Connected { generation, greeting, policy, warnings }),
+        let transport = |wire| HttpTransport::new(config, url.clone(), client.clone(), upstream.bounds.max_event, wire);
+        let found = match &config.protocol {
+            Protocol::Streamable => discover(candidate(upstream, Transport::Http(transport(Wire::Streamable)?), None)).await,
+            Protocol::Sse { messages } => open_sse(upstream, transport(Wire::Sse { messages: messages.clone() })?).await,
+            Protocol::Auto => match discover(candidate(upstream, Transport::Http(transport(Wire::Streamable)?), None)).await {
+                // A server of 2024-11-05 knows no POST at its address (MCP 2025-11-25, basic/transports, backwards
+                // compatibility). What the first attempt met is the cause, if this one meets something as well.
+                Err(first) if first.is_about_content() => {
+                    open_sse(upstream, transport(Wire::Sse { messages: None })?).await.map_err(|error| {
+                        tracing::debug!(upstream = %upstream.name(), %error, "it does not speak HTTP with SSE either");
+                        first
+                    })
+                }
+                other => other,
+            },
+        };
+        match found {
+            Ok((generation, greeting)) => {
+                let is_sse = matches!(&generation.transport, Transport::Http(http) if http.is_sse());
+                let policy = if is_sse { format!("{policy}, HTTP with SSE (2024-11-05)") } else { policy };
+                return Ok(Connected { generation, greeting, policy, warnings });
+            }
             Err(UpstreamError::Redirected { location, permanent_method: true }) if !redirected => {
                 let target = same_origin(&url, &location).ok_or_else(|| UpstreamError::redirected(location).explanation())?;
                 tracing::info!(upstream = %upstream.name(), path = target.path(), "the server redirects to another path; using it");
@@ -227,6 +246,13 @@ async fn discover(generation: Generation) -> Result<(Generation, Greeting), Upst
             _ => second,
         }),
     }
+}
+
+/// Opens the gateway's own session with a server of 2024-11-05.
+async fn open_sse(upstream: &Upstream, transport: HttpTransport) -> Result<(Generation, Greeting), UpstreamError> {
+    let generation = candidate(upstream, Transport::Http(transport), None);
+    let session = generation.initialize(&own_spec()).await?;
+    legacy(generation, session)
 }
 
 fn legacy(mut generation: Generation, session: Arc<Session>) -> Result<(Generation, Greeting), UpstreamError> {

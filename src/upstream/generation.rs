@@ -121,6 +121,11 @@ impl Generation {
         }
     }
 
+    /// Each session is an event stream of its own.
+    pub(crate) fn is_sse(&self) -> bool {
+        matches!(&self.transport, Transport::Http(http) if http.is_sse())
+    }
+
     /// Requests travel to a child process.
     pub fn is_stdio(&self) -> bool {
         matches!(self.transport, Transport::Stdio(_))
@@ -143,8 +148,8 @@ impl Generation {
 
     async fn send(&self, session: Option<&Arc<Session>>, request: Outgoing) -> Result<Answer, UpstreamError> {
         match (session.map(|session| &session.link), &self.transport) {
-            (Some(SessionLink::Process(process)), _) => {
-                Ok(Answer::Messages(process.request(request.id, request.owner, request.body).await?))
+            (Some(SessionLink::Process(channel) | SessionLink::Sse { channel, .. }), _) => {
+                Ok(Answer::Messages(channel.request(request.id, request.owner, request.body).await?))
             }
             (Some(SessionLink::Http { id, version }), Transport::Http(http)) => {
                 let headers =
@@ -167,6 +172,10 @@ impl Generation {
     pub async fn notify(&self, session: &Arc<Session>, body: Bytes) -> Result<(), UpstreamError> {
         match &session.link {
             SessionLink::Process(process) => process.send(body).await,
+            SessionLink::Sse { channel, .. } => {
+                let sent = timeout(self.list_timeout, channel.send(body)).await;
+                sent.unwrap_or(Err(UpstreamError::TimedOut(self.list_timeout)))
+            }
             SessionLink::Http { .. } => {
                 let request = Outgoing { body, id: 0, owner: None, routing: HeaderMap::new(), is_endless: false };
                 let answer = timeout(self.list_timeout, self.exchange_without_limit(Some(session), request));
@@ -221,6 +230,7 @@ impl Generation {
                 let messages = ticket.within(http.listen(headers)).await?;
                 Ok(messages.map(|messages| messages.with(ticket)))
             }
+            (SessionLink::Sse { channel, .. }, _) => channel.listen(),
             _ => Ok(None),
         }
     }
@@ -232,7 +242,7 @@ impl Generation {
                 let headers = RequestHeaders { version: Some(version.clone()), session: Some(id.clone()), ..Default::default() };
                 http.delete(headers, self.list_timeout).await;
             }
-            (SessionLink::Process(process), _) => process.stop(),
+            (SessionLink::Process(channel) | SessionLink::Sse { channel, .. }, _) => channel.stop(),
             _ => {}
         }
     }
@@ -270,7 +280,9 @@ pub(super) async fn whole(
                 }
             }
             match within.map(|(_, session)| &session.link) {
-                Some(SessionLink::Process(process)) => Err(UpstreamError::Failed { explanation: process.ended().await, never_sent: false }),
+                Some(SessionLink::Process(channel) | SessionLink::Sse { channel, .. }) => {
+                    Err(UpstreamError::Failed { explanation: channel.ended().await, never_sent: false })
+                }
                 _ => Err(UpstreamError::protocol("the stream ended without the answer")),
             }
         }

@@ -192,11 +192,21 @@ async fn attend(upstream: &Arc<Upstream>, mut generation: Arc<Generation>, inbox
     loop {
         let rotated = tokio::select! {
             end = Box::pin(attend_one(upstream, &generation, inbox)) => return (generation, end),
-            rotated = Box::pin(rotated(upstream, &generation)) => rotated,
+            // Its sessions are streams of its own connections: another generation begins with others.
+            () = changed(upstream), if generation.is_sse() => return (generation, End::Recheck),
+            rotated = Box::pin(rotated(upstream, &generation)), if !generation.is_sse() => rotated,
         };
         // Its stream for changes begins anew on the new generation, with a look at what changed in between.
         generation = upstream.swap(rotated, generation);
         upstream.missed.notify_one();
+    }
+}
+
+/// Waits for other files or another configuration.
+async fn changed(upstream: &Upstream) {
+    tokio::select! {
+        () = upstream.files.changed() => {}
+        () = upstream.reconfigured.notified() => {}
     }
 }
 

@@ -42,6 +42,8 @@ mod life_cycle;
 mod limbo;
 // What the gateway itself holds against an upstream.
 mod own_view;
+// Servers of the HTTP+SSE transport of 2024-11-05.
+mod sse_servers;
 // Clients and servers of one era.
 mod same_era;
 // A child process and its whole group.

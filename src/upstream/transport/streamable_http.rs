@@ -7,9 +7,9 @@ use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
 };
-
 use url::Url;
 
+use super::events::EventStream;
 use crate::{
     mcp::headers::{LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID},
     outbound::{HttpClient, UpstreamBody},
@@ -28,13 +28,25 @@ const NGINX_NO_CERTIFICATE: &[u8] = b"No required SSL certificate was sent";
 const NGINX_BAD_CERTIFICATE: &[u8] = b"The SSL certificate error";
 
 /// The client and the headers that every request to one upstream carries.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct HttpTransport {
     /// The configured one, or where it redirected to.
     url: Url,
-    client: HttpClient,
+    pub(super) client: HttpClient,
     headers: HeaderMap,
     max_event: usize,
+    wire: Wire,
+}
+
+/// Which of the HTTP transports is spoken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    Streamable,
+    /// HTTP with SSE of 2024-11-05.
+    Sse {
+        /// `message_url`
+        messages: Option<Url>,
+    },
 }
 
 /// The headers that belong to one request.
@@ -50,7 +62,7 @@ pub(crate) struct RequestHeaders {
 impl HttpTransport {
     /// # Errors
     /// When a configured value cannot be a header.
-    pub(crate) fn new(config: &HttpConfig, url: Url, client: HttpClient, max_event: usize) -> Result<Self, Explanation> {
+    pub(crate) fn new(config: &HttpConfig, url: Url, client: HttpClient, max_event: usize, wire: Wire) -> Result<Self, Explanation> {
         let mut headers = config.headers.clone();
         let credential = match &config.credential {
             CredentialConfig::None => None,
@@ -69,21 +81,33 @@ impl HttpTransport {
             headers.insert(name, value);
         }
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        Ok(Self { url, client, headers, max_event })
+        Ok(Self { url, client, headers, max_event, wire })
     }
 
     pub(crate) fn url(&self) -> &Url {
         &self.url
     }
 
-    /// Sends one JSON-RPC message and sorts what comes back.
-    ///
-    /// # Errors
-    /// [`UpstreamError`]; `SessionLost` for a 404 to a request that carried a session id.
+    /// A session is an event stream of its own.
+    pub(crate) fn is_sse(&self) -> bool {
+        matches!(self.wire, Wire::Sse { .. })
+    }
+
+    pub(super) fn message_address(&self) -> Option<&Url> {
+        match &self.wire {
+            Wire::Sse { messages } => messages.as_ref(),
+            Wire::Streamable => None,
+        }
+    }
+
     pub(crate) fn policy(&self) -> Option<&crate::tls::TlsPolicy> {
         self.client.policy()
     }
 
+    /// Sends one JSON-RPC message and sorts what comes back.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]; `SessionLost` for a 404 to a request that carried a session id.
     pub(crate) async fn post(&self, own: RequestHeaders, body: Bytes) -> Result<Answer, UpstreamError> {
         let with_session = own.session.is_some();
         let mut request = self.request(Method::POST, own);
@@ -148,7 +172,35 @@ impl HttpTransport {
         }
     }
 
-    fn request(&self, method: Method, own: RequestHeaders) -> Request<Bytes> {
+    /// Opens the stream of a session of 2024-11-05, and gives it with the address that it came from.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]
+    pub(super) async fn open_events(&self) -> Result<(EventStream, Url), UpstreamError> {
+        let mut request = self.request(Method::GET, RequestHeaders::default());
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        let response = self.client.send(request).await?;
+        let content = Content::of(response.headers());
+        match (response.status().is_success(), content) {
+            (true, Content::Events) if !is_encoded(response.headers()) => {
+                Ok((EventStream::new(response.into_body(), self.max_event), self.url.clone()))
+            }
+            (true, Content::Events) => Err(UpstreamError::protocol(COMPRESSED)),
+            (true, _) => Err(not_mcp(format!("HTTP {} where an event stream was asked for", response.status().as_u16()))),
+            (false, _) => Err(self.refused(response).await),
+        }
+    }
+
+    /// Why a response other than a success was given.
+    pub(super) async fn refused(&self, response: Response<UpstreamBody>) -> UpstreamError {
+        let (status, content) = (response.status(), Content::of(response.headers()));
+        match self.sort_refusal(response, content, None).await {
+            Ok(_) => http_status(status),
+            Err(error) => error,
+        }
+    }
+
+    pub(super) fn request(&self, method: Method, own: RequestHeaders) -> Request<Bytes> {
         let mut request = Request::new(Bytes::new());
         *request.method_mut() = method;
         let headers = request.headers_mut();
@@ -171,8 +223,8 @@ impl HttpTransport {
 
     async fn sort(&self, response: Response<UpstreamBody>, with_session: bool) -> Result<Answer, UpstreamError> {
         let status = response.status();
-        if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-            return Err(UpstreamError::protocol("the answer is compressed although only `identity` was offered"));
+        if is_encoded(response.headers()) {
+            return Err(UpstreamError::protocol(COMPRESSED));
         }
         let length = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
         let content = Content::of(response.headers());
@@ -218,6 +270,12 @@ impl HttpTransport {
             Content::Html | Content::Events | Content::Other => Err(http_status(status)),
         }
     }
+}
+
+const COMPRESSED: &str = "the answer is compressed although only `identity` was offered";
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity")
 }
 
 #[derive(Clone, Copy)]
