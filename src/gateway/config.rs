@@ -10,6 +10,8 @@ pub struct McpConfig {
     pub enabled: bool,
     /// Path of the MCP endpoint, such as `/mcp`.
     pub path: String,
+    /// Path of the endpoint of 2024-11-05 for old clients, if it is served.
+    pub sse_path: Option<String>,
     /// Longest aggregated tool name in bytes; a longer one is shortened with a stable hash.
     pub max_tool_name: usize,
     pub when_down: WhenDown,

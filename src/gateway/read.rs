@@ -15,6 +15,7 @@ pub const KEYS: Keys = Keys {
     keys: &[
         built("enabled", "Whether the endpoint is served."),
         built("path", "Path of the endpoint."),
+        built("sse_path", "Path of the HTTP+SSE endpoint for clients of 2024-11-05."),
         built("tools", "`\"direct\"` lists every tool as `server__tool`."),
         built("max_tool_name", "Longest tool name in bytes; a longer one is shortened with a stable hash."),
         built("when_down", "`\"keep\"` lists the tools of an upstream that is down, `\"hide\"` does not."),
@@ -55,6 +56,7 @@ pub fn read(table: Option<Table>, problems: &mut Problems) -> McpConfig {
     let config = McpConfig {
         enabled: table.bool("enabled", problems).unwrap_or(true),
         path: table.endpoint_path("path", problems).unwrap_or_else(|| "/mcp".to_owned()),
+        sse_path: table.endpoint_path("sse_path", problems),
         max_tool_name: table.integer("max_tool_name", 16..=256, problems).unwrap_or(52),
         when_down: table.choice("when_down", &[("keep", WhenDown::Keep), ("hide", WhenDown::Hide)], &[], problems).unwrap_or_default(),
         call_timeout_max: table.duration("call_timeout_max", &(seconds(1)..=HOUR * 168), problems).unwrap_or(HOUR),

@@ -287,6 +287,11 @@ impl EventReply {
         }
     }
 
+    /// Nothing follows.
+    pub fn is_over(&self) -> bool {
+        self.ended && self.queued.is_empty()
+    }
+
     /// The next message; after an error nothing follows. Cancel-safe.
     pub async fn next(&mut self) -> Option<Result<Bytes, GatewayError>> {
         if let Some(message) = self.queued.pop_front() {

@@ -6,7 +6,7 @@ use nexus::{
     cli::import::{ImportArgs, run},
     config::{self, Config},
     sources::{MemorySources, Sources},
-    upstream::{CredentialConfig, EndpointConfig, HttpConfig, StdioConfig},
+    upstream::{CredentialConfig, EndpointConfig, HttpConfig, Protocol, StdioConfig},
 };
 
 const FILE: &str = "/home/ann/project/.vscode/mcp.json";
