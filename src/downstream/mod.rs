@@ -10,6 +10,7 @@ mod peer;
 mod pieces;
 pub mod read;
 mod rescue;
+mod resumable;
 mod server;
 mod stdio;
 mod streamable_http;

@@ -17,15 +17,16 @@ use super::{
     door::Door,
     legacy_sse::OpenStreams,
     rescue::{Rescued, refusal, rescue, rescue_opening, rescue_parse},
+    resumable::{recorded, replayed},
 };
 use crate::{
     auth,
-    gateway::{Client, EventReply, Gateway, LegacySession, ModernClient, Outbox, Reply},
+    gateway::{Client, EventId, EventReply, Gateway, LegacySession, ModernClient, Outbox, Reply},
     mcp::{
         Era, Id, Kind, Message, ParseErrorKind, Version, batch,
         era::{Opening, classify},
         errors::{code, error_response},
-        headers::{Mirrored, PARAM_PREFIX, PROTOCOL_VERSION, SESSION_ID},
+        headers::{LAST_EVENT_ID, Mirrored, PARAM_PREFIX, PROTOCOL_VERSION, SESSION_ID},
         sse,
     },
     session::SessionId,
@@ -170,6 +171,10 @@ impl Endpoint {
         if !request.headers().get_all(ACCEPT).iter().any(accepts) {
             return Err(refusal(StatusCode::NOT_ACCEPTABLE, code::INVALID_REQUEST, "GET needs Accept: text/event-stream"));
         }
+        if let Some(id) = request.headers().get(LAST_EVENT_ID).and_then(|id| EventId::parse(id.as_bytes())) {
+            let gone = || refusal(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "nothing is kept for this Last-Event-ID");
+            return Ok(event_stream(replayed(session.replay(id).ok_or_else(gone)?)));
+        }
         let outbox = self.gateway.open_stream(&session);
         let drain = self.gateway.drain_token().clone();
         Ok(event_stream(Stream { session, outbox, drain }.into_stream()))
@@ -257,7 +262,10 @@ fn respond(reply: Reply, id: Option<Id>, era: Era) -> Response<Body> {
         Reply::Message { status, body } => with_json(status, Body::from(body)),
         Reply::Pieces(pieces) => with_json(StatusCode::OK, Body::new(super::pieces::Pieces::new(pieces))),
         Reply::Json(json) => with_json(json.status, Body::new(*json)),
-        Reply::Events(events) => event_stream(event_bytes(*events, id, era)),
+        Reply::Events(mut events) => match era == Era::Legacy && events.record() {
+            true => event_stream(recorded(*events, id)),
+            false => event_stream(event_bytes(*events, id, era)),
+        },
     }
 }
 

@@ -18,6 +18,7 @@ mod rebuild;
 mod relay;
 mod reload;
 mod reloader;
+mod replay;
 mod reply;
 mod route;
 mod tally;
@@ -33,6 +34,7 @@ pub use listen::Change;
 pub use outbox::Outbox;
 pub use reload::Changes;
 pub use reloader::{Accepted, Configuration, Rejected, Reloader, Reread};
+pub use replay::{EventId, Replay, Said};
 pub use reply::{EventReply, JsonReply, Reply};
 pub use tally::{Outcome, Tally};
 

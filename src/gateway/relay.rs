@@ -111,6 +111,10 @@ impl Relay {
         self.parties.method == Method::Listen
     }
 
+    pub(super) fn client_id(&self) -> &Id {
+        &self.parties.client_id
+    }
+
     pub(super) fn client(&self) -> &Client {
         &self.parties.client
     }

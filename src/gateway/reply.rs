@@ -18,6 +18,7 @@ use super::{
     GatewayError,
     listen::Listening,
     relay::{Relay, Taken},
+    replay::{EventId, Recorder, Said},
     tally::{Counted, Outcome},
 };
 use crate::{
@@ -61,16 +62,13 @@ impl Reply {
 
     /// A cancelled request is not answered.
     pub(super) fn silence() -> Self {
-        Self::Events(Box::new(EventReply { source: Source::Upstream(None), queued: VecDeque::new(), ended: true, counted: None }))
+        let mut silent = EventReply::new(Source::Upstream(None), VecDeque::new());
+        silent.ended = true;
+        Self::Events(Box::new(silent))
     }
 
     pub(super) fn listening(listening: Listening) -> Self {
-        Self::Events(Box::new(EventReply {
-            source: Source::Own(Box::new(listening)),
-            queued: VecDeque::new(),
-            ended: false,
-            counted: None,
-        }))
+        Self::Events(Box::new(EventReply::new(Source::Own(Box::new(listening)), VecDeque::new())))
     }
 }
 
@@ -235,6 +233,8 @@ pub struct EventReply {
     queued: VecDeque<Bytes>,
     ended: bool,
     counted: Option<Counted>,
+    /// Writes it down for a client that may come back.
+    recorder: Option<Recorder>,
 }
 
 #[derive(Debug)]
@@ -249,6 +249,8 @@ struct Relayed {
     relay: Relay,
     /// A subscription has no limits: it is quiet until something changes, and ends when the gateway drains.
     limits: Option<Limits>,
+    /// The upstream hung up, and goes on after this.
+    paused: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -263,8 +265,55 @@ impl EventReply {
     pub(super) fn relayed(messages: Messages, relay: Relay, first: Vec<Bytes>) -> Self {
         let limits = (!relay.is_subscription())
             .then(|| Limits { idle: Box::pin(sleep(relay.call_timeout())), last: Instant::now() + relay.call_timeout_max() });
-        let relayed = Relayed { messages, relay, limits };
-        Self { source: Source::Upstream(Some(Box::new(relayed))), queued: first.into(), ended: false, counted: None }
+        let relayed = Relayed { messages, relay, limits, paused: None };
+        Self::new(Source::Upstream(Some(Box::new(relayed))), first.into())
+    }
+
+    fn new(source: Source, queued: VecDeque<Bytes>) -> Self {
+        Self { source, queued, ended: false, counted: None, recorder: None }
+    }
+
+    /// Writes the stream down from now on, so that the client may come back for it; `false` where it could not.
+    pub fn record(&mut self) -> bool {
+        let Source::Upstream(Some(relayed)) = &self.source else { return false };
+        self.recorder = relayed.relay.client().session().and_then(Recorder::begin);
+        self.recorder.is_some()
+    }
+
+    /// Of the last message, or of the opening of the stream; where it is recorded.
+    pub fn last_id(&self) -> Option<EventId> {
+        self.recorder.as_ref().map(Recorder::last_id)
+    }
+
+    /// The client expects an event that opens the stream.
+    pub fn is_primed(&self) -> bool {
+        self.recorder.as_ref().is_some_and(Recorder::is_primed)
+    }
+
+    /// Waits until the client reads on over another connection. Cancel-safe.
+    pub fn taken_over(&self) -> impl Future<Output = ()> + Send + use<> {
+        let taken_over = self.recorder.as_ref().map(Recorder::taken_over);
+        async move {
+            match taken_over {
+                Some(taken_over) => taken_over.await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// After the end: it was none. The upstream hung up, and wants its clients to come back after this pause.
+    pub fn take_pause(&mut self) -> Option<Duration> {
+        match &mut self.source {
+            Source::Upstream(Some(relayed)) => relayed.paused.take(),
+            Source::Upstream(None) | Source::Own(_) => None,
+        }
+    }
+
+    /// The client has it all.
+    pub fn delivered(&mut self) {
+        if let Some(recorder) = self.recorder.take() {
+            recorder.forget();
+        }
     }
 
     fn is_subscription(&self) -> bool {
@@ -278,6 +327,13 @@ impl EventReply {
     fn is_complete(&self) -> bool {
         let Source::Upstream(Some(relayed)) = &self.source else { return false };
         relayed.relay.is_untouched() && !relayed.relay.stop().is_some_and(CancellationToken::is_cancelled)
+    }
+
+    fn recorded(&self, message: Bytes) -> Bytes {
+        if let Some(recorder) = &self.recorder {
+            recorder.keep(Said::Message(message.clone()));
+        }
+        message
     }
 
     fn end(&mut self, outcome: Outcome) {
@@ -295,22 +351,29 @@ impl EventReply {
     /// The next message; after an error nothing follows. Cancel-safe.
     pub async fn next(&mut self) -> Option<Result<Bytes, GatewayError>> {
         if let Some(message) = self.queued.pop_front() {
-            return Some(Ok(message));
+            return Some(Ok(self.recorded(message)));
         }
         if self.ended {
             return None;
         }
+        let primed = self.is_primed();
         let next = match &mut self.source {
             Source::Own(listening) => listening.next().await.map(|message| Ok((message, false))),
             Source::Upstream(None) => None,
-            Source::Upstream(Some(relayed)) => relayed.next().await,
+            Source::Upstream(Some(relayed)) => loop {
+                match relayed.next().await {
+                    None if relayed.paused.is_some() && primed => return None,
+                    None if relayed.paused.take().is_some() => {}
+                    next => break next,
+                }
+            },
         };
         match next {
             Some(Ok((message, is_last))) => {
                 if is_last {
                     self.end(Outcome::Ok);
                 }
-                Some(Ok(message))
+                Some(Ok(self.recorded(message)))
             }
             Some(Err(error)) => {
                 self.end(Outcome::Failed);
@@ -326,6 +389,24 @@ impl EventReply {
 }
 
 impl Relayed {
+    /// Goes on to the end for a client that hung up, and writes down what it may come back for.
+    async fn run_out(mut self: Box<Self>, recorder: Option<Recorder>) {
+        let keep = |said| recorder.as_ref().map_or((), |recorder| recorder.keep(said));
+        loop {
+            match self.next().await {
+                Some(Ok((message, is_last))) => {
+                    keep(Said::Message(message));
+                    if is_last {
+                        return;
+                    }
+                }
+                Some(Err(error)) => return keep(Said::Failed { error: Arc::new(error), id: self.relay.client_id().clone() }),
+                None if self.paused.take().is_some() => {}
+                None => return,
+            }
+        }
+    }
+
     /// The next message and whether it is the last. `None`: the client cancelled or its subscription ends, so no answer
     /// follows.
     async fn next(&mut self) -> Option<Result<(Bytes, bool), GatewayError>> {
@@ -364,6 +445,10 @@ impl Relayed {
                     return None;
                 }
                 Some(Err(error)) => return Some(Err(self.relay.failure(error))),
+                None if let Some(pause) = self.messages.take_pause() => {
+                    self.paused = Some(pause);
+                    return None;
+                }
                 // An untouched stream is the upstream's own affair to the end.
                 None if self.relay.is_untouched() => {
                     self.relay.settle();
@@ -394,12 +479,16 @@ impl Relayed {
 impl Drop for EventReply {
     fn drop(&mut self) {
         let Source::Upstream(relayed) = &mut self.source else { return };
-        let Some(mut relayed) = relayed.take() else { return };
+        let Some(relayed) = relayed.take() else { return };
         if self.ended || relayed.relay.is_settled() {
             return;
         }
         let Some(session) = relayed.relay.client().session().cloned() else { return };
         let gateway = Arc::clone(relayed.relay.gateway());
-        gateway.outlive(&session, async move { while let Some(Ok((_, false))) = relayed.next().await {} });
+        let recorder = self.recorder.take();
+        if let Some(recorder) = &recorder {
+            self.queued.drain(..).for_each(|message| recorder.keep(Said::Message(message)));
+        }
+        gateway.outlive(&session, relayed.run_out(recorder));
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use crate::{
     upstream::{
         UpstreamError,
         life::Ticket,
-        transport::{channel::Waiting, events::EventStream},
+        transport::{again::Again, channel::Waiting, events::EventStream},
     },
 };
 
@@ -119,9 +120,17 @@ pub struct Messages {
 
 #[derive(Debug)]
 enum Source {
-    Events(Box<EventStream>),
+    Events(Box<Events>),
     Ended,
     Channel(Box<Inbound>),
+}
+
+#[derive(Debug)]
+struct Events {
+    stream: EventStream,
+    /// Where the stream of a call may be gone on with.
+    again: Option<Again>,
+    paused: Option<Duration>,
 }
 
 /// What a channel brings for one request.
@@ -172,7 +181,24 @@ impl Inbound {
 
 impl Messages {
     pub(crate) fn of_events(body: UpstreamBody, max_event: usize) -> Self {
-        Self { source: Source::Events(Box::new(EventStream::new(body, max_event))), ticket: None }
+        let events = Events { stream: EventStream::new(body, max_event), again: None, paused: None };
+        Self { source: Source::Events(Box::new(events)), ticket: None }
+    }
+
+    /// Events of a call whose stream the server may close before the answer.
+    pub(crate) fn resumed_by(mut self, again: Again) -> Self {
+        if let Source::Events(events) = &mut self.source {
+            events.again = Some(again);
+        }
+        self
+    }
+
+    /// After the end of the stream: it was none, and the rest comes after this pause.
+    pub(crate) fn take_pause(&mut self) -> Option<Duration> {
+        match &mut self.source {
+            Source::Events(events) => events.paused.take(),
+            Source::Ended | Source::Channel(_) => None,
+        }
     }
 
     /// `posted` may still be on its way.
@@ -209,7 +235,7 @@ impl Messages {
         self
     }
 
-    /// The next message; `None` at the end of the stream, and after an error.
+    /// The next message; `None` at the end of the stream, and after an error. If there is a pause then, it goes on.
     pub async fn next(&mut self) -> Option<Result<Bytes, UpstreamError>> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -224,7 +250,7 @@ impl Messages {
         let next = match &mut self.source {
             Source::Ended => Poll::Ready(None),
             Source::Channel(inbound) => inbound.poll_next(cx),
-            Source::Events(events) => poll_message(events, cx),
+            Source::Events(events) => events.poll_next(cx),
         };
         if next.is_ready() {
             return next;
@@ -238,16 +264,42 @@ impl Messages {
     }
 }
 
-fn poll_message(events: &mut EventStream, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
-    loop {
-        match std::task::ready!(events.poll_next(cx)) {
-            None => return Poll::Ready(None),
-            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-            // A priming event has an id and empty data; it carries no message.
-            Some(Ok(event)) => {
-                if let Some(data) = event.data.filter(|data| !data.is_empty()) {
-                    return Poll::Ready(Some(Ok(data)));
+impl Events {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+        loop {
+            if let Some(again) = &mut self.again {
+                match std::task::ready!(again.poll_opened(cx)) {
+                    None => {}
+                    Some(Ok(stream)) => self.stream = stream,
+                    Some(Err(error)) => {
+                        self.again = None;
+                        return Poll::Ready(Some(Err(error)));
+                    }
                 }
+            }
+            let ended = match std::task::ready!(self.stream.poll_next(cx)) {
+                Some(Ok(event)) => {
+                    if let Some(again) = &mut self.again {
+                        again.note(&event);
+                    }
+                    // A priming event has an id and empty data; it carries no message.
+                    match event.data.filter(|data| !data.is_empty()) {
+                        Some(data) => return Poll::Ready(Some(Ok(data))),
+                        None => continue,
+                    }
+                }
+                Some(Err(error)) => Some(error),
+                None => None,
+            };
+            match (self.again.as_mut().and_then(Again::begin), ended) {
+                // The server hung up on purpose, which whoever reads may want to know.
+                (Some(pause), None) => {
+                    self.paused = Some(pause);
+                    return Poll::Ready(None);
+                }
+                (Some(_), Some(error)) => tracing::debug!(%error, "the stream of a call broke; going on with it"),
+                (None, Some(error)) => return Poll::Ready(Some(Err(error))),
+                (None, None) => return Poll::Ready(None),
             }
         }
     }

@@ -78,7 +78,7 @@ async fn connect_http(upstream: &Upstream, all: &UpstreamConfig, config: &HttpCo
     let mut redirected = false;
     loop {
         let client = HttpClient::by(config.way.clone(), &url, tls.as_ref(), all.connect_timeout)?;
-        let transport = |wire| HttpTransport::new(config, url.clone(), client.clone(), upstream.bounds.max_event, wire);
+        let transport = |wire| HttpTransport::new(config, url.clone(), client.clone(), upstream.bounds.max_event, wire).map(Arc::new);
         let found = match &config.protocol {
             Protocol::Streamable => discover(candidate(upstream, Transport::Http(transport(Wire::Streamable)?), None)).await,
             Protocol::Sse { messages } => open_sse(upstream, transport(Wire::Sse { messages: messages.clone() })?).await,
@@ -249,7 +249,7 @@ async fn discover(generation: Generation) -> Result<(Generation, Greeting), Upst
 }
 
 /// Opens the gateway's own session with a server of 2024-11-05.
-async fn open_sse(upstream: &Upstream, transport: HttpTransport) -> Result<(Generation, Greeting), UpstreamError> {
+async fn open_sse(upstream: &Upstream, transport: Arc<HttpTransport>) -> Result<(Generation, Greeting), UpstreamError> {
     let generation = candidate(upstream, Transport::Http(transport), None);
     let session = generation.initialize(&own_spec()).await?;
     legacy(generation, session)

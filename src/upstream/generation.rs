@@ -55,7 +55,7 @@ pub struct Generation {
 
 #[derive(Debug)]
 pub(crate) enum Transport {
-    Http(HttpTransport),
+    Http(Arc<HttpTransport>),
     Stdio(StdioHost),
 }
 
@@ -153,7 +153,7 @@ impl Generation {
             }
             (Some(SessionLink::Http { id, version }), Transport::Http(http)) => {
                 let headers =
-                    RequestHeaders { version: Some(version.clone()), session: id.clone(), routing: request.routing, ..Default::default() };
+                    RequestHeaders { version: Some(version.clone()), session: id.clone(), resumes: true, routing: request.routing, ..Default::default() };
                 http.post(headers, request.body).await
             }
             (None, Transport::Http(http)) => {
@@ -266,7 +266,13 @@ pub(super) async fn whole(
             if fits { Ok(message) } else { Err(UpstreamError::protocol("the answer carries the id of another request")) }
         }
         Answer::Messages(mut messages) => {
-            while let Some(next) = messages.next().await {
+            loop {
+                let Some(next) = messages.next().await else {
+                    match messages.take_pause() {
+                        Some(_) => continue,
+                        None => break,
+                    }
+                };
                 let message = Message::parse(next?).map_err(malformed)?;
                 match (message.kind(), message.id()) {
                     (Kind::Response | Kind::ErrorResponse, Some(found)) if *found == expected => return within_limit(message, limit),

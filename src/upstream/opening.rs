@@ -111,7 +111,7 @@ impl Generation {
 }
 
 /// Opens a legacy session over HTTP (MCP 2025-11-25, basic/lifecycle).
-async fn initialize_http(http: &HttpTransport, spec: &SessionSpec) -> Result<Session, UpstreamError> {
+async fn initialize_http(http: &Arc<HttpTransport>, spec: &SessionSpec) -> Result<Session, UpstreamError> {
     let (answer, id) = match http.initialize(initialize_body(spec)).await {
         Err((Some(status), error)) if says_no_initialize(status) && error.reason() == Reason::HttpStatus => {
             return Err(no_initialize(format!("the server answered initialize with HTTP {}", status.as_u16())));

@@ -106,7 +106,7 @@ async fn prepare(upstream: &Upstream, config: &UpstreamConfig, running: &Generat
         era: running.era,
         refuses_legacy: AtomicBool::new(running.refuses_legacy.load(Ordering::Relaxed)),
         version: running.version,
-        transport: Transport::Http(transport),
+        transport: Transport::Http(Arc::new(transport)),
         own_session: running.own_session.clone(),
         own_ids: AtomicU64::new(running.own_ids.load(Ordering::Relaxed)),
         call_timeout: config.call_timeout,

@@ -42,6 +42,8 @@ mod life_cycle;
 mod limbo;
 // What the gateway itself holds against an upstream.
 mod own_view;
+// Streams that end before the answer.
+mod resumption;
 // Batches of 2025-03-26.
 mod batches;
 // Clients of the HTTP+SSE transport of 2024-11-05.

@@ -70,12 +70,12 @@ impl Post {
 ///
 /// # Errors
 /// [`UpstreamError`]: what answers is no such server, or names an address of another origin for the messages.
-pub(crate) async fn open(http: &HttpTransport, life: &Life) -> Result<Arc<Channel>, UpstreamError> {
+pub(crate) async fn open(http: &Arc<HttpTransport>, life: &Life) -> Result<Arc<Channel>, UpstreamError> {
     let ticket = life.begin(Stay::Stream)?;
     let (mut events, url) = ticket.within(http.open_events()).await?;
     let endpoint = ticket.within(endpoint(&mut events)).await?;
     let to = message_address(&url, &endpoint, http.message_address())?;
-    let post = Post { transport: Arc::new(http.clone()), to };
+    let post = Post { transport: Arc::clone(http), to };
     let (channel, ends) = Channel::new(Out::Sse(post), Unasked::Listener(parking_lot::Mutex::default()));
     tokio::spawn(attend(Arc::downgrade(&channel), events, ticket, ends));
     Ok(channel)
@@ -156,7 +156,7 @@ async fn asked_to_stop(stopped: &mut watch::Receiver<bool>) {
 }
 
 fn broken(detail: String) -> Explanation {
-    Explanation::new(Reason::Protocol, detail, "nothing, the next call opens another; is there a proxy that closes quiet connections?")
+    Explanation::new(Reason::Unreachable, detail, "nothing, the next call opens another; is there a proxy that closes quiet connections?")
 }
 
 fn unneeded() -> Explanation {

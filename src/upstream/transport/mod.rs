@@ -1,5 +1,6 @@
 //! How bytes reach an upstream: one folder or file per transport.
 
+pub(crate) mod again;
 pub(crate) mod channel;
 pub(crate) mod events;
 pub(crate) mod legacy_sse;

@@ -1,6 +1,6 @@
 //! Streamable HTTP towards an upstream (MCP 2025-11-25 and 2026-07-28, basic/transports): one POST per message.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -9,7 +9,7 @@ use http::{
 };
 use url::Url;
 
-use super::events::EventStream;
+use super::{again::Again, events::EventStream};
 use crate::{
     mcp::headers::{LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID},
     outbound::{HttpClient, UpstreamBody},
@@ -28,7 +28,7 @@ const NGINX_NO_CERTIFICATE: &[u8] = b"No required SSL certificate was sent";
 const NGINX_BAD_CERTIFICATE: &[u8] = b"The SSL certificate error";
 
 /// The client and the headers that every request to one upstream carries.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct HttpTransport {
     /// The configured one, or where it redirected to.
     url: Url,
@@ -55,6 +55,8 @@ pub(crate) struct RequestHeaders {
     pub(crate) version: Option<HeaderValue>,
     pub(crate) session: Option<HeaderValue>,
     pub(crate) last_event_id: Option<HeaderValue>,
+    /// A stream that ends before the answer may be gone on with.
+    pub(crate) resumes: bool,
     /// `Mcp-Method`, `Mcp-Name`, `Mcp-Param-*`.
     pub(crate) routing: HeaderMap,
 }
@@ -108,14 +110,33 @@ impl HttpTransport {
     ///
     /// # Errors
     /// [`UpstreamError`]; `SessionLost` for a 404 to a request that carried a session id.
-    pub(crate) async fn post(&self, own: RequestHeaders, body: Bytes) -> Result<Answer, UpstreamError> {
+    pub(crate) async fn post(self: &Arc<Self>, own: RequestHeaders, body: Bytes) -> Result<Answer, UpstreamError> {
         let with_session = own.session.is_some();
+        let again = own.resumes.then(|| (own.version.clone(), own.session.clone()));
         let mut request = self.request(Method::POST, own);
         *request.body_mut() = body;
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         let response = self.client.send(request).await?;
-        self.sort(response, with_session).await
+        match (self.sort(response, with_session).await?, again) {
+            (Answer::Messages(messages), Some((version, session))) => {
+                Ok(Answer::Messages(messages.resumed_by(Again::new(Arc::clone(self), version, session))))
+            }
+            (answer, _) => Ok(answer),
+        }
+    }
+
+    /// The rest of a call's stream.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]; the server keeps nothing, or not this.
+    pub(super) async fn resume(
+        &self,
+        version: Option<HeaderValue>,
+        session: Option<HeaderValue>,
+        last_event_id: Option<HeaderValue>,
+    ) -> Result<EventStream, UpstreamError> {
+        self.get_events(RequestHeaders { version, session, last_event_id, ..Default::default() }).await
     }
 
     /// Sends `initialize` and gives its answer with the session id that came with it.
@@ -177,14 +198,16 @@ impl HttpTransport {
     /// # Errors
     /// [`UpstreamError`]
     pub(super) async fn open_events(&self) -> Result<(EventStream, Url), UpstreamError> {
-        let mut request = self.request(Method::GET, RequestHeaders::default());
+        Ok((self.get_events(RequestHeaders::default()).await?, self.url.clone()))
+    }
+
+    async fn get_events(&self, own: RequestHeaders) -> Result<EventStream, UpstreamError> {
+        let mut request = self.request(Method::GET, own);
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         let response = self.client.send(request).await?;
         let content = Content::of(response.headers());
         match (response.status().is_success(), content) {
-            (true, Content::Events) if !is_encoded(response.headers()) => {
-                Ok((EventStream::new(response.into_body(), self.max_event), self.url.clone()))
-            }
+            (true, Content::Events) if !is_encoded(response.headers()) => Ok(EventStream::new(response.into_body(), self.max_event)),
             (true, Content::Events) => Err(UpstreamError::protocol(COMPRESSED)),
             (true, _) => Err(not_mcp(format!("HTTP {} where an event stream was asked for", response.status().as_u16()))),
             (false, _) => Err(self.refused(response).await),
