@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::BoxStream};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT},
+    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER},
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio_util::sync::CancellationToken;
@@ -223,7 +223,8 @@ impl Endpoint {
     }
 
     fn session(&self, header: Option<&HeaderValue>, id: Option<&Id>) -> Result<Arc<LegacySession>, Rescued> {
-        let error = |status, words| Rescued { status, body: error_response(id, code::INVALID_REQUEST, words, None), request_id: None };
+        let body = |words| error_response(id, code::INVALID_REQUEST, words, None);
+        let error = |status, words| Rescued { status, body: body(words), request_id: None, retry_after: None };
         let header = header.ok_or_else(|| error(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing: send initialize first"))?;
         SessionId::parse(header.as_bytes())
             .and_then(|id| self.gateway.sessions().find(id, &auth::identify()))
@@ -280,6 +281,11 @@ pub(super) fn respond_error(rescued: &Rescued) -> Response<Body> {
     let mut response = with_json(rescued.status, Body::from(rescued.body.clone()));
     if let Some(id) = rescued.request_id.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
         response.headers_mut().insert(REQUEST_ID, id);
+    }
+    if let Some(after) = rescued.retry_after {
+        // Whole seconds, and none too few.
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }

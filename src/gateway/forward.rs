@@ -68,6 +68,10 @@ impl Gateway {
             Err(UpstreamError::Failed { never_sent: true, explanation }) if explanation.reason == Reason::Drained => {
                 self.attempt(upstream, &request).await.map_err(failed)
             }
+            Err(error) if request.method.is_safe() && error.broke_off() => {
+                tracing::debug!(%error, "a request that only reads broke off; sending it once more");
+                self.attempt(upstream, &request).await.map_err(failed)
+            }
             other => other.map_err(failed),
         }
     }

@@ -204,7 +204,6 @@ impl Recorder {
 /// The rest of a stream, for a client that came back.
 #[derive(Debug)]
 pub struct Replay {
-    session: Arc<LegacySession>,
     stream: Arc<Stream>,
     told: watch::Receiver<u64>,
     reader: u64,
@@ -227,9 +226,8 @@ impl Replay {
                     self.last = *number;
                     return Some((EventId { stream: self.stream.id, number: *number }, said.clone()));
                 }
+                // It stays: this connection may break as well, before the client has read what it was sent.
                 if state.ended {
-                    drop(state);
-                    self.session.kept.0.lock().retain(|stream| !Arc::ptr_eq(stream, &self.stream));
                     return None;
                 }
             }
@@ -240,7 +238,7 @@ impl Replay {
 
 impl LegacySession {
     /// The rest of the stream that `id` is of, if it is one of this session and still kept. Whoever read it before reads no more.
-    pub fn replay(self: &Arc<Self>, id: EventId) -> Option<Replay> {
+    pub fn replay(&self, id: EventId) -> Option<Replay> {
         let stream = self.kept.0.lock().iter().find(|stream| stream.id == id.stream).map(Arc::clone)?;
         let reader = {
             let mut state = stream.state.lock();
@@ -249,7 +247,7 @@ impl LegacySession {
         };
         let told = stream.told.subscribe();
         stream.tell();
-        Some(Replay { session: Arc::clone(self), stream, told, reader, last: id.number })
+        Some(Replay { stream, told, reader, last: id.number })
     }
 }
 

@@ -78,7 +78,9 @@ async fn connect_http(upstream: &Upstream, all: &UpstreamConfig, config: &HttpCo
     let mut redirected = false;
     loop {
         let client = HttpClient::by(config.way.clone(), &url, tls.as_ref(), all.connect_timeout)?;
-        let transport = |wire| HttpTransport::new(config, url.clone(), client.clone(), upstream.bounds.max_event, wire).map(Arc::new);
+        let transport = |wire| {
+            HttpTransport::new(config, url.clone(), client.clone(), upstream.bounds.max_event, wire, upstream.busy.clone()).map(Arc::new)
+        };
         let found = match &config.protocol {
             Protocol::Streamable => discover(candidate(upstream, Transport::Http(transport(Wire::Streamable)?), None)).await,
             Protocol::Sse { messages } => open_sse(upstream, transport(Wire::Sse { messages: messages.clone() })?).await,

@@ -20,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Bounds, Concern, EndpointConfig, Generation, Isolation, Notice, RotationRules, Session, SessionKey, SessionSpec, State, Status,
     Traffic, UpstreamConfig, UpstreamError,
+    busy::Busy,
     ending::CLOSE_LIMIT,
     generation::Transport,
     life::Life,
@@ -101,6 +102,8 @@ pub struct Upstream {
     pub(super) was_up: AtomicBool,
     traffic: Traffic,
     pub(super) concerns: Mutex<BTreeMap<Concern, Explanation>>,
+    /// The server asked to be left alone for a while.
+    pub(crate) busy: Busy,
     /// Why the last checks failed, while that is not enough to call it down.
     pub(super) suspicion: Mutex<Option<Explanation>>,
     pub(super) sessions: Pool,
@@ -148,6 +151,7 @@ impl Upstream {
             was_up: AtomicBool::new(false),
             traffic: Traffic::default(),
             concerns: Mutex::default(),
+            busy: Busy::default(),
             suspicion: Mutex::default(),
             sessions: Pool::new(),
             processes: Arc::new(Semaphore::new(processes)),

@@ -7,6 +7,7 @@
 
 mod answer;
 mod bring_up;
+mod busy;
 mod checkup;
 mod condition;
 mod config;

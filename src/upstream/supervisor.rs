@@ -81,9 +81,10 @@ async fn keep_up(upstream: &Arc<Upstream>) {
                 None => {
                     upstream.now_serving(None);
                     upstream.now_in(State::Down(explanation), None);
+                    let busy = upstream.busy.left();
                     tokio::select! {
-                        () = sleep(jittered(delay)) => delay = (delay * 2).min(LONGEST_RETRY),
-                        () = upstream.recheck.notified() => delay = (delay * 2).min(LONGEST_RETRY),
+                        () = sleep(jittered(delay).max(busy.unwrap_or_default())) => delay = (delay * 2).min(LONGEST_RETRY),
+                        () = upstream.recheck.notified(), if busy.is_none() => delay = (delay * 2).min(LONGEST_RETRY),
                         // What was wrong with its files may be right now.
                         () = upstream.files.changed() => delay = FIRST_RETRY,
                         () = upstream.reconfigured.notified() => delay = FIRST_RETRY,
@@ -244,6 +245,7 @@ async fn attend_one(upstream: &Arc<Upstream>, generation: &Arc<Generation>, inbo
                         stream = Some(again);
                         refresh_at.get_or_insert_with(|| due(refreshed));
                     }
+                    Err(UpstreamError::Busy { after, .. }) => reopen_at = Some(Instant::now() + after.max(FIRST_RETRY)),
                     // It had a stream and has none now, or cannot be reached: it may be another server.
                     Ok(None) | Err(_) => return End::Recheck,
                 }
@@ -261,7 +263,9 @@ async fn attend_one(upstream: &Arc<Upstream>, generation: &Arc<Generation>, inbo
                     outcome = refresh(upstream, generation) => outcome,
                     explanation = end_of_process(generation) => return End::Lost(explanation),
                 };
-                if let Err(error) = outcome {
+                if let Err(UpstreamError::Busy { after, .. }) = outcome {
+                    refresh_at = Some(Instant::now() + after.max(REFRESH_PAUSE));
+                } else if let Err(error) = outcome {
                     tracing::warn!(upstream = %upstream.name(), %error, "the lists could not be read again");
                     return End::Recheck;
                 }

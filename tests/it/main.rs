@@ -42,6 +42,8 @@ mod life_cycle;
 mod limbo;
 // What the gateway itself holds against an upstream.
 mod own_view;
+// Upstreams that are busy, restarted or cut off.
+mod self_healing;
 // Streams that end before the answer.
 mod resumption;
 // Batches of 2025-03-26.

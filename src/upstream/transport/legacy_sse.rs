@@ -120,7 +120,10 @@ async fn attend(channel: Weak<Channel>, mut events: EventStream, ticket: Ticket,
             };
             match event {
                 None => return broken("the server ended the event stream that carries the session".to_owned()),
-                Some(Err(error)) => return broken(format!("the event stream that carries the session broke: {error}")),
+                Some(Err(error)) => {
+                    let detail = format!("the event stream that carries the session broke: {error}");
+                    return Explanation { reason: error.reason(), ..broken(detail) };
+                }
                 Some(Ok(event)) => {
                     let Some(data) = message(event) else { continue };
                     match channel.upgrade() {

@@ -17,6 +17,7 @@ use crate::{
     upstream::{
         Answer, CredentialConfig, HttpConfig, JsonAnswer, UpstreamError,
         answer::{Messages, collect},
+        busy::{Busy, asks_to_wait},
     },
 };
 
@@ -36,6 +37,7 @@ pub(crate) struct HttpTransport {
     headers: HeaderMap,
     max_event: usize,
     wire: Wire,
+    busy: Busy,
 }
 
 /// Which of the HTTP transports is spoken.
@@ -64,7 +66,14 @@ pub(crate) struct RequestHeaders {
 impl HttpTransport {
     /// # Errors
     /// When a configured value cannot be a header.
-    pub(crate) fn new(config: &HttpConfig, url: Url, client: HttpClient, max_event: usize, wire: Wire) -> Result<Self, Explanation> {
+    pub(crate) fn new(
+        config: &HttpConfig,
+        url: Url,
+        client: HttpClient,
+        max_event: usize,
+        wire: Wire,
+        busy: Busy,
+    ) -> Result<Self, Explanation> {
         let mut headers = config.headers.clone();
         let credential = match &config.credential {
             CredentialConfig::None => None,
@@ -83,7 +92,7 @@ impl HttpTransport {
             headers.insert(name, value);
         }
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        Ok(Self { url, client, headers, max_event, wire })
+        Ok(Self { url, client, headers, max_event, wire, busy })
     }
 
     pub(crate) fn url(&self) -> &Url {
@@ -269,6 +278,13 @@ impl HttpTransport {
 
     async fn sort_refusal(&self, response: Response<UpstreamBody>, content: Content, length: Option<u64>) -> Result<Answer, UpstreamError> {
         let status = response.status();
+        if let Some(after) = asks_to_wait(status, response.headers()) {
+            self.busy.wait(after);
+            // A JSON-RPC error says more than we could.
+            if !matches!(content, Content::Json) {
+                return Err(UpstreamError::Busy { status, after });
+            }
+        }
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !matches!(content, Content::Json) || status == StatusCode::UNAUTHORIZED => {
                 return Err(failed(
