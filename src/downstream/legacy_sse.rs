@@ -106,8 +106,12 @@ impl Endpoint {
         match Message::parse(text.clone()) {
             Ok(message) if message.method() == "initialize" => {
                 // It may wait for an upstream, and its answer for the stream to be read.
-                let task = async move { peer.take_message(message).await };
-                self.gateway.spawn(task);
+                self.gateway.spawn(async move {
+                    match peer.place() {
+                        Some(_place) => peer.take_message(message).await,
+                        None => peer.refuse_one_more(message.id()).await,
+                    }
+                });
             }
             Ok(message) => peer.take_message(message).await,
             Err(error) if error.kind == ParseErrorKind::Batch => peer.take(text).await,

@@ -131,9 +131,9 @@ impl Peer {
                 peer.say(batch::join(&answers)).await;
             }
         };
-        match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => self.run(Id::from_u64(0), place, work),
-            Err(_) => self.say(error_response(None, code::SERVER_ERROR, TOO_MANY, None)).await,
+        match self.place() {
+            Some(place) => self.run(Id::from_u64(0), place, work),
+            None => self.refuse_one_more(None).await,
         }
     }
 
@@ -208,9 +208,7 @@ impl Peer {
 
     async fn start(self: &Arc<Self>, client: Client, message: Message) {
         let Some(id) = message.id().cloned() else { return };
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            return self.say(error_response(Some(&id), code::SERVER_ERROR, TOO_MANY, None)).await;
-        };
+        let Some(place) = self.place() else { return self.refuse_one_more(Some(&id)).await };
         let (peer, era, key) = (Arc::clone(self), client.era(), id.clone());
         let work = async move {
             match peer.gateway.handle(&auth::identify(), &client, message).await {
@@ -219,6 +217,15 @@ impl Peer {
             }
         };
         self.run(key, place, work);
+    }
+
+    /// Room for one more request; `None` when too many are in work.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
+    pub(super) async fn refuse_one_more(&self, id: Option<&Id>) {
+        self.say(error_response(id, code::SERVER_ERROR, TOO_MANY, None)).await;
     }
 
     fn run(self: &Arc<Self>, key: Id, place: OwnedSemaphorePermit, work: impl Future<Output = ()> + Send + 'static) {

@@ -15,6 +15,7 @@ mod outbox;
 mod outlive;
 pub mod read;
 mod rebuild;
+mod recorded;
 mod relay;
 mod reload;
 mod reloader;

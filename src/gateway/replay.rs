@@ -66,7 +66,10 @@ impl EventId {
 pub enum Said {
     Message(Bytes),
     /// The call of this id failed; nothing follows.
-    Failed { error: Arc<GatewayError>, id: Id },
+    Failed {
+        error: Arc<GatewayError>,
+        id: Id,
+    },
 }
 
 /// The streams of one session.

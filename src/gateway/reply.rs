@@ -18,7 +18,7 @@ use super::{
     GatewayError,
     listen::Listening,
     relay::{Relay, Taken},
-    replay::{EventId, Recorder, Said},
+    replay::{Recorder, Said},
     tally::{Counted, Outcome},
 };
 use crate::{
@@ -229,28 +229,28 @@ impl Body for JsonReply {
 /// Messages on their way, from an upstream or from the gateway itself.
 #[derive(Debug)]
 pub struct EventReply {
-    source: Source,
+    pub(super) source: Source,
     queued: VecDeque<Bytes>,
     ended: bool,
     counted: Option<Counted>,
     /// Writes it down for a client that may come back.
-    recorder: Option<Recorder>,
+    pub(super) recorder: Option<Recorder>,
 }
 
 #[derive(Debug)]
-enum Source {
+pub(super) enum Source {
     Upstream(Option<Box<Relayed>>),
     Own(Box<Listening>),
 }
 
 #[derive(Debug)]
-struct Relayed {
+pub(super) struct Relayed {
     messages: Messages,
-    relay: Relay,
+    pub(super) relay: Relay,
     /// A subscription has no limits: it is quiet until something changes, and ends when the gateway drains.
     limits: Option<Limits>,
     /// The upstream hung up, and goes on after this.
-    paused: Option<Duration>,
+    pub(super) paused: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -273,49 +273,6 @@ impl EventReply {
         Self { source, queued, ended: false, counted: None, recorder: None }
     }
 
-    /// Writes the stream down from now on, so that the client may come back for it; `false` where it could not.
-    pub fn record(&mut self) -> bool {
-        let Source::Upstream(Some(relayed)) = &self.source else { return false };
-        self.recorder = relayed.relay.client().session().and_then(Recorder::begin);
-        self.recorder.is_some()
-    }
-
-    /// Of the last message, or of the opening of the stream; where it is recorded.
-    pub fn last_id(&self) -> Option<EventId> {
-        self.recorder.as_ref().map(Recorder::last_id)
-    }
-
-    /// The client expects an event that opens the stream.
-    pub fn is_primed(&self) -> bool {
-        self.recorder.as_ref().is_some_and(Recorder::is_primed)
-    }
-
-    /// Waits until the client reads on over another connection. Cancel-safe.
-    pub fn taken_over(&self) -> impl Future<Output = ()> + Send + use<> {
-        let taken_over = self.recorder.as_ref().map(Recorder::taken_over);
-        async move {
-            match taken_over {
-                Some(taken_over) => taken_over.await,
-                None => std::future::pending().await,
-            }
-        }
-    }
-
-    /// After the end: it was none. The upstream hung up, and wants its clients to come back after this pause.
-    pub fn take_pause(&mut self) -> Option<Duration> {
-        match &mut self.source {
-            Source::Upstream(Some(relayed)) => relayed.paused.take(),
-            Source::Upstream(None) | Source::Own(_) => None,
-        }
-    }
-
-    /// The client has it all.
-    pub fn delivered(&mut self) {
-        if let Some(recorder) = self.recorder.take() {
-            recorder.forget();
-        }
-    }
-
     fn is_subscription(&self) -> bool {
         match &self.source {
             Source::Own(_) => true,
@@ -327,13 +284,6 @@ impl EventReply {
     fn is_complete(&self) -> bool {
         let Source::Upstream(Some(relayed)) = &self.source else { return false };
         relayed.relay.is_untouched() && !relayed.relay.stop().is_some_and(CancellationToken::is_cancelled)
-    }
-
-    fn recorded(&self, message: Bytes) -> Bytes {
-        if let Some(recorder) = &self.recorder {
-            recorder.keep(Said::Message(message.clone()));
-        }
-        message
     }
 
     fn end(&mut self, outcome: Outcome) {
@@ -389,27 +339,9 @@ impl EventReply {
 }
 
 impl Relayed {
-    /// Goes on to the end for a client that hung up, and writes down what it may come back for.
-    async fn run_out(mut self: Box<Self>, recorder: Option<Recorder>) {
-        let keep = |said| recorder.as_ref().map_or((), |recorder| recorder.keep(said));
-        loop {
-            match self.next().await {
-                Some(Ok((message, is_last))) => {
-                    keep(Said::Message(message));
-                    if is_last {
-                        return;
-                    }
-                }
-                Some(Err(error)) => return keep(Said::Failed { error: Arc::new(error), id: self.relay.client_id().clone() }),
-                None if self.paused.take().is_some() => {}
-                None => return,
-            }
-        }
-    }
-
     /// The next message and whether it is the last. `None`: the client cancelled or its subscription ends, so no answer
     /// follows.
-    async fn next(&mut self) -> Option<Result<(Bytes, bool), GatewayError>> {
+    pub(super) async fn next(&mut self) -> Option<Result<(Bytes, bool), GatewayError>> {
         let stop = self.relay.stop().cloned();
         let drain = self.relay.gateway().drain.clone();
         loop {

@@ -152,8 +152,13 @@ impl Generation {
                 Ok(Answer::Messages(channel.request(request.id, request.owner, request.body).await?))
             }
             (Some(SessionLink::Http { id, version }), Transport::Http(http)) => {
-                let headers =
-                    RequestHeaders { version: Some(version.clone()), session: id.clone(), resumes: true, routing: request.routing, ..Default::default() };
+                let headers = RequestHeaders {
+                    version: Some(version.clone()),
+                    session: id.clone(),
+                    resumes: true,
+                    routing: request.routing,
+                    ..Default::default()
+                };
                 http.post(headers, request.body).await
             }
             (None, Transport::Http(http)) => {

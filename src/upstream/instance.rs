@@ -255,9 +255,11 @@ impl Upstream {
             // The gateway's own process counts too.
             Transport::Stdio(host) => Some(host.config().max_processes.saturating_sub(1)),
         };
-        let place = self.sessions.hold(key, limit, |session| session.serves(generation)).map_err(|no_place| match (no_place, &generation.transport) {
-            (NoPlace::Full, Transport::Stdio(host)) => UpstreamError::Failed { explanation: host.too_many(), never_sent: true },
-            _ => owner_ended(),
+        let place = self.sessions.hold(key, limit, |session| session.serves(generation)).map_err(|no_place| {
+            match (no_place, &generation.transport) {
+                (NoPlace::Full, Transport::Stdio(host)) => UpstreamError::Failed { explanation: host.too_many(), never_sent: true },
+                _ => owner_ended(),
+            }
         })?;
         let session = place.session(|| async { generation.open(&spec()).await }).await?;
         if place.owner_has_ended() {

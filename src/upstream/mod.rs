@@ -31,7 +31,9 @@ pub mod transport;
 mod walk;
 
 pub use answer::{Answer, AnswerBody, JsonAnswer, Messages};
-pub use config::{Bounds, CredentialConfig, Difference, EndpointConfig, HttpConfig, Isolation, Protocol, StderrConfig, StdioConfig, UpstreamConfig};
+pub use config::{
+    Bounds, CredentialConfig, Difference, EndpointConfig, HttpConfig, Isolation, Protocol, StderrConfig, StdioConfig, UpstreamConfig,
+};
 pub use ending::RotationRules;
 pub use error::UpstreamError;
 pub use generation::{Generation, Notice, Outgoing};

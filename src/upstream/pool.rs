@@ -76,7 +76,8 @@ impl Pool {
             return Err(NoPlace::OwnerEnded);
         }
         let held = |cell| Held { pool: self, key: key.clone(), cell: Some(cell) };
-        if let Some(cell) = places.cells.get(key).filter(|cell| cell.session.get().is_none_or(|session| is_usable(session))).map(Arc::clone) {
+        if let Some(cell) = places.cells.get(key).filter(|cell| cell.session.get().is_none_or(|session| is_usable(session))).map(Arc::clone)
+        {
             cell.last_used.store(self.started.elapsed().as_secs(), Ordering::Relaxed);
             return Ok(held(cell));
         }

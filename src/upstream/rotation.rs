@@ -100,7 +100,8 @@ async fn prepare(upstream: &Upstream, config: &UpstreamConfig, running: &Generat
     };
     let Trusting { tls, policy, warnings } = trusting(upstream, http).await?;
     let client = HttpClient::by(http.way.clone(), before.url(), tls.as_ref(), config.connect_timeout)?;
-    let transport = HttpTransport::new(http, before.url().clone(), client, upstream.bounds.max_event, Wire::Streamable, upstream.busy.clone())?;
+    let transport =
+        HttpTransport::new(http, before.url().clone(), client, upstream.bounds.max_event, Wire::Streamable, upstream.busy.clone())?;
     let generation = Generation {
         number: next_number(),
         era: running.era,

@@ -83,10 +83,16 @@ pub struct Session {
 }
 
 pub(crate) enum SessionLink {
-    Http { id: Option<HeaderValue>, version: HeaderValue },
+    Http {
+        id: Option<HeaderValue>,
+        version: HeaderValue,
+    },
     Process(Arc<Channel>),
     /// A legacy event stream; it ends with the generation that opened it.
-    Sse { channel: Arc<Channel>, life: Life },
+    Sse {
+        channel: Arc<Channel>,
+        life: Life,
+    },
 }
 
 impl Session {

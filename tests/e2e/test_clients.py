@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.clients import CLIENTS, Client
+from support.clients import CLIENTS, SSE_CLIENTS, Client
 from support.upstreams import Upstream
 
 
@@ -44,15 +44,17 @@ def meets(client: Client, upstream: Upstream) -> bool:
     """Whether the two understand each other without a gateway."""
     if upstream.direct is None or upstream.name in client.unmet or not client.eras & upstream.eras:
         return False
+    if client.sse != upstream.direct[0].endswith("/sse"):
+        return False
     return client.https or not upstream.direct[0].startswith("https:")
 
 
-@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
+@pytest.mark.parametrize("client", CLIENTS + SSE_CLIENTS, ids=lambda client: client.name)
 def test_a_client_lists_and_calls_every_upstream(client, upstreams, gateway, direct):
     if not direct:
         gateway.settled()
         steps = steps_for(upstreams.all, prefixed=True)
-        outcome = client.run([gateway.url], steps)
+        outcome = client.run([gateway.sse_url if client.sse else gateway.url], steps)
         assert problems(outcome, steps, upstreams.all) == []
         if outcome["protocol"]:
             assert (outcome["protocol"] == "2026-07-28") == (client.mode != "legacy"), "the client's own era holds downstream"

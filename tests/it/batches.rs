@@ -130,7 +130,8 @@ async fn other_revisions_have_no_batches() {
         assert_eq!(response.status, StatusCode::BAD_REQUEST, "{version}");
         assert_eq!(response.answer().await["error"]["code"], -32600);
     }
-    for client in [Client::stranger(nexus.address), Client::stranger(nexus.address).header("mcp-protocol-version", MODERN), nexus.modern()] {
+    for client in [Client::stranger(nexus.address), Client::stranger(nexus.address).header("mcp-protocol-version", MODERN), nexus.modern()]
+    {
         let response = client.post(batch.clone()).await;
         assert_eq!(response.status, StatusCode::BAD_REQUEST);
         assert_eq!(response.answer().await["error"]["code"], -32600);
@@ -154,9 +155,9 @@ async fn batches_that_are_none_or_too_much_are_refused() {
 #[tokio::test]
 async fn answers_that_are_too_long_together_become_errors() {
     let large = "x".repeat(40 << 10);
-    let spec = legacy().tool("work").on("tools/call", move |call| {
-        Answer::json(call.response(&format!(r#""content":[{{"type":"text","text":"{large}"}}]"#)))
-    });
+    let spec = legacy()
+        .tool("work")
+        .on("tools/call", move |call| Answer::json(call.response(&format!(r#""content":[{{"type":"text","text":"{large}"}}]"#))));
     let nexus = gateway().bounds("max_event = \"64KiB\"").upstream("up", spec).upstream("new", modern().tool("work")).start().await;
     let client = session_of(&nexus, WITH_BATCHES).await;
     let batch = json!([call(json!(1), "up__work"), call(json!(2), "up__work")]);

@@ -334,7 +334,9 @@ async fn the_modern_era_has_no_resumption() {
 
 #[tokio::test]
 async fn ids_and_openings_come_only_to_clients_that_know_them() {
-    for (version, opening, ids) in [("2024-11-05", false, false), ("2025-03-26", false, true), ("2025-06-18", false, true), ("2025-11-25", true, true)] {
+    for (version, opening, ids) in
+        [("2024-11-05", false, false), ("2025-03-26", false, true), ("2025-06-18", false, true), ("2025-11-25", true, true)]
+    {
         let (nexus, mut calls, _gets) = start(legacy).await;
         let client = session_of(&nexus, version).await;
         let (response, call, server) = begin(&client, &mut calls).await;

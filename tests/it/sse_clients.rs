@@ -15,8 +15,7 @@ use crate::support::{
     in_time,
     nexus::{GatewaySpec, Nexus, gateway},
     old_client::OldClient,
-    soon, until, while_time_passes,
-    wire,
+    soon, until, while_time_passes, wire,
 };
 
 const OLD: &str = "2024-11-05";
@@ -179,7 +178,10 @@ async fn the_session_ends_with_the_stream() {
     let session = call.header("mcp-session-id").unwrap().to_owned();
     let messages = client.messages.clone();
     drop(client);
-    nexus.fake("up").arrives("the end of the session", |call| call.verb == "DELETE" && call.header("mcp-session-id") == Some(&*session)).await;
+    nexus
+        .fake("up")
+        .arrives("the end of the session", |call| call.verb == "DELETE" && call.header("mcp-session-id") == Some(&*session))
+        .await;
     until("the end of the client's session", || nexus.gateway.sessions().count() == 0).await;
     let late = OldClient::connect(nexus.address).await.posting_to(messages);
     assert_eq!(late.post(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#).await.status, StatusCode::NOT_FOUND);
@@ -235,9 +237,9 @@ async fn no_more_streams_are_open_than_sessions_allowed() {
 #[tokio::test]
 async fn a_client_that_does_not_read_is_disconnected_and_harms_nobody() {
     let large = "x".repeat(4 << 20);
-    let spec = legacy().tool("large").on("tools/call", move |call| {
-        Answer::json(call.response(&format!(r#""content":[{{"type":"text","text":"{large}"}}]"#)))
-    });
+    let spec = legacy()
+        .tool("large")
+        .on("tools/call", move |call| Answer::json(call.response(&format!(r#""content":[{{"type":"text","text":"{large}"}}]"#))));
     let nexus = open().upstream("up", spec).upstream("new", modern().tool("work")).start().await;
     let client = OldClient::open(nexus.address, OLD).await;
     let _still = StillTime::begin();

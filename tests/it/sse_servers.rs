@@ -136,7 +136,8 @@ async fn a_cancellation_names_the_servers_own_id() {
     let (nexus, mut streams) = streamed().await;
     let client = nexus.legacy().await;
     let calling = client.twin();
-    let calling = tokio::spawn(async move { calling.open_as(json!("mine"), "tools/call", json!({"name": "old__work"})).await.texts().await });
+    let calling =
+        tokio::spawn(async move { calling.open_as(json!("mine"), "tools/call", json!({"name": "old__work"})).await.texts().await });
     let (call, _server) = soon("the call", streams.recv()).await.unwrap();
     client.notify(CANCELLED, json!({"requestId": "mine"})).await;
     let told = nexus.fake("old").arrives("the cancellation", |call| call.method() == CANCELLED).await;

@@ -188,7 +188,8 @@ mod tests {
         ] {
             assert_eq!(address(endpoint, None).as_deref(), Some(expected), "{endpoint}");
         }
-        for elsewhere in ["http://crm.test/m", "https://evil.test/m", "//evil.test/m", "https://crm.test:8443/m", "https://u:p@crm.test/m"] {
+        for elsewhere in ["http://crm.test/m", "https://evil.test/m", "//evil.test/m", "https://crm.test:8443/m", "https://u:p@crm.test/m"]
+        {
             assert_eq!(address(elsewhere, None), None, "{elsewhere}");
         }
     }

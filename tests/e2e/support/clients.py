@@ -19,6 +19,8 @@ class Client:
     https: bool = True
     # Upstreams of its eras that it does not get along with directly, though it does through the gateway.
     unmet: frozenset = frozenset()
+    # It speaks the HTTP+SSE transport of 2024-11-05, and streamable HTTP not at all.
+    sse: bool = False
 
     def run(self, target: list, steps: dict, ca=None, seconds: float = 60) -> dict:
         """Runs the plan; anything but a report is a failure that carries the client's stderr."""
@@ -53,4 +55,9 @@ CLIENTS = (
     # It does not fall back from -32022, with which its own SDK's sessions-only server answers the probe.
     Client("rmcp-3.9-auto", RMCP, "auto", BOTH, https=False, unmet=frozenset({"rmcp_legacy"})),
     Client("rmcp-3.9-modern", RMCP, "modern", MODERN, https=False),
+)
+
+SSE_CLIENTS = (
+    Client("ts-sdk-1.32-sse", TS_OLD, "legacy", LEGACY, sse=True),
+    Client("py-mcp-1.30-sse", PY_OLD, "legacy", LEGACY, sse=True),
 )

@@ -51,7 +51,9 @@ fn the_examples_defaults_are_the_defaults() {
     let head = format!("{before}[server.health]{after}");
     let head = head.split("[admin]").next().expect("what comes before").to_owned()
         + head.split("# ---- The MCP").nth(1).map(|rest| rest.split_once('\n').expect("a line").1).expect("what comes after");
-    let typed = load(&head.replace("public_url =", "#").replace("sse_path =", "#").replace("listen = \"127.0.0.1:8002\"", "")).config.expect("good");
+    let typed = load(&head.replace("public_url =", "#").replace("sse_path =", "#").replace("listen = \"127.0.0.1:8002\"", ""))
+        .config
+        .expect("good");
     let silent = load("").config.expect("good");
     assert_eq!(format!("{typed:?}"), format!("{silent:?}"));
 }

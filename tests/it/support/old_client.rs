@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a client that cannot speak has failed its test")]
 
-use std::{net::SocketAddr, sync::atomic::{AtomicU64, Ordering}};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use http::{HeaderValue, Method, Request, StatusCode};
 use serde_json::{Value, json};

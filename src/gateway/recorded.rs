@@ -1,0 +1,83 @@
+//! A call's stream that is written down as it is said, and goes on to be when its client hangs up.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    EventReply,
+    replay::{EventId, Recorder, Said},
+    reply::{Relayed, Source},
+};
+
+impl EventReply {
+    /// Writes the stream down from now on, so that the client may come back for it; `false` where it could not.
+    pub fn record(&mut self) -> bool {
+        let Source::Upstream(Some(relayed)) = &self.source else { return false };
+        self.recorder = relayed.relay.client().session().and_then(Recorder::begin);
+        self.recorder.is_some()
+    }
+
+    /// Of the last message, or of the opening of the stream; where it is recorded.
+    pub fn last_id(&self) -> Option<EventId> {
+        self.recorder.as_ref().map(Recorder::last_id)
+    }
+
+    /// The client expects an event that opens the stream.
+    pub fn is_primed(&self) -> bool {
+        self.recorder.as_ref().is_some_and(Recorder::is_primed)
+    }
+
+    /// Waits until the client reads on over another connection. Cancel-safe.
+    pub fn taken_over(&self) -> impl Future<Output = ()> + Send + use<> {
+        let taken_over = self.recorder.as_ref().map(Recorder::taken_over);
+        async move {
+            match taken_over {
+                Some(taken_over) => taken_over.await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// After the end: it was none. The upstream hung up, and wants its clients to come back after this pause.
+    pub fn take_pause(&mut self) -> Option<Duration> {
+        match &mut self.source {
+            Source::Upstream(Some(relayed)) => relayed.paused.take(),
+            Source::Upstream(None) | Source::Own(_) => None,
+        }
+    }
+
+    /// The client has it all.
+    pub fn delivered(&mut self) {
+        if let Some(recorder) = self.recorder.take() {
+            recorder.forget();
+        }
+    }
+
+    pub(super) fn recorded(&self, message: Bytes) -> Bytes {
+        if let Some(recorder) = &self.recorder {
+            recorder.keep(Said::Message(message.clone()));
+        }
+        message
+    }
+}
+
+impl Relayed {
+    /// Goes on to the end for a client that hung up, and writes down what it may come back for.
+    pub(super) async fn run_out(mut self: Box<Self>, recorder: Option<Recorder>) {
+        let keep = |said| recorder.as_ref().map_or((), |recorder| recorder.keep(said));
+        loop {
+            match self.next().await {
+                Some(Ok((message, is_last))) => {
+                    keep(Said::Message(message));
+                    if is_last {
+                        return;
+                    }
+                }
+                Some(Err(error)) => return keep(Said::Failed { error: Arc::new(error), id: self.relay.client_id().clone() }),
+                None if self.paused.take().is_some() => {}
+                None => return,
+            }
+        }
+    }
+}
