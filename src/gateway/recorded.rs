@@ -66,8 +66,24 @@ impl Relayed {
     /// Goes on to the end for a client that hung up, and writes down what it may come back for.
     pub(super) async fn run_out(mut self: Box<Self>, recorder: Option<Recorder>) {
         let keep = |said| recorder.as_ref().map_or((), |recorder| recorder.keep(said));
+        let mut taken_over = Box::pin(async {
+            match &recorder {
+                Some(recorder) => recorder.taken_over().await,
+                None => std::future::pending().await,
+            }
+        });
+        let mut came_back = false;
         loop {
-            match self.next().await {
+            let next = tokio::select! {
+                next = self.next() => next,
+                () = &mut taken_over, if !came_back => {
+                    came_back = true;
+                    // A client that comes back sooner than it was asked to is the upstream's affair.
+                    self.messages.hurry();
+                    continue;
+                }
+            };
+            match next {
                 Some(Ok((message, is_last))) => {
                     keep(Said::Message(message));
                     if is_last {

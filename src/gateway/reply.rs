@@ -245,7 +245,7 @@ pub(super) enum Source {
 
 #[derive(Debug)]
 pub(super) struct Relayed {
-    messages: Messages,
+    pub(super) messages: Messages,
     pub(super) relay: Relay,
     /// A subscription has no limits: it is quiet until something changes, and ends when the gateway drains.
     limits: Option<Limits>,

@@ -193,6 +193,15 @@ impl Messages {
         self
     }
 
+    /// Ends such a pause: whoever the answer is for is there already.
+    pub(crate) fn hurry(&mut self) {
+        if let Source::Events(events) = &mut self.source
+            && let Some(again) = &mut events.again
+        {
+            again.hurry();
+        }
+    }
+
     /// After the end of the stream: it was none, and the rest comes after this pause.
     pub(crate) fn take_pause(&mut self) -> Option<Duration> {
         match &mut self.source {

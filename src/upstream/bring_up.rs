@@ -163,7 +163,7 @@ async fn connect_stdio(upstream: &Upstream, config: &StdioConfig, notices: Notic
                 let host = make();
                 let process = host.start_own().await.map_err(|explanation| UpstreamError::Failed { explanation, never_sent: true })?;
                 let session = Arc::new(initialize_process(process, &own_spec()).await?);
-                legacy(candidate(upstream, Transport::Stdio(host), None), session)
+                legacy(candidate(upstream, Transport::Stdio(Box::new(host)), None), session)
             }
             other => other,
         }
@@ -189,7 +189,7 @@ async fn connect_stdio(upstream: &Upstream, config: &StdioConfig, notices: Notic
 async fn discover_child(upstream: &Upstream, host: StdioHost) -> Result<(Generation, Greeting), UpstreamError> {
     let process = host.start_own().await.map_err(|explanation| UpstreamError::Failed { explanation, never_sent: true })?;
     let session = Arc::new(Session::new(Version::V2026_07_28, SessionLink::Process(Arc::clone(&process)), b""));
-    let generation = candidate(upstream, Transport::Stdio(host), Some(Arc::clone(&session)));
+    let generation = candidate(upstream, Transport::Stdio(Box::new(host)), Some(Arc::clone(&session)));
     let id = session.next_id();
     let probe = generation.ask(Some(&session), Method::Discover, id, discover_body(id));
     match tokio::time::timeout(CHILD_PROBE, probe).await {

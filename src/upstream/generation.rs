@@ -56,7 +56,7 @@ pub struct Generation {
 #[derive(Debug)]
 pub(crate) enum Transport {
     Http(Arc<HttpTransport>),
-    Stdio(StdioHost),
+    Stdio(Box<StdioHost>),
 }
 
 /// A request that is ready to go.

@@ -1,6 +1,6 @@
 //! Batches, which only 2025-03-26 has: taken apart on the way up, answered together on the way down.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests.
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)] // Helpers of tests.
 
 use std::collections::BTreeMap;
 

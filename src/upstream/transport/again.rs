@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http::HeaderValue;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::{events::EventStream, streamable_http::HttpTransport};
 use crate::{mcp::sse::Event, upstream::UpstreamError};
@@ -74,10 +74,17 @@ impl Again {
         if self.last_id.is_none() || self.fruitless >= FRUITLESS {
             return None;
         }
-        let pause = self.pause.unwrap_or(PAUSE * 2_u32.pow(self.fruitless));
+        let pause = self.pause.unwrap_or_else(|| PAUSE * 2_u32.pow(self.fruitless));
         self.fruitless += 1;
         self.phase = Phase::Waiting(Box::pin(sleep(pause)));
         Some(pause)
+    }
+
+    /// Goes on at once: whoever the answer is for has come back sooner than the server asked for.
+    pub(crate) fn hurry(&mut self) {
+        if let Phase::Waiting(pause) = &mut self.phase {
+            pause.as_mut().reset(Instant::now());
+        }
     }
 
     /// The stream that goes on, if one is waited for; ready with `None` when none is.
@@ -100,7 +107,7 @@ impl Again {
                     {
                         continue;
                     }
-                    return Poll::Ready(Some(opened.map_err(lost)));
+                    return Poll::Ready(Some(opened.map_err(|error| lost(&error))));
                 }
             }
         }
@@ -108,7 +115,7 @@ impl Again {
 }
 
 /// Whatever it was, the call itself had been sent: it may have been executed.
-fn lost(error: UpstreamError) -> UpstreamError {
+fn lost(error: &UpstreamError) -> UpstreamError {
     let mut explanation = error.explanation();
     explanation.detail = format!("the stream ended without the answer, and could not be resumed: {}", explanation.detail);
     UpstreamError::Failed { explanation, never_sent: false }

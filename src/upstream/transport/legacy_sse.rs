@@ -103,7 +103,7 @@ fn message_address(stream: &Url, endpoint: &str, configured: Option<&Url>) -> Re
         return Err(UpstreamError::protocol("the `endpoint` event names an address of another origin, to which nothing is sent"));
     }
     let (path, query) = match configured {
-        Some(configured) => (configured.path(), configured.query().or(named.query())),
+        Some(configured) => (configured.path(), configured.query().or_else(|| named.query())),
         None => (named.path(), named.query()),
     };
     let text = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));

@@ -15,4 +15,4 @@ const transport = /^https?:/.test(first)
     : new StdioClientTransport({ command: first, args: rest, stderr: "inherit" });
 const client = new Client({ name: "ts-old-peer", version: "1.0.0" });
 await client.connect(transport);
-await perform(client, steps, transport.protocolVersion);
+await perform(client, steps, transport.protocolVersion ?? null);
