@@ -2,8 +2,15 @@
 //!
 //! Same-era messages pass without a change.
 
+mod declared;
+mod lists;
 mod request;
+mod required;
 mod response;
+mod task;
 
-pub(crate) use request::{adapt_request, standard_headers};
-pub(crate) use response::{adapt_response, add_id};
+pub(crate) use declared::{Declared, TASKS, without_tasks};
+pub(crate) use request::{Said, adapt_request, standard_headers};
+pub(crate) use required::{Given, InputRequest, InputRequired, gathered, with_input};
+pub(crate) use response::{Fit, LeadsOn, adapt_response, add_id, needs_tasks};
+pub(crate) use task::{Status, Task, task_params};

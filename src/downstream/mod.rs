@@ -15,7 +15,7 @@ mod server;
 mod stdio;
 mod streamable_http;
 
-pub use config::{HealthConfig, Insecure, ServerConfig};
+pub use config::{HealthConfig, Insecure, LiveServer, ServerConfig};
 pub use legacy_sse::messages_path;
 pub use listener::{ListenerTls, Prepared, Renewal, RenewalParts, Stop, Swapped};
 pub use server::{BindError, Bound, Server};

@@ -10,7 +10,7 @@ use http::{HeaderValue, header::CONTENT_TYPE};
 use tokio::net::TcpListener;
 
 use super::{
-    ServerConfig,
+    LiveServer, ServerConfig,
     door::Door,
     legacy_sse::{self, OpenStreams},
     listener::{self, Limits, ListenerTls, Stop},
@@ -80,25 +80,26 @@ impl Bound {
 #[derive(Debug)]
 pub struct Server {
     bound: Bound,
-    config: ServerConfig,
+    config: LiveServer,
     gateway: Arc<Gateway>,
 }
 
 impl Server {
-    pub fn new(bound: Bound, config: ServerConfig, gateway: Arc<Gateway>) -> Self {
-        Self { bound, config, gateway }
+    pub fn new(bound: Bound, config: impl Into<LiveServer>, gateway: Arc<Gateway>) -> Self {
+        Self { bound, config: config.into(), gateway }
     }
 
     /// Serves until `stop.drain`, then waits for open requests to end, until `stop.now`.
     pub async fn run(self, stop: Stop) {
         listener::raise_file_limit();
-        let Self { bound, config, gateway } = self;
+        let Self { bound, config: live, gateway } = self;
+        let config = live.now();
         let limits = Limits { connections: config.max_connections, unread: config.request_timeout };
         let path = gateway.config().path.clone();
         let (enabled, sse_path) = (gateway.config().enabled, gateway.config().sse_path.clone());
         let endpoint = Arc::new(Endpoint {
-            door: Door::new(&config, bound.address),
-            max_body_size: config.max_body_size,
+            door: Door::new(&live, bound.address),
+            server: live,
             request_timeout: config.request_timeout,
             streams: OpenStreams::default(),
             gateway,

@@ -1,7 +1,11 @@
 //! Builds the gateway and carries a request through it. [`handle`](Gateway::handle) is where to start reading.
 
+mod adapt;
+mod again;
 mod build;
 mod config;
+mod conversation;
+mod document;
 mod error;
 mod follow;
 mod forward;
@@ -13,6 +17,7 @@ mod listen;
 mod lists;
 mod outbox;
 mod outlive;
+mod questions;
 pub mod read;
 mod rebuild;
 mod recorded;
@@ -23,10 +28,12 @@ mod replay;
 mod reply;
 mod route;
 mod tally;
+mod task;
 mod view;
 
 pub use build::Gateway;
 pub use config::{McpConfig, WhenDown};
+pub use document::JsonReply;
 pub use error::{GatewayError, ItemKind};
 pub use handle::{Client, ModernClient};
 pub use inventory::{KnownTool, Visibility};
@@ -36,7 +43,7 @@ pub use outbox::Outbox;
 pub use reload::Changes;
 pub use reloader::{Accepted, Configuration, Rejected, Reloader, Reread};
 pub use replay::{EventId, Replay, Said};
-pub use reply::{EventReply, JsonReply, Reply};
+pub use reply::{EventReply, Reply};
 pub use tally::{Outcome, Tally};
 
 pub use crate::upstream::{Bounds, UpstreamError};

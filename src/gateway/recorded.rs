@@ -1,20 +1,25 @@
 //! A call's stream that is written down as it is said, and goes on to be when its client hangs up.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::{
     EventReply,
     replay::{EventId, Recorder, Said},
-    reply::{Relayed, Source},
+    reply::Source,
 };
+use crate::mcp::Id;
 
 impl EventReply {
-    /// Writes the stream down from now on, so that the client may come back for it; `false` where it could not.
-    pub fn record(&mut self) -> bool {
-        let Source::Upstream(Some(relayed)) = &self.source else { return false };
-        self.recorder = relayed.relay.client().session().and_then(Recorder::begin);
+    /// Writes the stream down from now on, so that the client may come back for it; `false` where it could not. `id`: the call's.
+    pub fn record(&mut self, id: Option<&Id>) -> bool {
+        let session = match &self.source {
+            Source::Upstream(Some(relayed)) => relayed.relay.client().session(),
+            Source::Conversation(conversation) => Some(conversation.client()),
+            Source::Upstream(None) | Source::Own(_) => None,
+        };
+        self.recorder = session.zip(id).and_then(|(session, id)| Recorder::begin(session, id.clone()));
         self.recorder.is_some()
     }
 
@@ -41,10 +46,7 @@ impl EventReply {
 
     /// After the end: it was none. The upstream hung up, and wants its clients to come back after this pause.
     pub fn take_pause(&mut self) -> Option<Duration> {
-        match &mut self.source {
-            Source::Upstream(Some(relayed)) => relayed.paused.take(),
-            Source::Upstream(None) | Source::Own(_) => None,
-        }
+        self.source.take_pause()
     }
 
     /// The client has it all.
@@ -62,9 +64,27 @@ impl EventReply {
     }
 }
 
-impl Relayed {
+impl Source {
+    /// The upstream hung up, and what it says next comes after a pause.
+    pub(super) fn is_paused(&self) -> bool {
+        matches!(self, Self::Upstream(Some(relayed)) if relayed.paused.is_some())
+    }
+
+    pub(super) fn take_pause(&mut self) -> Option<Duration> {
+        match self {
+            Self::Upstream(Some(relayed)) => relayed.paused.take(),
+            Self::Upstream(None) | Self::Own(_) | Self::Conversation(_) => None,
+        }
+    }
+
+    fn hurry(&mut self) {
+        if let Self::Upstream(Some(relayed)) = self {
+            relayed.messages.hurry();
+        }
+    }
+
     /// Goes on to the end for a client that hung up, and writes down what it may come back for.
-    pub(super) async fn run_out(mut self: Box<Self>, recorder: Option<Recorder>) {
+    pub(super) async fn run_out(mut self, recorder: Option<Recorder>) {
         let keep = |said| recorder.as_ref().map_or((), |recorder| recorder.keep(said));
         let mut taken_over = Box::pin(async {
             match &recorder {
@@ -79,7 +99,7 @@ impl Relayed {
                 () = &mut taken_over, if !came_back => {
                     came_back = true;
                     // A client that comes back sooner than it was asked to is the upstream's affair.
-                    self.messages.hurry();
+                    self.hurry();
                     continue;
                 }
             };
@@ -90,8 +110,13 @@ impl Relayed {
                         return;
                     }
                 }
-                Some(Err(error)) => return keep(Said::Failed { error: Arc::new(error), id: self.relay.client_id().clone() }),
-                None if self.paused.take().is_some() => {}
+                Some(Err(error)) => {
+                    if let Some(recorder) = &recorder {
+                        recorder.keep(recorder.failed(error));
+                    }
+                    return;
+                }
+                None if self.take_pause().is_some() => {}
                 None => return,
             }
         }

@@ -138,6 +138,8 @@ impl Said {
 pub(super) struct Recorder {
     session: Arc<LegacySession>,
     stream: Arc<Stream>,
+    /// Of the call.
+    id: Id,
 }
 
 impl Drop for Recorder {
@@ -155,7 +157,7 @@ impl Stream {
 
 impl Recorder {
     /// Begins to write a stream down; `None` when the client could not come back for it, or too many are kept for it already.
-    pub(super) fn begin(session: &Arc<LegacySession>) -> Option<Self> {
+    pub(super) fn begin(session: &Arc<LegacySession>, id: Id) -> Option<Self> {
         if !resumes(session.record.version) {
             return None;
         }
@@ -168,12 +170,17 @@ impl Recorder {
         }
         kept.push(Arc::clone(&stream));
         drop(kept);
-        Some(Self { session: Arc::clone(session), stream })
+        Some(Self { session: Arc::clone(session), stream, id })
     }
 
     pub(super) fn keep(&self, said: Said) {
         self.stream.state.lock().keep(said);
         self.stream.tell();
+    }
+
+    /// How the call ended, if not with an answer.
+    pub(super) fn failed(&self, error: GatewayError) -> Said {
+        Said::Failed { error: Arc::new(error), id: self.id.clone() }
     }
 
     /// Of the last thing that was said.

@@ -1,30 +1,24 @@
 //! What goes back to the client, still streaming where the upstream streams.
 
-use std::{
-    collections::VecDeque,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
-use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     GatewayError,
+    conversation::{Conversation, Unfinished},
+    document::JsonReply,
     listen::Listening,
     relay::{Relay, Taken},
     replay::{Recorder, Said},
     tally::{Counted, Outcome},
 };
 use crate::{
-    mcp::ResponseScanner,
     reason::Reason,
-    upstream::{AnswerBody, Messages, UpstreamError},
+    upstream::{Messages, UpstreamError},
 };
 
 /// An answer to one request.
@@ -72,160 +66,6 @@ impl Reply {
     }
 }
 
-/// A JSON document on its way from the upstream.
-#[derive(Debug)]
-pub struct JsonReply {
-    pub status: StatusCode,
-    /// Exact, where the upstream said how long its answer is.
-    pub length: Option<u64>,
-    pub body: JsonBody,
-    sent: u64,
-    counted: Option<Counted>,
-}
-
-impl JsonReply {
-    pub(super) fn new(status: StatusCode, length: Option<u64>, body: JsonBody) -> Self {
-        Self { status, length, body, sent: 0, counted: None }
-    }
-}
-
-/// The document's bytes; with a scanner, the id is put back on the way, and a wrong one breaks the body off.
-#[derive(Debug)]
-pub struct JsonBody {
-    body: AnswerBody,
-    scanner: Option<ResponseScanner>,
-    ready: VecDeque<Bytes>,
-    ended: bool,
-    wait: Wait,
-    _relay: Relay,
-}
-
-/// How long the rest of a document is waited for.
-#[derive(Debug)]
-enum Wait {
-    Call {
-        patience: Duration,
-        /// Made when the upstream first lets us wait.
-        idle: Option<Pin<Box<Sleep>>>,
-        /// When it is given up whatever comes, and how long after its beginning that is.
-        last: Instant,
-        max: Duration,
-    },
-    /// As long as the gateway does not drain.
-    Subscription(Pin<Box<WaitForCancellationFutureOwned>>),
-}
-
-impl JsonBody {
-    /// A subscription that a server answers with documents instead of events.
-    pub(super) fn subscription(body: AnswerBody, relay: Relay) -> Self {
-        let wait = Wait::Subscription(Box::pin(relay.gateway().drain.clone().cancelled_owned()));
-        Self { body, scanner: None, ready: VecDeque::new(), ended: false, wait, _relay: relay }
-    }
-
-    pub(super) fn scanned(body: AnswerBody, scanner: ResponseScanner, relay: Relay) -> Self {
-        let max = relay.call_timeout_max();
-        let wait = Wait::Call { patience: relay.call_timeout(), idle: None, last: Instant::now() + max, max };
-        Self { body, scanner: Some(scanner), ready: VecDeque::new(), ended: false, wait, _relay: relay }
-    }
-
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
-        loop {
-            if let Some(piece) = self.ready.pop_front() {
-                return Poll::Ready(Some(Ok(piece)));
-            }
-            if self.ended {
-                return Poll::Ready(None);
-            }
-            let frame = match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(frame) if !self.wait.is_over() => frame,
-                Poll::Ready(_) | Poll::Pending => {
-                    let error = ready!(self.wait.poll_end(cx));
-                    self.ended = true;
-                    return Poll::Ready(error.map(Err));
-                }
-            };
-            self.wait.restart();
-            let taken = match frame {
-                None => {
-                    self.ended = true;
-                    self.scanner.take().map_or(Ok(()), ResponseScanner::finish)
-                }
-                Some(Err(error)) => {
-                    self.ended = true;
-                    return Poll::Ready(Some(Err(error)));
-                }
-                Some(Ok(frame)) => {
-                    let Ok(chunk) = frame.into_data() else { continue };
-                    match &mut self.scanner {
-                        None => return Poll::Ready(Some(Ok(chunk))),
-                        Some(scanner) => scanner.push(&chunk, &mut |piece| self.ready.push_back(piece)),
-                    }
-                }
-            };
-            if let Err(error) = taken {
-                self.ended = true;
-                self.ready.clear();
-                return Poll::Ready(Some(Err(UpstreamError::protocol(error.to_string()))));
-            }
-        }
-    }
-}
-
-impl Wait {
-    /// Whether even a body that never pauses is given up now.
-    fn is_over(&self) -> bool {
-        matches!(self, Self::Call { last, .. } if Instant::now() >= *last)
-    }
-
-    fn restart(&mut self) {
-        if let Self::Call { idle, .. } = self {
-            *idle = None;
-        }
-    }
-
-    /// Ready when nothing is waited for any more, with the error if it is one.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<UpstreamError>> {
-        match self {
-            Self::Subscription(drained) => drained.as_mut().poll(cx).map(|()| None),
-            Self::Call { patience, idle, last, max } => {
-                let now = Instant::now();
-                if now >= *last {
-                    return Poll::Ready(Some(UpstreamError::TimedOut(*max)));
-                }
-                let idle = idle.get_or_insert_with(|| Box::pin(sleep_until((*last).min(now + *patience))));
-                ready!(idle.as_mut().poll(cx));
-                Poll::Ready(Some(UpstreamError::TimedOut(if Instant::now() >= *last { *max } else { *patience })))
-            }
-        }
-    }
-}
-
-impl Body for JsonReply {
-    type Data = Bytes;
-    type Error = UpstreamError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        let chunk = ready!(self.body.poll_chunk(cx));
-        if let Some(Ok(chunk)) = &chunk {
-            self.sent += chunk.len() as u64;
-        }
-        // Whoever knows the length may not ask again after the last byte.
-        let outcome = match &chunk {
-            Some(Err(_)) => Some(Outcome::Failed),
-            None => Some(Outcome::Ok),
-            Some(Ok(_)) => (self.length == Some(self.sent)).then_some(Outcome::Ok),
-        };
-        if let (Some(outcome), Some(counted)) = (outcome, &mut self.counted) {
-            counted.ends(outcome);
-        }
-        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
-}
-
 /// Messages on their way, from an upstream or from the gateway itself.
 #[derive(Debug)]
 pub struct EventReply {
@@ -241,6 +81,7 @@ pub struct EventReply {
 pub(super) enum Source {
     Upstream(Option<Box<Relayed>>),
     Own(Box<Listening>),
+    Conversation(Box<Conversation>),
 }
 
 #[derive(Debug)]
@@ -249,6 +90,8 @@ pub(super) struct Relayed {
     pub(super) relay: Relay,
     /// A subscription has no limits: it is quiet until something changes, and ends when the gateway drains.
     limits: Option<Limits>,
+    /// Nobody reads this any more; the call runs to its end.
+    client_is_gone: bool,
     /// The upstream hung up, and goes on after this.
     pub(super) paused: Option<Duration>,
 }
@@ -265,7 +108,7 @@ impl EventReply {
     pub(super) fn relayed(messages: Messages, relay: Relay, first: Vec<Bytes>) -> Self {
         let limits = (!relay.is_subscription())
             .then(|| Limits { idle: Box::pin(sleep(relay.call_timeout())), last: Instant::now() + relay.call_timeout_max() });
-        let relayed = Relayed { messages, relay, limits, paused: None };
+        let relayed = Relayed { messages, relay, limits, client_is_gone: false, paused: None };
         Self::new(Source::Upstream(Some(Box::new(relayed))), first.into())
     }
 
@@ -273,9 +116,16 @@ impl EventReply {
         Self { source, queued, ended: false, counted: None, recorder: None }
     }
 
+    /// The stream of a call that goes on, at the longest until `last`; `None` when it cannot.
+    pub(super) fn unfinished(relay: Relay, unfinished: Unfinished, last: Instant) -> Option<Self> {
+        let conversation = Conversation::begin(relay, unfinished, last)?;
+        Some(Self::new(Source::Conversation(Box::new(conversation)), VecDeque::new()))
+    }
+
     fn is_subscription(&self) -> bool {
         match &self.source {
             Source::Own(_) => true,
+            Source::Conversation(_) => false,
             Source::Upstream(relayed) => relayed.as_ref().is_some_and(|relayed| relayed.relay.is_subscription()),
         }
     }
@@ -307,16 +157,12 @@ impl EventReply {
             return None;
         }
         let primed = self.is_primed();
-        let next = match &mut self.source {
-            Source::Own(listening) => listening.next().await.map(|message| Ok((message, false))),
-            Source::Upstream(None) => None,
-            Source::Upstream(Some(relayed)) => loop {
-                match relayed.next().await {
-                    None if relayed.paused.is_some() && primed => return None,
-                    None if relayed.paused.take().is_some() => {}
-                    next => break next,
-                }
-            },
+        let next = loop {
+            match self.source.next().await {
+                None if self.source.is_paused() && primed => return None,
+                None if self.source.take_pause().is_some() => {}
+                next => break next,
+            }
         };
         match next {
             Some(Ok((message, is_last))) => {
@@ -338,10 +184,43 @@ impl EventReply {
     }
 }
 
-impl Relayed {
-    /// The next message and whether it is the last. `None`: the client cancelled or its subscription ends, so no answer
-    /// follows.
+impl Source {
+    /// The next message and whether it is the last. `None`: no answer follows. Cancel-safe.
     pub(super) async fn next(&mut self) -> Option<Result<(Bytes, bool), GatewayError>> {
+        let unfinished = match self {
+            Self::Own(listening) => return listening.next().await.map(|message| Ok((message, false))),
+            Self::Conversation(conversation) => return conversation.next().await,
+            Self::Upstream(None) => return None,
+            Self::Upstream(Some(relayed)) => match relayed.next().await? {
+                Ok(Step::Message(message)) => return Some(Ok((message, false))),
+                Ok(Step::Last(message)) => return Some(Ok((message, true))),
+                Ok(Step::Unfinished(unfinished)) => unfinished,
+                Err(error) => return Some(Err(error)),
+            },
+        };
+        let Self::Upstream(relayed) = self else { return None };
+        let Relayed { relay, limits, client_is_gone, .. } = *relayed.take()?;
+        let last = limits.map_or_else(|| Instant::now() + relay.call_timeout_max(), |limits| limits.last);
+        let mut conversation = Box::new(Conversation::begin(relay, *unfinished, last)?);
+        if client_is_gone {
+            conversation.client_is_gone();
+        }
+        *self = Self::Conversation(conversation);
+        let Self::Conversation(conversation) = self else { return None };
+        conversation.next().await
+    }
+}
+
+/// What comes next on a stream.
+enum Step {
+    Message(Bytes),
+    Last(Bytes),
+    Unfinished(Box<Unfinished>),
+}
+
+impl Relayed {
+    /// The next message. `None`: the client cancelled or its subscription ends, so no answer follows.
+    async fn next(&mut self) -> Option<Result<Step, GatewayError>> {
         let stop = self.relay.stop().cloned();
         let drain = self.relay.gateway().drain.clone();
         loop {
@@ -395,11 +274,12 @@ impl Relayed {
                 limits.idle.as_mut().reset(Instant::now() + call_timeout);
             }
             if self.relay.is_untouched() {
-                return Some(Ok((message, false)));
+                return Some(Ok(Step::Message(message)));
             }
             match self.relay.take(message) {
-                Ok(Taken::Send(message)) => return Some(Ok((message, false))),
-                Ok(Taken::Last(message, _)) => return Some(Ok((message, true))),
+                Ok(Taken::Send(message)) => return Some(Ok(Step::Message(message))),
+                Ok(Taken::Last(message, _)) => return Some(Ok(Step::Last(message))),
+                Ok(Taken::Unfinished(unfinished)) => return Some(Ok(Step::Unfinished(unfinished))),
                 Ok(Taken::Nothing) => {}
                 Err(error) => return Some(Err(self.relay.failure(error))),
             }
@@ -410,17 +290,26 @@ impl Relayed {
 /// A legacy client that disconnects has not cancelled (MCP 2025-11-25, basic/transports): its call runs to the end.
 impl Drop for EventReply {
     fn drop(&mut self) {
-        let Source::Upstream(relayed) = &mut self.source else { return };
-        let Some(relayed) = relayed.take() else { return };
-        if self.ended || relayed.relay.is_settled() {
+        let mut source = std::mem::replace(&mut self.source, Source::Upstream(None));
+        if self.ended {
             return;
         }
-        let Some(session) = relayed.relay.client().session().cloned() else { return };
-        let gateway = Arc::clone(relayed.relay.gateway());
+        let (gateway, session) = match &mut source {
+            Source::Upstream(Some(relayed)) if !relayed.relay.is_settled() => {
+                relayed.client_is_gone = true;
+                let Some(session) = relayed.relay.client().session().cloned() else { return };
+                (Arc::clone(relayed.relay.gateway()), session)
+            }
+            Source::Conversation(conversation) => {
+                conversation.client_is_gone();
+                (Arc::clone(conversation.gateway()), Arc::clone(conversation.client()))
+            }
+            Source::Upstream(_) | Source::Own(_) => return,
+        };
         let recorder = self.recorder.take();
         if let Some(recorder) = &recorder {
             self.queued.drain(..).for_each(|message| recorder.keep(Said::Message(message)));
         }
-        gateway.outlive(&session, relayed.run_out(recorder));
+        gateway.outlive(&session, source.run_out(recorder));
     }
 }

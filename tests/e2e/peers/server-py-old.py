@@ -1,5 +1,6 @@
 """A server on the Python SDK 1.x, which knows only the revisions with sessions: PORT [sse]."""
 
+import asyncio
 import sys
 
 from mcp.server.fastmcp import Context, FastMCP
@@ -19,6 +20,13 @@ async def chatty(ctx: Context) -> str:
     await ctx.info("on my way")
     await ctx.report_progress(1, 2, "half")
     return "there"
+
+
+@server.tool()
+async def linger(text: str) -> str:
+    """Returns the text after a while."""
+    await asyncio.sleep(0.3)
+    return text
 
 
 @server.prompt()
