@@ -33,7 +33,7 @@ const SERVER: &str = "server";
 pub(super) const SERVER_TLS: &str = "server.tls";
 pub(super) const ADMIN_TLS: &str = "admin.tls";
 /// Keys in the live tables that are not.
-const FIXED: [&str; 2] = ["mcp.path", "mcp.enabled"];
+const FIXED: [&str; 3] = ["mcp.path", "mcp.sse_path", "mcp.enabled"];
 
 /// One file, and how it was read last; with the listeners whose TLS it sets up.
 #[derive(Debug)]

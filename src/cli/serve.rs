@@ -138,6 +138,9 @@ fn announce(announcer: Announcer, path: &Path, config: &Config, bound: &Bound, g
     announcer.say(&format!("configuration {}", path.display()));
     if config.mcp.enabled {
         announcer.say(&format!("listening on {}", listening(address, &config.mcp.path, bound.tls())));
+        if let Some(sse_path) = &config.mcp.sse_path {
+            announcer.say(&format!("HTTP+SSE for clients of 2024-11-05 on {sse_path}"));
+        }
     } else {
         announcer.say(&format!("listening on {} · MCP is off (mcp.enabled = false)", listening(address, "", bound.tls())));
     }

@@ -171,6 +171,19 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
 fn check_health(server: &ServerConfig, mcp: &McpConfig, lines: &BTreeMap<String, u32>, problems: &mut Problems) {
     let health = &server.health;
     let line = |key: &str| lines.get(key).or_else(|| lines.get("mcp.path")).copied().unwrap_or_default();
+    let sse_paths = mcp.sse_path.as_ref().map(|path| [path.clone(), downstream::messages_path(path)]).into_iter().flatten();
+    for taken in sse_paths {
+        let is_health = health.enabled && health.listen.is_none() && health.path == taken;
+        if taken == mcp.path || is_health {
+            problems.error(
+                "mcp.sse_path",
+                line("mcp.sse_path"),
+                format!("the path \"{taken}\" is also the path of {}", if is_health { "health" } else { "the MCP endpoint" }),
+                "one of the two could never be reached",
+                "choose another path, such as \"/sse\"",
+            );
+        }
+    }
     if health.enabled && health.listen.is_none() && health.path == mcp.path {
         problems.error(
             "server.health.path",

@@ -1,16 +1,22 @@
 //! What clients meet: the listener and its checks, streamable HTTP, stdio, and every error in a client's words.
 
+mod batch;
 mod config;
 pub(crate) mod door;
+mod legacy_sse;
 pub(crate) mod listener;
+mod outlet;
+mod peer;
 mod pieces;
 pub mod read;
 mod rescue;
+mod resumable;
 mod server;
 mod stdio;
 mod streamable_http;
 
 pub use config::{HealthConfig, Insecure, LiveServer, ServerConfig};
+pub use legacy_sse::messages_path;
 pub use listener::{ListenerTls, Prepared, Renewal, RenewalParts, Stop, Swapped};
 pub use server::{BindError, Bound, Server};
 pub use stdio::{refuse as serve_stdio_refusal, serve as serve_stdio};

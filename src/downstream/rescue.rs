@@ -26,6 +26,8 @@ pub(super) struct Rescued {
     pub(super) body: Bytes,
     /// In log and reply, so that one leads to the other.
     pub(super) request_id: Option<String>,
+    /// When to try again.
+    pub(super) retry_after: Option<Duration>,
 }
 
 /// Unique within this process and unlikely to be met in another.
@@ -94,27 +96,36 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
                 | UpstreamError::Redirected { .. }
                 | UpstreamError::NotBridged(_)
                 | UpstreamError::CannotAsk(_) => "failed",
+                UpstreamError::Busy { .. } => "is busy",
                 UpstreamError::TimedOut(_) => "did not answer in time",
             };
             let cause = error.words();
             let words = format!("upstream \"{upstream}\" {condition}: {cause} ({reason}){since}, request {request_id}");
-            let data = format!("{{\"upstream\":{},\"reason\":\"{reason}\",\"request_id\":\"{request_id}\"}}", quoted(upstream.as_str()));
-            (code::INTERNAL_ERROR, words, Some(data), Some(request_id))
+            let data = format!("\"upstream\":{},\"reason\":\"{reason}\",\"request_id\":\"{request_id}\"", quoted(upstream.as_str()));
+            if let UpstreamError::Busy { status, after } = error {
+                let data = format!("{{{data},\"retryAfterMs\":{}}}", after.as_millis());
+                let body = error_response(id, code::SERVER_ERROR, &words, Some(data.as_bytes()));
+                // A legacy client's error goes inside 200.
+                let status = if era == Era::Modern { *status } else { StatusCode::OK };
+                return Rescued { status, body, request_id: Some(request_id), retry_after: Some(*after) };
+            }
+            (code::INTERNAL_ERROR, words, Some(format!("{{{data}}}")), Some(request_id))
         }
         GatewayError::TooManySessions => {
             let body = error_response(id, code::SERVER_ERROR, "too many sessions; try again later", None);
-            return Rescued { status: StatusCode::SERVICE_UNAVAILABLE, body, request_id: None };
+            return Rescued { status: StatusCode::SERVICE_UNAVAILABLE, body, request_id: None, retry_after: None };
         }
     };
     let status = StatusCode::from_u16(http_status(era, code, Stage::Handling)).unwrap_or(StatusCode::OK);
-    Rescued { status, body: error_response(id, code, &message, data.as_deref().map(str::as_bytes)), request_id }
+    let body = error_response(id, code, &message, data.as_deref().map(str::as_bytes));
+    Rescued { status, body, request_id, retry_after: None }
 }
 
 /// A body that is no message.
 pub(super) fn rescue_parse(error: &ParseError) -> Rescued {
     let prefix = if error.code() == code::PARSE_ERROR { "Parse error" } else { "Invalid request" };
     let body = error_response(error.id.as_ref(), error.code(), &format!("{prefix}: {error}"), None);
-    Rescued { status: StatusCode::BAD_REQUEST, body, request_id: None }
+    Rescued { status: StatusCode::BAD_REQUEST, body, request_id: None, retry_after: None }
 }
 
 /// A message whose version or headers contradict each other.
@@ -127,12 +138,12 @@ pub(super) fn rescue_opening(error: &OpeningError, id: Option<&Id>) -> Rescued {
         OpeningError::InvalidMeta(_) | OpeningError::HeaderMismatch(_) | OpeningError::ResponseFromModernClient => None,
     };
     let body = error_response(id, error.code(), &error.to_string(), data.as_deref().map(str::as_bytes));
-    Rescued { status: StatusCode::BAD_REQUEST, body, request_id: None }
+    Rescued { status: StatusCode::BAD_REQUEST, body, request_id: None, retry_after: None }
 }
 
 /// A refusal that no message was needed for.
 pub(super) fn refusal(status: StatusCode, code: i64, words: &str) -> Rescued {
-    Rescued { status, body: error_response(None, code, words, None), request_id: None }
+    Rescued { status, body: error_response(None, code, words, None), request_id: None, retry_after: None }
 }
 
 fn quoted(text: &str) -> String {

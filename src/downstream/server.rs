@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use super::{
     LiveServer, ServerConfig,
     door::Door,
+    legacy_sse::{self, OpenStreams},
     listener::{self, Limits, ListenerTls, Stop},
     streamable_http::{self, Endpoint},
 };
@@ -95,12 +96,22 @@ impl Server {
         let config = live.now();
         let limits = Limits { connections: config.max_connections, unread: config.request_timeout };
         let path = gateway.config().path.clone();
-        let enabled = gateway.config().enabled;
-        let endpoint =
-            Arc::new(Endpoint { door: Door::new(&live, bound.address), server: live, request_timeout: config.request_timeout, gateway });
+        let (enabled, sse_path) = (gateway.config().enabled, gateway.config().sse_path.clone());
+        let endpoint = Arc::new(Endpoint {
+            door: Door::new(&live, bound.address),
+            server: live,
+            request_timeout: config.request_timeout,
+            streams: OpenStreams::default(),
+            gateway,
+        });
         let mut router = Router::new();
         if enabled {
             let methods = post(streamable_http::post).get(streamable_http::get).delete(streamable_http::delete);
+            if let Some(sse_path) = sse_path {
+                let messages = post(legacy_sse::post).with_state(Arc::clone(&endpoint));
+                router = router.route(&legacy_sse::messages_path(&sse_path), messages);
+                router = router.route(&sse_path, get(legacy_sse::open).with_state(Arc::clone(&endpoint)));
+            }
             router = router.route(&path, methods.with_state(endpoint));
         }
         let health = Router::new().route(&config.health.path, get(healthy));

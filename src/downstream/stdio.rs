@@ -1,32 +1,24 @@
 //! The gateway over stdin and stdout, for clients that launch a process (MCP, basic/transports, stdio).
 
-use std::{collections::HashMap, io, sync::Arc};
+use std::{io, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt as _, Limited};
-use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    sync::{Semaphore, mpsc},
-    task::AbortHandle,
+    sync::mpsc,
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::sync::CancellationToken;
 
-use super::rescue::{rescue, rescue_opening, rescue_parse};
+use super::peer::{Outlet, Peer};
 use crate::{
-    auth,
-    gateway::{Client, Gateway, JsonReply, LegacySession, ModernClient, Reply, UpstreamError},
+    gateway::Gateway,
     mcp::{
-        Era, Id, Kind, Message,
-        era::{Opening, classify},
+        Message,
         errors::{code, error_response},
         lines::{Line, LineReader},
     },
 };
 
-/// Requests in work at once. Further ones are refused: waiting would hold up the client's answers, for which those in
-/// work may wait.
-const IN_WORK: usize = 256;
 /// Lines that wait for a client that does not read.
 const OUTBOX: usize = 256;
 const CHUNK: usize = 64 * 1024;
@@ -51,14 +43,7 @@ pub async fn serve(
         }
         output.flush().await
     });
-    let peer = Arc::new(Peer {
-        gateway,
-        out,
-        session: Mutex::default(),
-        running: Mutex::default(),
-        places: Arc::new(Semaphore::new(IN_WORK)),
-        tasks: TaskTracker::new(),
-    });
+    let peer = Peer::new(gateway, Outlet::Lines(out), CancellationToken::new());
     let mut reader = LineReader::new(max_line);
     let mut buffer = BytesMut::with_capacity(CHUNK);
     loop {
@@ -69,20 +54,13 @@ pub async fn serve(
         let mut ready = Vec::new();
         reader.push(buffer.split().freeze(), &mut |line| ready.push(line));
         for line in ready {
-            peer.take(line).await;
+            take(&peer, line).await;
         }
         if writer.is_finished() {
             break;
         }
     }
-    // The client is gone: nobody waits for what is still running.
-    for task in peer.running.lock().drain().flat_map(|(_, tasks)| tasks) {
-        task.abort();
-    }
-    if let Some(session) = peer.session.lock().take() {
-        peer.gateway.end(&session);
-    }
-    peer.tasks.close();
+    peer.close();
     drop(peer);
     writer.await.unwrap_or(Ok(()))
 }
@@ -112,169 +90,18 @@ pub async fn refuse(mut input: impl AsyncRead + Unpin, mut output: impl AsyncWri
     output.flush().await
 }
 
-struct Peer {
-    gateway: Arc<Gateway>,
-    out: mpsc::Sender<Bytes>,
-    session: Mutex<Option<Arc<LegacySession>>>,
-    /// Requests in work, by the client's id; more than one where the client uses an id twice.
-    running: Mutex<HashMap<Id, Vec<AbortHandle>>>,
-    places: Arc<Semaphore>,
-    tasks: TaskTracker,
-}
-
-impl Peer {
-    async fn take(self: &Arc<Self>, line: Line) {
-        let message = match line {
-            Line::Text(bytes) => match Message::parse(bytes) {
-                Ok(message) => message,
-                Err(error) => return self.say(rescue_parse(&error).body).await,
-            },
-            Line::TooLong { .. } => {
-                let words = "Invalid request: the line is longer than mcp.bounds.max_line";
-                return self.say(error_response(None, code::INVALID_REQUEST, words, None)).await;
-            }
-        };
-        let known = self.session.lock().clone();
-        let opening = match classify(&message, None, known.is_some()) {
-            Ok(opening) => opening,
-            Err(error) => return self.say(rescue_opening(&error, message.id()).body).await,
-        };
-        let client = match (opening, known) {
-            (Opening::Initialize, _) => return self.initialize(&message).await,
-            (Opening::Modern(_), _) => Client::Modern(Arc::new(ModernClient::default())),
-            (Opening::Legacy(_), Some(session)) => Client::Legacy(session),
-            // A modern client's notification says no version; a legacy one sends none before initialize.
-            (Opening::Legacy(_), None) if message.kind() == Kind::Notification => Client::Modern(Arc::new(ModernClient::default())),
-            (Opening::Legacy(_), None) => {
-                let words = "Invalid request: send initialize first";
-                return self.say(error_response(message.id(), code::INVALID_REQUEST, words, None)).await;
-            }
-        };
-        match message.kind() {
-            Kind::Request => self.start(client, message).await,
-            Kind::Notification => {
-                if let Some(id) =
-                    message.cancelled_id().filter(|_| message.method() == "notifications/cancelled" && client.era() == Era::Modern)
-                {
-                    self.cancel(&id);
-                }
-                self.gateway.notified(&client, &message).await;
-            }
-            Kind::Response | Kind::ErrorResponse => self.gateway.answered(&client, message).await,
+async fn take(peer: &Arc<Peer>, line: Line) {
+    match line {
+        Line::Text(bytes) => peer.take(bytes).await,
+        Line::TooLong { .. } => {
+            let words = "Invalid request: the line is longer than mcp.bounds.max_line";
+            peer.say(error_response(None, code::INVALID_REQUEST, words, None)).await;
         }
-    }
-
-    async fn initialize(self: &Arc<Self>, message: &Message) {
-        match self.gateway.initialize(&auth::identify(), message).await {
-            Ok((session, reply)) => {
-                let mut outbox = self.gateway.open_stream(&session);
-                let ended = session.end_token();
-                if let Some(old) = self.session.lock().replace(session) {
-                    self.gateway.end(&old);
-                }
-                self.send(reply, message.id().cloned(), Era::Legacy).await;
-                let out = self.out.clone();
-                self.tasks.spawn(async move {
-                    loop {
-                        let message = tokio::select! {
-                            message = outbox.next() => message,
-                            () = ended.cancelled() => None,
-                        };
-                        let Some(message) = message else { break };
-                        if out.send(to_line(&message)).await.is_err() {
-                            break;
-                        }
-                    }
-                });
-            }
-            Err(error) => self.say(rescue(&error, message.id(), Era::Legacy).body).await,
-        }
-    }
-
-    async fn start(self: &Arc<Self>, client: Client, message: Message) {
-        let Some(id) = message.id().cloned() else { return };
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            let words = "too many requests at once; try again when one of them is answered";
-            return self.say(error_response(Some(&id), code::SERVER_ERROR, words, None)).await;
-        };
-        let peer = Arc::clone(self);
-        let key = id.clone();
-        let (registered, begin) = tokio::sync::oneshot::channel::<()>();
-        let task = self.tasks.spawn(async move {
-            let _place = place;
-            // Not before it can be cancelled.
-            let _ = begin.await;
-            let era = client.era();
-            match peer.gateway.handle(&auth::identify(), &client, message).await {
-                Ok(reply) => peer.send(reply, Some(id.clone()), era).await,
-                Err(error) => peer.say(rescue(&error, Some(&id), era).body).await,
-            }
-            peer.finished(&id);
-        });
-        self.running.lock().entry(key).or_default().push(task.abort_handle());
-        let _ = registered.send(());
-    }
-
-    /// Takes this very task out of the requests in work.
-    fn finished(&self, id: &Id) {
-        let mut running = self.running.lock();
-        let Some(tasks) = running.get_mut(id) else { return };
-        tasks.retain(|task| Some(task.id()) != tokio::task::try_id());
-        if tasks.is_empty() {
-            running.remove(id);
-        }
-    }
-
-    /// Of two requests with one id neither is cancelled: it could be the wrong one.
-    fn cancel(&self, id: &Id) {
-        let mut running = self.running.lock();
-        if let Some([task]) = running.get(id).map(Vec::as_slice) {
-            task.abort();
-            running.remove(id);
-        }
-    }
-
-    async fn send(&self, reply: Reply, id: Option<Id>, era: Era) {
-        match reply {
-            Reply::Message { body, .. } => self.say(body).await,
-            Reply::Pieces(pieces) => self.say(pieces.concat().into()).await,
-            Reply::Json(json) => match self.collect(*json).await {
-                Ok(whole) => self.say(whole).await,
-                Err(words) => self.say(error_response(id.as_ref(), code::INTERNAL_ERROR, &words, None)).await,
-            },
-            Reply::Events(mut events) => {
-                while let Some(next) = events.next().await {
-                    match next {
-                        Ok(message) => self.say(message).await,
-                        Err(error) => self.say(rescue(&error, id.as_ref(), era).body).await,
-                    }
-                }
-            }
-        }
-    }
-
-    /// A line needs the whole of what an HTTP client gets bit by bit. The error is for the client.
-    async fn collect(&self, json: JsonReply) -> Result<Bytes, String> {
-        let limit = self.gateway.config().bounds.max_event;
-        let error = match Limited::new(json, limit).collect().await {
-            Ok(whole) => return Ok(whole.to_bytes()),
-            Err(error) => error,
-        };
-        let Ok(error) = error.downcast::<UpstreamError>() else {
-            return Err(format!("the upstream's answer is longer than {limit} bytes (mcp.bounds.max_event)"));
-        };
-        tracing::warn!(reason = error.reason().code(), detail = %error.explanation().detail, "an answer broke off");
-        Err(format!("the upstream's answer broke off: {}", error.reason().words()))
-    }
-
-    async fn say(&self, message: Bytes) {
-        // Fails only when the client is gone.
-        let _ = self.out.send(to_line(&message)).await;
     }
 }
 
 /// One line: a raw line end can only stand between JSON tokens, where a space means the same.
-fn to_line(message: &[u8]) -> Bytes {
+pub(super) fn to_line(message: &[u8]) -> Bytes {
     let mut line = Vec::with_capacity(message.len() + 1);
     line.extend(message.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
     line.push(b'\n');

@@ -1,36 +1,40 @@
 //! The MCP endpoint: streamable HTTP of every revision on one path.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{body::Body, extract::State};
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream::BoxStream};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT},
+    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER},
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     LiveServer,
+    batch::{Part, parts},
     door::Door,
+    legacy_sse::OpenStreams,
     rescue::{Rescued, refusal, rescue, rescue_opening, rescue_parse},
+    resumable::{recorded, replayed},
 };
 use crate::{
     auth,
-    gateway::{Client, EventReply, Gateway, LegacySession, ModernClient, Outbox, Reply},
+    gateway::{Client, EventId, EventReply, Gateway, LegacySession, ModernClient, Outbox, Reply},
     mcp::{
-        Era, Id, Kind, Message,
+        Era, Id, Kind, Message, ParseErrorKind, Version, batch,
         era::{Opening, classify},
         errors::{code, error_response},
-        headers::{Mirrored, PARAM_PREFIX, PROTOCOL_VERSION, SESSION_ID},
+        headers::{LAST_EVENT_ID, Mirrored, PARAM_PREFIX, PROTOCOL_VERSION, SESSION_ID},
         sse,
     },
     session::SessionId,
 };
 
 /// A quiet stream says this often that it is alive.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Longest time that a refused body is read on.
 const LINGER: Duration = Duration::from_secs(1);
@@ -46,9 +50,11 @@ pub(super) struct Endpoint {
     pub(super) door: Door,
     pub(super) server: LiveServer,
     pub(super) request_timeout: Duration,
+    /// Of old clients.
+    pub(super) streams: OpenStreams,
 }
 
-type Answer = Result<Response<Body>, Rescued>;
+pub(super) type Answer = Result<Response<Body>, Rescued>;
 
 /// `POST`: one JSON-RPC message.
 pub(super) async fn post(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
@@ -72,7 +78,12 @@ impl Endpoint {
         if !is_json(&parts.headers) {
             return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "the body must be application/json"));
         }
-        let message = Message::parse(self.read(&parts.headers, body).await?).map_err(|error| rescue_parse(&error))?;
+        let text = self.read(&parts.headers, body).await?;
+        let message = match Message::parse(text.clone()) {
+            Ok(message) => message,
+            Err(error) if error.kind == ParseErrorKind::Batch => return self.post_batch(&parts.headers, &text).await,
+            Err(error) => return Err(rescue_parse(&error)),
+        };
         let header = parts.headers.get(PROTOCOL_VERSION).and_then(|value| value.to_str().ok());
         let session = parts.headers.get(SESSION_ID);
         let opening = classify(&message, header, session.is_some()).map_err(|error| rescue_opening(&error, message.id()))?;
@@ -115,6 +126,30 @@ impl Endpoint {
         }
     }
 
+    /// Only 2025-03-26 has batches.
+    async fn post_batch(&self, headers: &HeaderMap, text: &Bytes) -> Answer {
+        let batch = || rescue_parse(&ParseErrorKind::Batch.into());
+        let session = headers.get(SESSION_ID).ok_or_else(batch)?;
+        let session = self.session(Some(session), None)?;
+        if session.record.version != Version::V2025_03_26 {
+            return Err(batch());
+        }
+        let messages = batch::split(text).map_err(|error| rescue_parse(&error))?;
+        let mut parts = parts(Arc::clone(&self.gateway), session, messages);
+        let mut answers = Vec::new();
+        while let Some(part) = parts.next().await {
+            match part {
+                Part::Answer(answer) => answers.push(answer),
+                Part::Message(message) => return Ok(event_stream(part_bytes(answers, Some(message), parts))),
+                Part::Begins => return Ok(event_stream(part_bytes(answers, None, parts))),
+            }
+        }
+        if answers.is_empty() {
+            return Ok(empty(StatusCode::ACCEPTED));
+        }
+        Ok(with_json(StatusCode::OK, Body::from(batch::join(&answers))))
+    }
+
     async fn initialize(&self, message: &Message) -> Answer {
         let greeted = self.gateway.initialize(&auth::identify(), message).await;
         let (session, reply) = greeted.map_err(|error| rescue(&error, message.id(), Era::Legacy))?;
@@ -137,6 +172,10 @@ impl Endpoint {
         if !request.headers().get_all(ACCEPT).iter().any(accepts) {
             return Err(refusal(StatusCode::NOT_ACCEPTABLE, code::INVALID_REQUEST, "GET needs Accept: text/event-stream"));
         }
+        if let Some(id) = request.headers().get(LAST_EVENT_ID).and_then(|id| EventId::parse(id.as_bytes())) {
+            let gone = || refusal(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "nothing is kept for this Last-Event-ID");
+            return Ok(event_stream(replayed(session.replay(id).ok_or_else(gone)?)));
+        }
         let outbox = self.gateway.open_stream(&session);
         let drain = self.gateway.drain_token().clone();
         Ok(event_stream(Stream { session, outbox, drain }.into_stream()))
@@ -152,14 +191,14 @@ impl Endpoint {
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
-    fn knock(&self, request: &Request<Body>) -> Result<(), Rescued> {
+    pub(super) fn knock(&self, request: &Request<Body>) -> Result<(), Rescued> {
         self.door
             .check(request.uri(), request.headers())
             .map_err(|refused| refusal(StatusCode::FORBIDDEN, code::INVALID_REQUEST, &self.door.refuse("mcp", &refused)))
     }
 
     /// Reads the body, at most `max_body_size` bytes and within the request time-out.
-    async fn read(&self, headers: &HeaderMap, mut body: Body) -> Result<Bytes, Rescued> {
+    pub(super) async fn read(&self, headers: &HeaderMap, mut body: Body) -> Result<Bytes, Rescued> {
         let max_body_size = self.server.now().max_body_size;
         let too_large = || {
             let words = format!("the body is larger than {max_body_size} bytes");
@@ -186,7 +225,8 @@ impl Endpoint {
     }
 
     fn session(&self, header: Option<&HeaderValue>, id: Option<&Id>) -> Result<Arc<LegacySession>, Rescued> {
-        let error = |status, words| Rescued { status, body: error_response(id, code::INVALID_REQUEST, words, None), request_id: None };
+        let body = |words| error_response(id, code::INVALID_REQUEST, words, None);
+        let error = |status, words| Rescued { status, body: body(words), request_id: None, retry_after: None };
         let header = header.ok_or_else(|| error(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing: send initialize first"))?;
         SessionId::parse(header.as_bytes())
             .and_then(|id| self.gateway.sessions().find(id, &auth::identify()))
@@ -213,7 +253,7 @@ fn param_headers(headers: &HeaderMap) -> HeaderMap {
     params
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| {
         let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
         essence.eq_ignore_ascii_case(b"application/json")
@@ -225,7 +265,10 @@ fn respond(reply: Reply, id: Option<Id>, era: Era) -> Response<Body> {
         Reply::Message { status, body } => with_json(status, Body::from(body)),
         Reply::Pieces(pieces) => with_json(StatusCode::OK, Body::new(super::pieces::Pieces::new(pieces))),
         Reply::Json(json) => with_json(json.status, Body::new(*json)),
-        Reply::Events(events) => event_stream(event_bytes(*events, id, era)),
+        Reply::Events(mut events) => match era == Era::Legacy && events.record(id.as_ref()) {
+            true => event_stream(recorded(*events, id)),
+            false => event_stream(event_bytes(*events, id, era)),
+        },
     }
 }
 
@@ -236,15 +279,20 @@ fn with_json(status: StatusCode, body: Body) -> Response<Body> {
     response
 }
 
-fn respond_error(rescued: &Rescued) -> Response<Body> {
+pub(super) fn respond_error(rescued: &Rescued) -> Response<Body> {
     let mut response = with_json(rescued.status, Body::from(rescued.body.clone()));
     if let Some(id) = rescued.request_id.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
+    if let Some(after) = rescued.retry_after {
+        // Whole seconds, and none too few.
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
     response
 }
 
-fn empty(status: StatusCode) -> Response<Body> {
+pub(super) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response
@@ -256,7 +304,7 @@ fn not_allowed() -> Response<Body> {
     response
 }
 
-fn event_stream(stream: impl futures_util::Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response<Body> {
+pub(super) fn event_stream(stream: impl futures_util::Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response<Body> {
     let mut response = Response::new(Body::from_stream(stream));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, EVENTS);
@@ -275,6 +323,29 @@ fn event_bytes(events: EventReply, id: Option<Id>, era: Era) -> impl futures_uti
             Ok(Some(Err(error))) => sse::Event::message(rescue(&error, id.as_ref(), era).body).encode(),
         };
         Some((Ok(bytes), (events, id)))
+    })
+}
+
+/// What is left of a batch, as soon as one of its requests is answered with more than an answer.
+fn part_bytes(
+    answers: Vec<Bytes>,
+    first: Option<Bytes>,
+    parts: BoxStream<'static, Part>,
+) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
+    let ready: VecDeque<Bytes> = answers.into_iter().chain(first).collect();
+    futures_util::stream::unfold((ready, parts), |(mut ready, mut parts)| async move {
+        let bytes = loop {
+            if let Some(message) = ready.pop_front() {
+                break sse::Event::message(message).encode();
+            }
+            match tokio::time::timeout(KEEP_ALIVE, parts.next()).await {
+                Err(_) => break Bytes::from_static(sse::KEEP_ALIVE),
+                Ok(None) => return None,
+                Ok(Some(Part::Begins)) => {}
+                Ok(Some(Part::Message(message) | Part::Answer(message))) => ready.push_back(message),
+            }
+        };
+        Some((Ok(bytes), (ready, parts)))
     })
 }
 

@@ -13,6 +13,8 @@ pub struct McpConfig {
     pub enabled: bool,
     /// Path of the MCP endpoint, such as `/mcp`.
     pub path: String,
+    /// Path of the endpoint of 2024-11-05 for old clients, if it is served.
+    pub sse_path: Option<String>,
     /// How agents get at the tools.
     pub tools: ToolsMode,
     /// Whether `search` gives its results as structured content besides the text.

@@ -70,6 +70,10 @@ impl Gateway {
             Err(UpstreamError::Failed { never_sent: true, explanation }) if explanation.reason == Reason::Drained => {
                 self.attempt(upstream, &request).await.map_err(failed)
             }
+            Err(error) if request.method.is_safe() && error.broke_off() => {
+                tracing::debug!(%error, "a request that only reads broke off; sending it once more");
+                self.attempt(upstream, &request).await.map_err(failed)
+            }
             other => other.map_err(failed),
         }
     }
@@ -151,7 +155,7 @@ impl Gateway {
         let down = client.session();
         if let Some(down) = down
             && let Some(session) = down.upstream_session(upstream.id())
-            && !session.has_ended()
+            && session.serves(generation)
         {
             let key = upstream.session_key(principal, Some(down.id()), down.flags, era);
             return Ok(Held { key, session });
@@ -216,9 +220,9 @@ impl Gateway {
         prepared: &Prepared,
     ) -> Relay {
         let client_id = request.message.id().cloned().unwrap_or_else(|| Id::from_u64(0));
-        // A legacy server closes the stream of a cancelled call; a modern one is told by closing it, and a process has none.
-        let is_process = held.is_some_and(|held| held.session.is_process());
-        let stop = (request.client.era() == Era::Legacy && (era == Era::Modern || is_process)).then(CancellationToken::new);
+        // A legacy server closes the stream of a cancelled call; a modern one is told by closing it, and a channel has none for each.
+        let is_channel = held.is_some_and(|held| held.session.is_channel());
+        let stop = (request.client.era() == Era::Legacy && (era == Era::Modern || is_channel)).then(CancellationToken::new);
         if let Client::Legacy(down) = request.client {
             let flight = match (held, &stop) {
                 (Some(held), stop) => InFlight::Legacy {
@@ -295,7 +299,7 @@ fn prepare(generation: &Generation, catalog: &Catalog, era: Era, session: Option
         Client::Modern(_) => Said { client_info: own_info(), log_level: None, capabilities: Bytes::from_static(b"{}") },
     });
     // An owned session carries one client's tokens, which are unique already.
-    let shares_tokens = |session: &Session| session.is_process() || request.client.era() == Era::Modern;
+    let shares_tokens = |session: &Session| session.is_channel() || request.client.era() == Era::Modern;
     let renumbered = session.map(|session| renumber(&mut splices, session, message, shares_tokens(session)));
     let routing = match era {
         Era::Modern if !generation.is_stdio() => routing_headers(request, catalog),

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     outbox::{Inlet, Outbox, Refused, outbox},
     questions::Questions,
+    replay::Kept,
     subscriptions::{self, Feeds, Wanted},
 };
 use crate::{
@@ -51,6 +52,8 @@ pub struct LegacySession {
     asked: Mutex<HashMap<Id, Asked>>,
     in_flight: Mutex<HashMap<Id, InFlight>>,
     outbox: Mutex<Option<Inlet>>,
+    /// What is kept for a client that comes back.
+    pub(super) kept: Kept,
     /// Upstream sessions whose own streams are brought to the client's.
     followed: Mutex<HashMap<UpstreamId, Arc<Session>>>,
     /// Milliseconds since the process began to keep sessions.
@@ -105,6 +108,7 @@ impl LegacySession {
             asked: Mutex::default(),
             in_flight: Mutex::default(),
             outbox: Mutex::default(),
+            kept: Kept::default(),
             followed: Mutex::default(),
             last_used: AtomicU64::new(0),
             end: CancellationToken::new(),

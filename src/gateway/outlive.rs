@@ -27,6 +27,17 @@ impl Gateway {
         Outliving { work: Some(Box::pin(work)), gateway: Arc::clone(self), session }.await
     }
 
+    /// Does something in a task of the gateway's, which its end waits for.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = work => {}
+                () = shutdown.cancelled() => {}
+            }
+        });
+    }
+
     /// Does the work in a task of the gateway's, at the longest until the client's session or the gateway ends.
     pub(super) fn outlive<F: Future<Output: Send> + Send + 'static>(&self, session: &LegacySession, work: F) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };

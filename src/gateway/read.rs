@@ -16,6 +16,7 @@ pub const KEYS: Keys = Keys {
     keys: &[
         built("enabled", "Whether the endpoint is served."),
         built("path", "Path of the endpoint."),
+        built("sse_path", "Path of the HTTP+SSE endpoint for clients of 2024-11-05."),
         built(
             "tools",
             "`\"direct\"` lists every tool as `server__tool`, `\"search\"` the tools `search` and `execute` instead, `\"both\"` all.",
@@ -59,6 +60,7 @@ pub fn read(table: Option<Table>, problems: &mut Problems) -> McpConfig {
     let config = McpConfig {
         enabled: table.bool("enabled", problems).unwrap_or(true),
         path: table.endpoint_path("path", problems).unwrap_or_else(|| "/mcp".to_owned()),
+        sse_path: table.endpoint_path("sse_path", problems),
         tools: table.choice("tools", &modes, &[], problems).unwrap_or_default(),
         structured: table.bool("enable_structured_content", problems).unwrap_or(true),
         max_tool_name: table.integer("max_tool_name", 16..=u32::from(LONGEST_TOOL_NAME), problems).unwrap_or(52),

@@ -12,9 +12,9 @@ use super::{
     adapt::{Adapted, MayRepeat},
     again::Again,
     conversation::Unfinished,
+    document::JsonBody,
     legacy::Asked,
     links::Reading,
-    reply::JsonBody,
     task_ids::TaskScope,
 };
 use crate::{
@@ -173,7 +173,7 @@ impl Relay {
 
     /// Why a stream of messages ended without the response.
     pub(super) async fn premature_end(&self) -> UpstreamError {
-        match self.parties.session.as_ref().filter(|session| session.is_process()) {
+        match self.parties.session.as_ref().filter(|session| session.is_channel()) {
             // The end of the stream comes with the end of the process; a moment later it is known how.
             Some(session) => tokio::time::timeout(LAST_WORDS, session.end_error())
                 .await
@@ -208,7 +208,7 @@ impl Relay {
                 Err(UpstreamError::protocol("the request was acknowledged but not answered"))
             }
             Answer::Json(json) => self.reply_json(json).await,
-            Answer::Messages(messages) if self.parties.session.as_ref().is_some_and(|session| session.is_process()) => {
+            Answer::Messages(messages) if self.parties.session.as_ref().is_some_and(|session| session.is_channel()) => {
                 self.reply_first(messages).await
             }
             Answer::Messages(messages) => Ok(Reply::Events(Box::new(EventReply::relayed(messages, self, Vec::new())))),

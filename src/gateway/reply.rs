@@ -1,30 +1,24 @@
 //! What goes back to the client, still streaming where the upstream streams.
 
-use std::{
-    collections::VecDeque,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
-use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     GatewayError,
     conversation::{Conversation, Unfinished},
+    document::JsonReply,
     listen::Listening,
     relay::{Relay, Taken},
+    replay::{Recorder, Said},
     tally::{Counted, Outcome},
 };
 use crate::{
-    mcp::ResponseScanner,
     reason::Reason,
-    upstream::{AnswerBody, Messages, UpstreamError},
+    upstream::{Messages, UpstreamError},
 };
 
 /// An answer to one request.
@@ -62,198 +56,44 @@ impl Reply {
 
     /// A cancelled request is not answered.
     pub(super) fn silence() -> Self {
-        Self::Events(Box::new(EventReply { source: Source::Upstream(None), queued: VecDeque::new(), ended: true, counted: None }))
+        let mut silent = EventReply::new(Source::Upstream(None), VecDeque::new());
+        silent.ended = true;
+        Self::Events(Box::new(silent))
     }
 
     pub(super) fn listening(listening: Listening) -> Self {
-        Self::Events(Box::new(EventReply {
-            source: Source::Own(Box::new(listening)),
-            queued: VecDeque::new(),
-            ended: false,
-            counted: None,
-        }))
-    }
-}
-
-/// A JSON document on its way from the upstream.
-#[derive(Debug)]
-pub struct JsonReply {
-    pub status: StatusCode,
-    /// Exact, where the upstream said how long its answer is.
-    pub length: Option<u64>,
-    pub body: JsonBody,
-    sent: u64,
-    counted: Option<Counted>,
-}
-
-impl JsonReply {
-    pub(super) fn new(status: StatusCode, length: Option<u64>, body: JsonBody) -> Self {
-        Self { status, length, body, sent: 0, counted: None }
-    }
-}
-
-/// The document's bytes; with a scanner, the id is put back on the way, and a wrong one breaks the body off.
-#[derive(Debug)]
-pub struct JsonBody {
-    body: AnswerBody,
-    scanner: Option<ResponseScanner>,
-    ready: VecDeque<Bytes>,
-    ended: bool,
-    wait: Wait,
-    relay: Relay,
-}
-
-/// How long the rest of a document is waited for.
-#[derive(Debug)]
-enum Wait {
-    Call {
-        patience: Duration,
-        /// Made when the upstream first lets us wait.
-        idle: Option<Pin<Box<Sleep>>>,
-        /// When it is given up whatever comes, and how long after its beginning that is.
-        last: Instant,
-        max: Duration,
-    },
-    /// As long as the gateway does not drain.
-    Subscription(Pin<Box<WaitForCancellationFutureOwned>>),
-}
-
-impl JsonBody {
-    /// A subscription that a server answers with documents instead of events.
-    pub(super) fn subscription(body: AnswerBody, relay: Relay) -> Self {
-        let wait = Wait::Subscription(Box::pin(relay.gateway().drain.clone().cancelled_owned()));
-        Self { body, scanner: None, ready: VecDeque::new(), ended: false, wait, relay }
-    }
-
-    pub(super) fn scanned(body: AnswerBody, scanner: ResponseScanner, relay: Relay) -> Self {
-        let max = relay.call_timeout_max();
-        let wait = Wait::Call { patience: relay.call_timeout(), idle: None, last: Instant::now() + max, max };
-        Self { body, scanner: Some(scanner), ready: VecDeque::new(), ended: false, wait, relay }
-    }
-
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
-        loop {
-            if let Some(piece) = self.ready.pop_front() {
-                return Poll::Ready(Some(Ok(piece)));
-            }
-            if self.ended {
-                return Poll::Ready(None);
-            }
-            let frame = match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(frame) if !self.wait.is_over() => frame,
-                Poll::Ready(_) | Poll::Pending => {
-                    let error = ready!(self.wait.poll_end(cx));
-                    self.ended = true;
-                    return Poll::Ready(error.map(Err));
-                }
-            };
-            self.wait.restart();
-            let taken = match frame {
-                None => {
-                    self.ended = true;
-                    self.scanner.take().map_or(Ok(()), ResponseScanner::finish)
-                }
-                Some(Err(error)) => {
-                    self.ended = true;
-                    return Poll::Ready(Some(Err(error)));
-                }
-                Some(Ok(frame)) => {
-                    let Ok(chunk) = frame.into_data() else { continue };
-                    self.relay.notice_links(&chunk);
-                    match &mut self.scanner {
-                        None => return Poll::Ready(Some(Ok(chunk))),
-                        Some(scanner) => scanner.push(&chunk, &mut |piece| self.ready.push_back(piece)),
-                    }
-                }
-            };
-            if let Err(error) = taken {
-                self.ended = true;
-                self.ready.clear();
-                return Poll::Ready(Some(Err(UpstreamError::protocol(error.to_string()))));
-            }
-        }
-    }
-}
-
-impl Wait {
-    /// Whether even a body that never pauses is given up now.
-    fn is_over(&self) -> bool {
-        matches!(self, Self::Call { last, .. } if Instant::now() >= *last)
-    }
-
-    fn restart(&mut self) {
-        if let Self::Call { idle, .. } = self {
-            *idle = None;
-        }
-    }
-
-    /// Ready when nothing is waited for any more, with the error if it is one.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<UpstreamError>> {
-        match self {
-            Self::Subscription(drained) => drained.as_mut().poll(cx).map(|()| None),
-            Self::Call { patience, idle, last, max } => {
-                let now = Instant::now();
-                if now >= *last {
-                    return Poll::Ready(Some(UpstreamError::TimedOut(*max)));
-                }
-                let idle = idle.get_or_insert_with(|| Box::pin(sleep_until((*last).min(now + *patience))));
-                ready!(idle.as_mut().poll(cx));
-                Poll::Ready(Some(UpstreamError::TimedOut(if Instant::now() >= *last { *max } else { *patience })))
-            }
-        }
-    }
-}
-
-impl Body for JsonReply {
-    type Data = Bytes;
-    type Error = UpstreamError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        let chunk = ready!(self.body.poll_chunk(cx));
-        if let Some(Ok(chunk)) = &chunk {
-            self.sent += chunk.len() as u64;
-        }
-        // Whoever knows the length may not ask again after the last byte.
-        let outcome = match &chunk {
-            Some(Err(_)) => Some(Outcome::Failed),
-            None => Some(Outcome::Ok),
-            Some(Ok(_)) => (self.length == Some(self.sent)).then_some(Outcome::Ok),
-        };
-        if let (Some(outcome), Some(counted)) = (outcome, &mut self.counted) {
-            counted.ends(outcome);
-        }
-        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+        Self::Events(Box::new(EventReply::new(Source::Own(Box::new(listening)), VecDeque::new())))
     }
 }
 
 /// Messages on their way, from an upstream or from the gateway itself.
 #[derive(Debug)]
 pub struct EventReply {
-    source: Source,
+    pub(super) source: Source,
     queued: VecDeque<Bytes>,
     ended: bool,
     counted: Option<Counted>,
+    /// Writes it down for a client that may come back.
+    pub(super) recorder: Option<Recorder>,
 }
 
 #[derive(Debug)]
-enum Source {
+pub(super) enum Source {
     Upstream(Option<Box<Relayed>>),
     Own(Box<Listening>),
     Conversation(Box<Conversation>),
 }
 
 #[derive(Debug)]
-struct Relayed {
-    messages: Messages,
-    relay: Relay,
+pub(super) struct Relayed {
+    pub(super) messages: Messages,
+    pub(super) relay: Relay,
     /// A subscription has no limits: it is quiet until something changes, and ends when the gateway drains.
     limits: Option<Limits>,
     /// Nobody reads this any more; the call runs to its end.
     client_is_gone: bool,
+    /// The upstream hung up, and goes on after this.
+    pub(super) paused: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -268,14 +108,18 @@ impl EventReply {
     pub(super) fn relayed(messages: Messages, relay: Relay, first: Vec<Bytes>) -> Self {
         let limits = (!relay.is_subscription())
             .then(|| Limits { idle: Box::pin(sleep(relay.call_timeout())), last: Instant::now() + relay.call_timeout_max() });
-        let relayed = Relayed { messages, relay, limits, client_is_gone: false };
-        Self { source: Source::Upstream(Some(Box::new(relayed))), queued: first.into(), ended: false, counted: None }
+        let relayed = Relayed { messages, relay, limits, client_is_gone: false, paused: None };
+        Self::new(Source::Upstream(Some(Box::new(relayed))), first.into())
+    }
+
+    fn new(source: Source, queued: VecDeque<Bytes>) -> Self {
+        Self { source, queued, ended: false, counted: None, recorder: None }
     }
 
     /// The stream of a call that goes on, at the longest until `last`; `None` when it cannot.
     pub(super) fn unfinished(relay: Relay, unfinished: Unfinished, last: Instant) -> Option<Self> {
         let conversation = Conversation::begin(relay, unfinished, last)?;
-        Some(Self { source: Source::Conversation(Box::new(conversation)), queued: VecDeque::new(), ended: false, counted: None })
+        Some(Self::new(Source::Conversation(Box::new(conversation)), VecDeque::new()))
     }
 
     fn is_subscription(&self) -> bool {
@@ -299,20 +143,33 @@ impl EventReply {
         }
     }
 
+    /// Nothing follows.
+    pub fn is_over(&self) -> bool {
+        self.ended && self.queued.is_empty()
+    }
+
     /// The next message; after an error nothing follows. Cancel-safe.
     pub async fn next(&mut self) -> Option<Result<Bytes, GatewayError>> {
         if let Some(message) = self.queued.pop_front() {
-            return Some(Ok(message));
+            return Some(Ok(self.recorded(message)));
         }
         if self.ended {
             return None;
         }
-        match self.source.next().await {
+        let primed = self.is_primed();
+        let next = loop {
+            match self.source.next().await {
+                None if self.source.is_paused() && primed => return None,
+                None if self.source.take_pause().is_some() => {}
+                next => break next,
+            }
+        };
+        match next {
             Some(Ok((message, is_last))) => {
                 if is_last {
                     self.end(Outcome::Ok);
                 }
-                Some(Ok(message))
+                Some(Ok(self.recorded(message)))
             }
             Some(Err(error)) => {
                 self.end(Outcome::Failed);
@@ -329,7 +186,7 @@ impl EventReply {
 
 impl Source {
     /// The next message and whether it is the last. `None`: no answer follows. Cancel-safe.
-    async fn next(&mut self) -> Option<Result<(Bytes, bool), GatewayError>> {
+    pub(super) async fn next(&mut self) -> Option<Result<(Bytes, bool), GatewayError>> {
         let unfinished = match self {
             Self::Own(listening) => return listening.next().await.map(|message| Ok((message, false))),
             Self::Conversation(conversation) => return conversation.next().await,
@@ -402,6 +259,10 @@ impl Relayed {
                     return None;
                 }
                 Some(Err(error)) => return Some(Err(self.relay.failure(error))),
+                None if let Some(pause) = self.messages.take_pause() => {
+                    self.paused = Some(pause);
+                    return None;
+                }
                 // An untouched stream is the upstream's own affair to the end.
                 None if self.relay.is_untouched() => {
                     self.relay.settle();
@@ -448,6 +309,10 @@ impl Drop for EventReply {
             }
             Source::Upstream(_) | Source::Own(_) => return,
         };
-        gateway.outlive(&session, async move { while let Some(Ok((_, false))) = source.next().await {} });
+        let recorder = self.recorder.take();
+        if let Some(recorder) = &recorder {
+            self.queued.drain(..).for_each(|message| recorder.keep(Said::Message(message)));
+        }
+        gateway.outlive(&session, source.run_out(recorder));
     }
 }

@@ -86,6 +86,11 @@ impl Method {
         }
     }
 
+    /// It only reads, so that it may be sent again although it may have been executed.
+    pub const fn is_safe(self) -> bool {
+        matches!(self, Self::PromptsGet | Self::ResourcesRead | Self::Complete)
+    }
+
     pub fn is_notification(self) -> bool {
         self.as_str().starts_with("notifications/")
     }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Uri, header::HOST};
+use http::{HeaderValue, Uri, header::HOST, uri::PathAndQuery};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -143,9 +143,24 @@ impl HttpClient {
     /// # Errors
     /// [`SendError`], which says whether the request can have reached the server. Explaining may take a second more.
     pub async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<UpstreamBody>, SendError> {
+        self.send_by(self.0.uri.clone(), request).await
+    }
+
+    /// As [`Self::send`], to another path of the same origin.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn send_to(&self, path: &PathAndQuery, request: http::Request<Bytes>) -> Result<http::Response<UpstreamBody>, SendError> {
+        let mut parts = self.0.uri.clone().into_parts();
+        parts.path_and_query = Some(path.clone());
+        let uri = Uri::from_parts(parts).expect("a URI with another path is one");
+        self.send_by(uri, request).await
+    }
+
+    async fn send_by(&self, uri: Uri, request: http::Request<Bytes>) -> Result<http::Response<UpstreamBody>, SendError> {
         let inner = &self.0;
         let mut request = request.map(Full::new);
-        *request.uri_mut() = inner.uri.clone();
+        *request.uri_mut() = uri;
         match &inner.host {
             Some(host) => request.headers_mut().insert(HOST, host.clone()),
             None => request.headers_mut().remove(HOST),

@@ -1,9 +1,9 @@
 //! What an upstream answers to one request, whatever its transport.
 
 use std::{
-    collections::VecDeque,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -12,9 +12,12 @@ use http_body::{Body, Frame};
 use tokio::sync::mpsc;
 
 use crate::{
-    mcp::sse::EventReader,
     outbound::UpstreamBody,
-    upstream::{UpstreamError, life::Ticket, transport::process::Waiting},
+    upstream::{
+        UpstreamError,
+        life::Ticket,
+        transport::{again::Again, channel::Waiting, events::EventStream},
+    },
 };
 
 /// An upstream's answer; its content still streams.
@@ -116,28 +119,123 @@ pub struct Messages {
 }
 
 #[derive(Debug)]
-struct Events {
-    body: UpstreamBody,
-    parser: EventReader,
-    ready: VecDeque<Bytes>,
-    ended: bool,
-}
-
-#[derive(Debug)]
 enum Source {
     Events(Box<Events>),
     Ended,
-    Process { inbox: mpsc::Receiver<Bytes>, waiting: Waiting },
+    Channel(Box<Inbound>),
+}
+
+#[derive(Debug)]
+struct Events {
+    stream: EventStream,
+    /// Where the stream of a call may be gone on with.
+    again: Option<Again>,
+    paused: Option<Duration>,
+}
+
+/// What a channel brings for one request.
+struct Inbound {
+    inbox: mpsc::Receiver<Bytes>,
+    waiting: Waiting,
+    /// Came while the request was still being sent.
+    first: Option<Bytes>,
+    /// The POST that carries the request, until it is answered.
+    posted: Option<Posted>,
+}
+
+/// Ready once a request was taken, with the error if it was not.
+pub(crate) type Posted = Pin<Box<dyn Future<Output = Result<(), UpstreamError>> + Send>>;
+
+impl std::fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbound").field("waiting", &self.waiting).finish_non_exhaustive()
+    }
+}
+
+impl Inbound {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        if let Poll::Ready(message) = self.inbox.poll_recv(cx) {
+            return Poll::Ready(message.map(|message| {
+                self.waiting.read(message.len());
+                Ok(message)
+            }));
+        }
+        match self.poll_posted(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_posted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
+        let Some(posted) = &mut self.posted else { return Poll::Ready(Ok(())) };
+        let done = posted.as_mut().poll(cx);
+        if done.is_ready() {
+            self.posted = None;
+        }
+        done
+    }
 }
 
 impl Messages {
     pub(crate) fn of_events(body: UpstreamBody, max_event: usize) -> Self {
-        let events = Events { body, parser: EventReader::new(max_event), ready: VecDeque::new(), ended: false };
+        let events = Events { stream: EventStream::new(body, max_event), again: None, paused: None };
         Self { source: Source::Events(Box::new(events)), ticket: None }
     }
 
-    pub(crate) fn of_process(inbox: mpsc::Receiver<Bytes>, waiting: Waiting) -> Self {
-        Self { source: Source::Process { inbox, waiting }, ticket: None }
+    /// Events of a call whose stream the server may close before the answer.
+    pub(crate) fn resumed_by(mut self, again: Again) -> Self {
+        if let Source::Events(events) = &mut self.source {
+            events.again = Some(again);
+        }
+        self
+    }
+
+    /// Ends such a pause: whoever the answer is for is there already.
+    pub(crate) fn hurry(&mut self) {
+        if let Source::Events(events) = &mut self.source
+            && let Some(again) = &mut events.again
+        {
+            again.hurry();
+        }
+    }
+
+    /// After the end of the stream: it was none, and the rest comes after this pause.
+    pub(crate) fn take_pause(&mut self) -> Option<Duration> {
+        match &mut self.source {
+            Source::Events(events) => events.paused.take(),
+            Source::Ended | Source::Channel(_) => None,
+        }
+    }
+
+    /// `posted` may still be on its way.
+    pub(crate) fn of_channel(inbox: mpsc::Receiver<Bytes>, waiting: Waiting, posted: Option<Posted>) -> Self {
+        Self { source: Source::Channel(Box::new(Inbound { inbox, waiting, first: None, posted })), ticket: None }
+    }
+
+    /// Waits until the request was taken, or something came back for it.
+    ///
+    /// # Errors
+    /// Why it was not taken.
+    pub(crate) async fn begun(&mut self) -> Result<(), UpstreamError> {
+        let Source::Channel(inbound) = &mut self.source else { return Ok(()) };
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(posted) = inbound.poll_posted(cx) {
+                return Poll::Ready(posted);
+            }
+            match std::task::ready!(inbound.inbox.poll_recv(cx)) {
+                Some(message) => {
+                    inbound.waiting.read(message.len());
+                    inbound.first = Some(message);
+                    Poll::Ready(Ok(()))
+                }
+                // How the channel ended is told by whoever reads on.
+                None => Poll::Ready(Ok(())),
+            }
+        })
+        .await
     }
 
     /// The ticket is kept as long as the messages come.
@@ -146,7 +244,7 @@ impl Messages {
         self
     }
 
-    /// The next message; `None` at the end of the stream, and after an error.
+    /// The next message; `None` at the end of the stream, and after an error. If there is a pause then, it goes on.
     pub async fn next(&mut self) -> Option<Result<Bytes, UpstreamError>> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -160,12 +258,7 @@ impl Messages {
         }
         let next = match &mut self.source {
             Source::Ended => Poll::Ready(None),
-            Source::Process { inbox, waiting } => inbox.poll_recv(cx).map(|message| {
-                message.map(|message| {
-                    waiting.read(message.len());
-                    Ok(message)
-                })
-            }),
+            Source::Channel(inbound) => inbound.poll_next(cx),
             Source::Events(events) => events.poll_next(cx),
         };
         if next.is_ready() {
@@ -182,34 +275,40 @@ impl Messages {
 
 impl Events {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
-        let Self { body, parser, ready, ended } = self;
         loop {
-            if let Some(message) = ready.pop_front() {
-                return Poll::Ready(Some(Ok(message)));
-            }
-            if *ended {
-                return Poll::Ready(None);
-            }
-            match std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) {
-                None => *ended = true,
-                Some(Err(error)) => {
-                    *ended = true;
-                    return Poll::Ready(Some(Err(error.into())));
-                }
-                Some(Ok(frame)) => {
-                    let Ok(chunk) = frame.into_data() else { continue };
-                    let taken = parser.push(chunk, &mut |event| {
-                        // A priming event has an id and empty data; it carries no message.
-                        if let Some(data) = event.data.filter(|data| !data.is_empty()) {
-                            ready.push_back(data);
-                        }
-                    });
-                    if let Err(error) = taken {
-                        *ended = true;
-                        ready.clear();
-                        return Poll::Ready(Some(Err(UpstreamError::protocol(error.to_string()))));
+            if let Some(again) = &mut self.again {
+                match std::task::ready!(again.poll_opened(cx)) {
+                    None => {}
+                    Some(Ok(stream)) => self.stream = stream,
+                    Some(Err(error)) => {
+                        self.again = None;
+                        return Poll::Ready(Some(Err(error)));
                     }
                 }
+            }
+            let ended = match std::task::ready!(self.stream.poll_next(cx)) {
+                Some(Ok(event)) => {
+                    if let Some(again) = &mut self.again {
+                        again.note(&event);
+                    }
+                    // A priming event has an id and empty data; it carries no message.
+                    match event.data.filter(|data| !data.is_empty()) {
+                        Some(data) => return Poll::Ready(Some(Ok(data))),
+                        None => continue,
+                    }
+                }
+                Some(Err(error)) => Some(error),
+                None => None,
+            };
+            match (self.again.as_mut().and_then(Again::begin), ended) {
+                // The server hung up on purpose, which whoever reads may want to know.
+                (Some(pause), None) => {
+                    self.paused = Some(pause);
+                    return Poll::Ready(None);
+                }
+                (Some(_), Some(error)) => tracing::debug!(%error, "the stream of a call broke; going on with it"),
+                (None, Some(error)) => return Poll::Ready(Some(Err(error))),
+                (None, None) => return Poll::Ready(None),
             }
         }
     }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use url::Url;
 
 use super::{
-    EndpointConfig, Generation, HttpConfig, SessionSpec, StdioConfig, Upstream, UpstreamConfig, UpstreamError,
+    EndpointConfig, Generation, HttpConfig, Protocol, SessionSpec, StdioConfig, Upstream, UpstreamConfig, UpstreamError,
     generation::{Notices, Transport},
     life::Life,
     load_policy::load_policy,
@@ -20,7 +20,7 @@ use super::{
     own::{own_info, own_meta},
     session::{ClientCapabilities, Session, SessionLink},
     stdio_host::StdioHost,
-    transport::streamable_http::HttpTransport,
+    transport::streamable_http::{HttpTransport, Wire},
     walk::{WalkBounds, walk},
 };
 use crate::{
@@ -78,9 +78,30 @@ async fn connect_http(upstream: &Upstream, all: &UpstreamConfig, config: &HttpCo
     let mut redirected = false;
     loop {
         let client = HttpClient::by(config.way.clone(), &url, tls.as_ref(), all.connect_timeout)?;
-        let transport = HttpTransport::new(config, url.clone(), client, upstream.bounds.max_event)?;
-        match discover(candidate(upstream, Transport::Http(transport), None)).await {
-            Ok((generation, greeting)) => return Ok(Connected { generation, greeting, policy, warnings }),
+        let transport = |wire| {
+            HttpTransport::new(config, url.clone(), client.clone(), upstream.bounds.max_event, wire, upstream.busy.clone()).map(Arc::new)
+        };
+        let found = match &config.protocol {
+            Protocol::Streamable => discover(candidate(upstream, Transport::Http(transport(Wire::Streamable)?), None)).await,
+            Protocol::Sse { messages } => open_sse(upstream, transport(Wire::Sse { messages: messages.clone() })?).await,
+            Protocol::Auto => match discover(candidate(upstream, Transport::Http(transport(Wire::Streamable)?), None)).await {
+                // A server of 2024-11-05 knows no POST at its address (MCP 2025-11-25, basic/transports, backwards
+                // compatibility). What the first attempt met is the cause, if this one meets something as well.
+                Err(first) if first.is_about_content() => {
+                    open_sse(upstream, transport(Wire::Sse { messages: None })?).await.map_err(|error| {
+                        tracing::debug!(upstream = %upstream.name(), %error, "it does not speak HTTP with SSE either");
+                        first
+                    })
+                }
+                other => other,
+            },
+        };
+        match found {
+            Ok((generation, greeting)) => {
+                let is_sse = matches!(&generation.transport, Transport::Http(http) if http.is_sse());
+                let policy = if is_sse { format!("{policy}, HTTP with SSE (2024-11-05)") } else { policy };
+                return Ok(Connected { generation, greeting, policy, warnings });
+            }
             Err(UpstreamError::Redirected { location, permanent_method: true }) if !redirected => {
                 let target = same_origin(&url, &location).ok_or_else(|| UpstreamError::redirected(location).explanation())?;
                 tracing::info!(upstream = %upstream.name(), path = target.path(), "the server redirects to another path; using it");
@@ -142,7 +163,7 @@ async fn connect_stdio(upstream: &Upstream, config: &StdioConfig, notices: Notic
                 let host = make();
                 let process = host.start_own().await.map_err(|explanation| UpstreamError::Failed { explanation, never_sent: true })?;
                 let session = Arc::new(initialize_process(process, &own_spec()).await?);
-                legacy(candidate(upstream, Transport::Stdio(host), None), session)
+                legacy(candidate(upstream, Transport::Stdio(Box::new(host)), None), session)
             }
             other => other,
         }
@@ -168,7 +189,7 @@ async fn connect_stdio(upstream: &Upstream, config: &StdioConfig, notices: Notic
 async fn discover_child(upstream: &Upstream, host: StdioHost) -> Result<(Generation, Greeting), UpstreamError> {
     let process = host.start_own().await.map_err(|explanation| UpstreamError::Failed { explanation, never_sent: true })?;
     let session = Arc::new(Session::new(Version::V2026_07_28, SessionLink::Process(Arc::clone(&process)), b""));
-    let generation = candidate(upstream, Transport::Stdio(host), Some(Arc::clone(&session)));
+    let generation = candidate(upstream, Transport::Stdio(Box::new(host)), Some(Arc::clone(&session)));
     let id = session.next_id();
     let probe = generation.ask(Some(&session), Method::Discover, id, discover_body(id));
     match tokio::time::timeout(CHILD_PROBE, probe).await {
@@ -227,6 +248,13 @@ async fn discover(generation: Generation) -> Result<(Generation, Greeting), Upst
             _ => second,
         }),
     }
+}
+
+/// Opens the gateway's own session with a server of 2024-11-05.
+async fn open_sse(upstream: &Upstream, transport: Arc<HttpTransport>) -> Result<(Generation, Greeting), UpstreamError> {
+    let generation = candidate(upstream, Transport::Http(transport), None);
+    let session = generation.initialize(&own_spec()).await?;
+    legacy(generation, session)
 }
 
 fn legacy(mut generation: Generation, session: Arc<Session>) -> Result<(Generation, Greeting), UpstreamError> {

@@ -19,6 +19,10 @@ impl Upstream {
         if generation.own_session.as_ref().is_some_and(|session| session.is_process() && !session.is_idle()) {
             return Ok(());
         }
+        // It said itself that it is there, and wants to be left alone.
+        if self.busy.left().is_some() {
+            return Ok(());
+        }
         let id = generation.own_id();
         let session = generation.own_session.as_ref();
         let asked = match generation.era() {

@@ -49,7 +49,9 @@ impl UpstreamConfig {
         match (&self.endpoint, &wanted.endpoint) {
             _ if is_same_way && shown(self) == shown(wanted) => Difference::None,
             _ if is_same_way => Difference::Shown,
-            (EndpointConfig::Http(before), EndpointConfig::Http(after)) if before.url == after.url => Difference::Rotation,
+            (EndpointConfig::Http(before), EndpointConfig::Http(after)) if before.url == after.url && before.protocol == after.protocol => {
+                Difference::Rotation
+            }
             _ => Difference::Replacement,
         }
     }
@@ -62,10 +64,11 @@ pub enum EndpointConfig {
     Stdio(Box<StdioConfig>),
 }
 
-/// A streamable HTTP upstream.
+/// An upstream over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpConfig {
     pub url: Url,
+    pub protocol: Protocol,
     /// Absent for an `http://` URL, present for `https://`.
     pub tls: Option<TlsSettings>,
     /// HTTP version and forward proxy.
@@ -73,6 +76,21 @@ pub struct HttpConfig {
     pub credential: CredentialConfig,
     /// `[[headers]] rule = "insert"`, in file order; values are marked sensitive.
     pub headers: HeaderMap,
+}
+
+/// The HTTP transport that an upstream speaks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// Streamable HTTP, or HTTP with SSE where the server has nothing else.
+    #[default]
+    Auto,
+    /// Streamable HTTP, of any revision since 2025-03-26.
+    Streamable,
+    /// HTTP with SSE of 2024-11-05.
+    Sse {
+        /// Takes the messages instead of the path that the server names; of the same origin as the URL.
+        messages: Option<Url>,
+    },
 }
 
 /// `[mcp.servers.NAME.auth]`.

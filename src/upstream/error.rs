@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use thiserror::Error;
 
 use crate::reason::{Explanation, Reason};
@@ -37,6 +38,9 @@ pub enum UpstreamError {
         /// 307 or 308: the method and the body stay as they are.
         permanent_method: bool,
     },
+    /// HTTP 429 or 503 with Retry-After.
+    #[error("the server asks to wait {after:?} (HTTP {})", status.as_u16())]
+    Busy { status: StatusCode, after: Duration },
     /// Something that one era has and the other lacks, and that is not bridged yet.
     #[error("{0}")]
     NotBridged(&'static str),
@@ -60,7 +64,8 @@ impl UpstreamError {
 
     /// The server was reached and answered, only not as a server of the era that was tried would.
     pub(crate) fn is_about_content(&self) -> bool {
-        matches!(self.reason(), Reason::HttpStatus | Reason::NotMcp | Reason::Protocol)
+        let is_about_now = matches!(self, Self::Busy { .. });
+        !is_about_now && matches!(self.reason(), Reason::HttpStatus | Reason::NotMcp | Reason::Protocol)
     }
 
     /// The server does not know `initialize`, so it speaks the modern era only.
@@ -73,14 +78,22 @@ impl UpstreamError {
             Self::Down(e) | Self::NoInitialize(e) | Self::Failed { explanation: e, .. } => e.reason,
             Self::SessionLost | Self::WrongEra | Self::NotBridged(_) | Self::CannotAsk(_) => Reason::Protocol,
             Self::Redirected { .. } => Reason::HttpRedirect,
+            Self::Busy { .. } => Reason::HttpStatus,
             Self::TimedOut(_) => Reason::CallTimeout,
         }
+    }
+
+    /// The exchange was cut off: whether the request was executed is not known.
+    pub(crate) fn broke_off(&self) -> bool {
+        let is_cut = |reason| matches!(reason, Reason::Unreachable | Reason::Exited | Reason::TlsReset | Reason::TlsClosed);
+        matches!(self, Self::Failed { never_sent: false, explanation } if is_cut(explanation.reason))
     }
 
     /// What a client may read.
     pub fn words(&self) -> &'static str {
         match self {
             Self::NotBridged(what) | Self::CannotAsk(what) => what,
+            Self::Busy { .. } => "it asks to wait before the next attempt",
             other => other.reason().words(),
         }
     }
@@ -90,7 +103,9 @@ impl UpstreamError {
         match self {
             Self::Failed { never_sent, .. } => *never_sent,
             Self::SessionLost | Self::WrongEra | Self::NoInitialize(_) => true,
-            Self::Down(_) | Self::TimedOut(_) | Self::Redirected { .. } | Self::NotBridged(_) | Self::CannotAsk(_) => false,
+            Self::Down(_) | Self::TimedOut(_) | Self::Redirected { .. } | Self::Busy { .. } | Self::NotBridged(_) | Self::CannotAsk(_) => {
+                false
+            }
         }
     }
 
@@ -118,6 +133,7 @@ impl UpstreamError {
                 format!("the server redirects to {}", location.chars().filter(|c| !c.is_control()).take(128).collect::<String>()),
                 "set `url` to the final address, if you trust it",
             ),
+            Self::Busy { .. } => Explanation::new(Reason::HttpStatus, self.to_string(), "nothing; it is asked again after that time"),
             Self::TimedOut(after) => Explanation::new(
                 Reason::CallTimeout,
                 format!("no answer and no progress within {after:?}"),

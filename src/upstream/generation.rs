@@ -55,8 +55,8 @@ pub struct Generation {
 
 #[derive(Debug)]
 pub(crate) enum Transport {
-    Http(HttpTransport),
-    Stdio(StdioHost),
+    Http(Arc<HttpTransport>),
+    Stdio(Box<StdioHost>),
 }
 
 /// A request that is ready to go.
@@ -126,6 +126,11 @@ impl Generation {
         }
     }
 
+    /// Each session is an event stream of its own.
+    pub(crate) fn is_sse(&self) -> bool {
+        matches!(&self.transport, Transport::Http(http) if http.is_sse())
+    }
+
     /// Requests travel to a child process.
     pub fn is_stdio(&self) -> bool {
         matches!(self.transport, Transport::Stdio(_))
@@ -152,12 +157,17 @@ impl Generation {
 
     async fn send(&self, session: Option<&Arc<Session>>, request: Outgoing) -> Result<Answer, UpstreamError> {
         match (session.map(|session| &session.link), &self.transport) {
-            (Some(SessionLink::Process(process)), _) => {
-                Ok(Answer::Messages(process.request(request.id, request.owner, request.body).await?))
+            (Some(SessionLink::Process(channel) | SessionLink::Sse { channel, .. }), _) => {
+                Ok(Answer::Messages(channel.request(request.id, request.owner, request.body).await?))
             }
             (Some(SessionLink::Http { id, version }), Transport::Http(http)) => {
-                let headers =
-                    RequestHeaders { version: Some(version.clone()), session: id.clone(), routing: request.routing, ..Default::default() };
+                let headers = RequestHeaders {
+                    version: Some(version.clone()),
+                    session: id.clone(),
+                    resumes: true,
+                    routing: request.routing,
+                    ..Default::default()
+                };
                 http.post(headers, request.body).await
             }
             (None, Transport::Http(http)) => {
@@ -189,6 +199,10 @@ impl Generation {
     pub async fn notify(&self, session: &Arc<Session>, body: Bytes) -> Result<(), UpstreamError> {
         match &session.link {
             SessionLink::Process(process) => process.send(body).await,
+            SessionLink::Sse { channel, .. } => {
+                let sent = timeout(self.list_timeout, channel.send(body)).await;
+                sent.unwrap_or(Err(UpstreamError::TimedOut(self.list_timeout)))
+            }
             SessionLink::Http { .. } => {
                 let request = Outgoing { body, id: 0, owner: None, routing: HeaderMap::new(), is_endless: false };
                 let answer = timeout(self.list_timeout, self.exchange_without_limit(Some(session), request));
@@ -243,6 +257,7 @@ impl Generation {
                 let messages = ticket.within(http.listen(headers)).await?;
                 Ok(messages.map(|messages| messages.with(ticket)))
             }
+            (SessionLink::Sse { channel, .. }, _) => channel.listen(),
             _ => Ok(None),
         }
     }
@@ -254,7 +269,7 @@ impl Generation {
                 let headers = RequestHeaders { version: Some(version.clone()), session: Some(id.clone()), ..Default::default() };
                 http.delete(headers, self.list_timeout).await;
             }
-            (SessionLink::Process(process), _) => process.stop(),
+            (SessionLink::Process(channel) | SessionLink::Sse { channel, .. }, _) => channel.stop(),
             _ => {}
         }
     }
@@ -278,7 +293,13 @@ pub(super) async fn whole(
             if fits { Ok(message) } else { Err(UpstreamError::protocol("the answer carries the id of another request")) }
         }
         Answer::Messages(mut messages) => {
-            while let Some(next) = messages.next().await {
+            loop {
+                let Some(next) = messages.next().await else {
+                    match messages.take_pause() {
+                        Some(_) => continue,
+                        None => break,
+                    }
+                };
                 let message = Message::parse(next?).map_err(malformed)?;
                 match (message.kind(), message.id()) {
                     (Kind::Response | Kind::ErrorResponse, Some(found)) if *found == expected => return within_limit(message, limit),
@@ -292,7 +313,9 @@ pub(super) async fn whole(
                 }
             }
             match within.map(|(_, session)| &session.link) {
-                Some(SessionLink::Process(process)) => Err(UpstreamError::Failed { explanation: process.ended().await, never_sent: false }),
+                Some(SessionLink::Process(channel) | SessionLink::Sse { channel, .. }) => {
+                    Err(UpstreamError::Failed { explanation: channel.ended().await, never_sent: false })
+                }
                 _ => Err(UpstreamError::protocol("the stream ended without the answer")),
             }
         }

@@ -20,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Bounds, Concern, EndpointConfig, Generation, Isolation, Notice, RotationRules, Session, SessionKey, SessionSpec, State, Status,
     Traffic, UpstreamConfig, UpstreamError,
+    busy::Busy,
     ending::CLOSE_LIMIT,
     generation::Transport,
     life::Life,
@@ -108,6 +109,8 @@ pub struct Upstream {
     pub(super) was_up: AtomicBool,
     traffic: Traffic,
     pub(super) concerns: Mutex<BTreeMap<Concern, Explanation>>,
+    /// The server asked to be left alone for a while.
+    pub(crate) busy: Busy,
     /// Why the last checks failed, while that is not enough to call it down.
     pub(super) suspicion: Mutex<Option<Explanation>>,
     pub(super) sessions: Pool,
@@ -155,6 +158,7 @@ impl Upstream {
             was_up: AtomicBool::new(false),
             traffic: Traffic::default(),
             concerns: Mutex::default(),
+            busy: Busy::default(),
             suspicion: Mutex::default(),
             sessions: Pool::new(),
             processes: Arc::new(Semaphore::new(processes)),
@@ -263,9 +267,11 @@ impl Upstream {
             // The gateway's own process counts too.
             Transport::Stdio(host) => Some(host.config().max_processes.saturating_sub(1)),
         };
-        let place = self.sessions.hold(key, limit).map_err(|no_place| match (no_place, &generation.transport) {
-            (NoPlace::Full, Transport::Stdio(host)) => UpstreamError::Failed { explanation: host.too_many(), never_sent: true },
-            _ => owner_ended(),
+        let place = self.sessions.hold(key, limit, |session| session.serves(generation)).map_err(|no_place| {
+            match (no_place, &generation.transport) {
+                (NoPlace::Full, Transport::Stdio(host)) => UpstreamError::Failed { explanation: host.too_many(), never_sent: true },
+                _ => owner_ended(),
+            }
         })?;
         let session = place.session(|| async { generation.open(&spec()).await }).await?;
         if place.owner_has_ended() {

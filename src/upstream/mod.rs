@@ -7,6 +7,7 @@
 
 mod answer;
 mod bring_up;
+mod busy;
 mod checkup;
 mod condition;
 mod config;
@@ -31,7 +32,9 @@ pub mod transport;
 mod walk;
 
 pub use answer::{Answer, AnswerBody, JsonAnswer, Messages};
-pub use config::{Bounds, CredentialConfig, Difference, EndpointConfig, HttpConfig, Isolation, StderrConfig, StdioConfig, UpstreamConfig};
+pub use config::{
+    Bounds, CredentialConfig, Difference, EndpointConfig, HttpConfig, Isolation, Protocol, StderrConfig, StdioConfig, UpstreamConfig,
+};
 pub use ending::RotationRules;
 pub use error::UpstreamError;
 pub use generation::{Generation, Notice, Outgoing};

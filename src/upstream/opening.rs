@@ -13,7 +13,8 @@ use super::{
     life::Stay,
     session::SessionLink,
     transport::{
-        process::Process,
+        channel::Channel,
+        legacy_sse,
         streamable_http::{HttpTransport, RequestHeaders},
     },
 };
@@ -75,6 +76,11 @@ impl Generation {
 
     async fn open_without_limit(&self, spec: &SessionSpec) -> Result<Arc<Session>, UpstreamError> {
         let session = match &self.transport {
+            Transport::Http(http) if http.is_sse() => {
+                let channel = legacy_sse::open(http, &self.life).await?;
+                let link = SessionLink::Sse { channel: Arc::clone(&channel), life: self.life.clone() };
+                initialize_channel(channel, link, spec).await?
+            }
             Transport::Http(http) => initialize_http(http, spec).await?,
             Transport::Stdio(host) => {
                 let principal = spec.principal.clone();
@@ -105,7 +111,7 @@ impl Generation {
 }
 
 /// Opens a legacy session over HTTP (MCP 2025-11-25, basic/lifecycle).
-async fn initialize_http(http: &HttpTransport, spec: &SessionSpec) -> Result<Session, UpstreamError> {
+async fn initialize_http(http: &Arc<HttpTransport>, spec: &SessionSpec) -> Result<Session, UpstreamError> {
     let (answer, id) = match http.initialize(initialize_body(spec)).await {
         Err((Some(status), error)) if says_no_initialize(status) && error.reason() == Reason::HttpStatus => {
             return Err(no_initialize(format!("the server answered initialize with HTTP {}", status.as_u16())));
@@ -124,11 +130,16 @@ async fn initialize_http(http: &HttpTransport, spec: &SessionSpec) -> Result<Ses
 }
 
 /// The same over a child's stdin and stdout.
-pub(crate) async fn initialize_process(process: Arc<Process>, spec: &SessionSpec) -> Result<Session, UpstreamError> {
-    let mut messages = process.request(INITIALIZE_ID, None, initialize_body(spec)).await?;
+pub(crate) async fn initialize_process(process: Arc<Channel>, spec: &SessionSpec) -> Result<Session, UpstreamError> {
+    let link = SessionLink::Process(Arc::clone(&process));
+    initialize_channel(process, link, spec).await
+}
+
+async fn initialize_channel(channel: Arc<Channel>, link: SessionLink, spec: &SessionSpec) -> Result<Session, UpstreamError> {
+    let mut messages = channel.request(INITIALIZE_ID, None, initialize_body(spec)).await?;
     let message = loop {
         match messages.next().await {
-            None => return Err(UpstreamError::Failed { explanation: process.ended().await, never_sent: true }),
+            None => return Err(UpstreamError::Failed { explanation: channel.ended().await, never_sent: true }),
             Some(next) => {
                 let message = Message::parse(next?).map_err(|error| UpstreamError::protocol(error.to_string()))?;
                 if matches!(message.kind(), Kind::Response | Kind::ErrorResponse) {
@@ -140,8 +151,8 @@ pub(crate) async fn initialize_process(process: Arc<Process>, spec: &SessionSpec
     drop(messages);
     let message = within_limit(message, MAX_GREETING)?;
     let version = agreed_version(&message, None)?;
-    process.send(build::notification(Method::Initialized, None)).await?;
-    Ok(Session::new(version, SessionLink::Process(process), message.bytes()))
+    channel.send(build::notification(Method::Initialized, None)).await?;
+    Ok(Session::new(version, link, message.bytes()))
 }
 
 fn initialize_body(spec: &SessionSpec) -> Bytes {

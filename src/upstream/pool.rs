@@ -65,17 +65,19 @@ impl Pool {
         Self { places: Mutex::default(), started: Instant::now() }
     }
 
-    /// The place of `key`. At most `limit` places are taken, where there is a limit.
+    /// The place of `key`; a session in it that is not usable is given up. At most `limit` places are taken, where there is a
+    /// limit.
     ///
     /// # Errors
     /// [`NoPlace`]
-    pub(super) fn hold(&self, key: &SessionKey, limit: Option<usize>) -> Result<Held<'_>, NoPlace> {
+    pub(super) fn hold(&self, key: &SessionKey, limit: Option<usize>, is_usable: impl Fn(&Session) -> bool) -> Result<Held<'_>, NoPlace> {
         let mut places = self.places.lock();
         if matches!(key, SessionKey::Owned(owner) if places.ended.contains(owner)) {
             return Err(NoPlace::OwnerEnded);
         }
         let held = |cell| Held { pool: self, key: key.clone(), cell: Some(cell) };
-        if let Some(cell) = places.cells.get(key).filter(|cell| !cell.has_ended()).map(Arc::clone) {
+        if let Some(cell) = places.cells.get(key).filter(|cell| cell.session.get().is_none_or(|session| is_usable(session))).map(Arc::clone)
+        {
             cell.last_used.store(self.started.elapsed().as_secs(), Ordering::Relaxed);
             return Ok(held(cell));
         }
@@ -182,15 +184,15 @@ mod tests {
     #[test]
     fn an_opening_that_is_given_up_leaves_no_place_taken() {
         let pool = Pool::new();
-        drop(pool.hold(&KEY, Some(1)).ok());
+        drop(pool.hold(&KEY, Some(1), |_| true).ok());
         assert!(pool.places.lock().cells.is_empty());
     }
 
     #[test]
     fn a_place_stays_while_another_waits_for_it() {
         let pool = Pool::new();
-        let first = pool.hold(&KEY, None).ok();
-        let second = pool.hold(&KEY, None).ok();
+        let first = pool.hold(&KEY, None, |_| true).ok();
+        let second = pool.hold(&KEY, None, |_| true).ok();
         drop(first);
         assert_eq!(pool.places.lock().cells.len(), 1);
         drop(second);
@@ -200,6 +202,6 @@ mod tests {
     #[test]
     fn no_more_places_are_taken_than_allowed() {
         let pool = Pool::new();
-        assert_eq!(pool.hold(&KEY, Some(0)).err(), Some(NoPlace::Full));
+        assert_eq!(pool.hold(&KEY, Some(0), |_| true).err(), Some(NoPlace::Full));
     }
 }

@@ -16,7 +16,7 @@ use super::{
     condition::insecure_credential,
     generation::Transport,
     life::Life,
-    transport::streamable_http::HttpTransport,
+    transport::streamable_http::{HttpTransport, Wire},
 };
 use crate::{
     events::{EventKind, News},
@@ -100,13 +100,14 @@ async fn prepare(upstream: &Upstream, config: &UpstreamConfig, running: &Generat
     };
     let Trusting { tls, policy, warnings } = trusting(upstream, http).await?;
     let client = HttpClient::by(http.way.clone(), before.url(), tls.as_ref(), config.connect_timeout)?;
-    let transport = HttpTransport::new(http, before.url().clone(), client, upstream.bounds.max_event)?;
+    let transport =
+        HttpTransport::new(http, before.url().clone(), client, upstream.bounds.max_event, Wire::Streamable, upstream.busy.clone())?;
     let generation = Generation {
         number: next_number(),
         era: running.era,
         refuses_legacy: AtomicBool::new(running.refuses_legacy.load(Ordering::Relaxed)),
         version: running.version,
-        transport: Transport::Http(transport),
+        transport: Transport::Http(Arc::new(transport)),
         own_session: running.own_session.clone(),
         own_ids: AtomicU64::new(running.own_ids.load(Ordering::Relaxed)),
         call_timeout: config.call_timeout,

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use tokio::sync::Notify;
 
-use super::{UpstreamError, interest::Interest, transport::process::Process};
+use super::{Generation, UpstreamError, interest::Interest, life::Life, transport::channel::Channel};
 use crate::{
     auth::PrincipalKey,
     mcp::{Era, Version},
@@ -90,8 +90,16 @@ pub struct Session {
 }
 
 pub(crate) enum SessionLink {
-    Http { id: Option<HeaderValue>, version: HeaderValue },
-    Process(Arc<Process>),
+    Http {
+        id: Option<HeaderValue>,
+        version: HeaderValue,
+    },
+    Process(Arc<Channel>),
+    /// A legacy event stream; it ends with the generation that opened it.
+    Sse {
+        channel: Arc<Channel>,
+        life: Life,
+    },
 }
 
 impl Session {
@@ -113,7 +121,7 @@ impl Session {
     pub fn next_id(&self) -> u64 {
         match &self.link {
             SessionLink::Http { .. } => self.next_id.fetch_add(1, Ordering::Relaxed),
-            SessionLink::Process(process) => process.next_id(),
+            SessionLink::Process(channel) | SessionLink::Sse { channel, .. } => channel.next_id(),
         }
     }
 
@@ -130,7 +138,12 @@ impl Session {
         self.version.era()
     }
 
-    /// Requests of several downstream sessions may be in flight on it at once.
+    /// Requests share one channel, on which their answers come back in any order.
+    pub fn is_channel(&self) -> bool {
+        matches!(self.link, SessionLink::Process(_) | SessionLink::Sse { .. })
+    }
+
+    /// It is a child process, whose requests may be several downstream sessions'.
     pub fn is_process(&self) -> bool {
         matches!(self.link, SessionLink::Process(_))
     }
@@ -144,29 +157,37 @@ impl Session {
     pub(crate) fn is_idle(&self) -> bool {
         match &self.link {
             SessionLink::Http { .. } => true,
-            SessionLink::Process(process) => process.is_idle(),
+            SessionLink::Process(channel) | SessionLink::Sse { channel, .. } => channel.is_idle(),
         }
     }
 
-    /// Ends the process, if it is one.
+    /// Ends the process or the event stream, if it is one.
     pub(crate) fn stop(&self) {
-        if let SessionLink::Process(process) = &self.link {
-            process.stop();
+        if let SessionLink::Process(channel) | SessionLink::Sse { channel, .. } = &self.link {
+            channel.stop();
         }
     }
 
-    /// Why the process behind this session does not answer any more.
+    /// Whether a request of this generation may travel in it. An event stream belongs to the connection that it was opened
+    /// over, and so to one generation's trust and credential.
+    pub(crate) fn serves(&self, generation: &Generation) -> bool {
+        !self.has_ended() && !matches!(&self.link, SessionLink::Sse { life, .. } if !life.is(&generation.life))
+    }
+
+    /// Why the channel behind this session does not answer any more.
     pub(crate) async fn end_error(&self) -> UpstreamError {
         match &self.link {
             SessionLink::Http { .. } => UpstreamError::SessionLost,
-            SessionLink::Process(process) => UpstreamError::Failed { explanation: process.ended().await, never_sent: false },
+            SessionLink::Process(channel) | SessionLink::Sse { channel, .. } => {
+                UpstreamError::Failed { explanation: channel.ended().await, never_sent: false }
+            }
         }
     }
 
     pub(crate) fn has_ended(&self) -> bool {
         match &self.link {
             SessionLink::Http { .. } => self.lost.load(Ordering::Relaxed),
-            SessionLink::Process(process) => process.has_ended(),
+            SessionLink::Process(channel) | SessionLink::Sse { channel, .. } => channel.has_ended(),
         }
     }
 
@@ -188,7 +209,7 @@ impl Session {
                 }
                 told.await;
             },
-            SessionLink::Process(process) => drop(process.ended().await),
+            SessionLink::Process(channel) | SessionLink::Sse { channel, .. } => drop(channel.ended().await),
         }
     }
 }

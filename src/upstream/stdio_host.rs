@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     StdioConfig, Upstream,
     generation::Notices,
-    transport::{process::Process, stdio::ChildSpec},
+    transport::{channel::Channel, process, stdio::ChildSpec},
 };
 use crate::{
     auth::PrincipalKey,
@@ -68,7 +68,7 @@ impl StdioHost {
     ///
     /// # Errors
     /// `spawn_failed`
-    pub(crate) async fn start_own(&self) -> Result<Arc<Process>, Explanation> {
+    pub(crate) async fn start_own(&self) -> Result<Arc<Channel>, Explanation> {
         self.start_with(PrincipalKey::Local, None).await
     }
 
@@ -76,16 +76,16 @@ impl StdioHost {
     ///
     /// # Errors
     /// `spawn_failed`, also when there are too many.
-    pub(crate) async fn start(&self, principal: PrincipalKey) -> Result<Arc<Process>, Explanation> {
+    pub(crate) async fn start(&self, principal: PrincipalKey) -> Result<Arc<Channel>, Explanation> {
         let permit = timeout(PATIENCE, Arc::clone(&self.permits).acquire_owned()).await;
         let permit = permit.ok().and_then(Result::ok).ok_or_else(|| self.too_many())?;
         self.start_with(principal, Some(permit)).await
     }
 
-    async fn start_with(&self, principal: PrincipalKey, permit: Option<OwnedSemaphorePermit>) -> Result<Arc<Process>, Explanation> {
+    async fn start_with(&self, principal: PrincipalKey, permit: Option<OwnedSemaphorePermit>) -> Result<Arc<Channel>, Explanation> {
         let spec =
             ChildSpec { name: &self.name, config: &self.config, max_line: self.max_line, sources: &*self.sources, alive: &self.alive };
-        let process = Process::start(spec, principal, self.notices.clone(), permit).await?;
+        let process = process::start(spec, principal, self.notices.clone(), permit).await?;
         let count = self.started.fetch_add(1, Ordering::Relaxed) + 1;
         tracing::debug!(upstream = %self.name, count, "process started");
         Ok(process)

@@ -83,9 +83,10 @@ async fn keep_up(upstream: &Arc<Upstream>) {
                 None => {
                     upstream.now_serving(None);
                     upstream.now_in(State::Down(explanation), None);
+                    let busy = upstream.busy.left();
                     tokio::select! {
-                        () = sleep(jittered(delay)) => delay = (delay * 2).min(LONGEST_RETRY),
-                        () = upstream.recheck.notified() => delay = (delay * 2).min(LONGEST_RETRY),
+                        () = sleep(jittered(delay).max(busy.unwrap_or_default())) => delay = (delay * 2).min(LONGEST_RETRY),
+                        () = upstream.recheck.notified(), if busy.is_none() => delay = (delay * 2).min(LONGEST_RETRY),
                         // What was wrong with its files may be right now.
                         () = upstream.files.changed() => delay = FIRST_RETRY,
                         () = upstream.reconfigured.notified() => delay = FIRST_RETRY,
@@ -194,11 +195,21 @@ async fn attend(upstream: &Arc<Upstream>, mut generation: Arc<Generation>, inbox
     loop {
         let rotated = tokio::select! {
             end = Box::pin(attend_one(upstream, &generation, inbox)) => return (generation, end),
-            rotated = Box::pin(rotated(upstream, &generation)) => rotated,
+            // Its sessions are streams of its own connections: another generation begins with others.
+            () = changed(upstream), if generation.is_sse() => return (generation, End::Recheck),
+            rotated = Box::pin(rotated(upstream, &generation)), if !generation.is_sse() => rotated,
         };
         // Its stream for changes begins anew on the new generation, with a look at what changed in between.
         generation = upstream.swap(rotated, generation);
         upstream.missed.notify_one();
+    }
+}
+
+/// Waits for other files or another configuration.
+async fn changed(upstream: &Upstream) {
+    tokio::select! {
+        () = upstream.files.changed() => {}
+        () = upstream.reconfigured.notified() => {}
     }
 }
 
@@ -236,6 +247,7 @@ async fn attend_one(upstream: &Arc<Upstream>, generation: &Arc<Generation>, inbo
                         stream = Some(again);
                         refresh_at.get_or_insert_with(|| due(refreshed));
                     }
+                    Err(UpstreamError::Busy { after, .. }) => reopen_at = Some(Instant::now() + after.max(FIRST_RETRY)),
                     // It had a stream and has none now, or cannot be reached: it may be another server.
                     Ok(None) | Err(_) => return End::Recheck,
                 }
@@ -253,7 +265,9 @@ async fn attend_one(upstream: &Arc<Upstream>, generation: &Arc<Generation>, inbo
                     outcome = refresh(upstream, generation) => outcome,
                     explanation = end_of_process(generation) => return End::Lost(explanation),
                 };
-                if let Err(error) = outcome {
+                if let Err(UpstreamError::Busy { after, .. }) = outcome {
+                    refresh_at = Some(Instant::now() + after.max(REFRESH_PAUSE));
+                } else if let Err(error) = outcome {
                     tracing::warn!(upstream = %upstream.name(), %error, "the lists could not be read again");
                     return End::Recheck;
                 }

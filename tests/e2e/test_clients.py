@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from support.clients import CLIENTS, Client
+from support.clients import CLIENTS, SSE_CLIENTS, Client
 from support.gateway import Gateway
 from support.upstreams import Upstream, Upstreams
 
@@ -54,6 +54,8 @@ def meets(client: Client, upstream: Upstream) -> bool:
     """Whether the two understand each other without a gateway."""
     if upstream.direct is None or upstream.name in client.unmet or not client.eras & upstream.eras:
         return False
+    if client.sse != upstream.direct[0].endswith("/sse"):
+        return False
     if client.via and not upstream.direct[0].startswith("http:"):
         return False
     return client.https or not upstream.direct[0].startswith("https:")
@@ -90,7 +92,8 @@ def played(request, upstreams, gateway, alone):
             if client := chosen.get("client"):
                 kind = chosen.get("kind", EVERY)
                 steps = steps_for(expected(client, upstreams, kind), prefixed=kind == EVERY)
-                runs[client.name, kind] = pool.submit(client.run, [gateways[kind].url], steps)
+                url = gateways[kind].sse_url if client.sse else gateways[kind].url
+                runs[client.name, kind] = pool.submit(client.run, [url], steps)
         yield lambda client, kind: runs[client.name, kind].result()
 
 
@@ -101,7 +104,7 @@ def judge(client: Client, kind: str, upstreams: Upstreams, outcome: dict):
         assert (outcome["protocol"] == "2026-07-28") == (client.mode != "legacy"), "the client's own era holds downstream"
 
 
-@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
+@pytest.mark.parametrize("client", CLIENTS + SSE_CLIENTS, ids=lambda client: client.name)
 def test_a_client_lists_and_calls_every_upstream(client, request, upstreams, direct):
     if not direct:
         judge(client, EVERY, upstreams, request.getfixturevalue("played")(client, EVERY))

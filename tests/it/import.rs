@@ -6,7 +6,7 @@ use nexus::{
     cli::import::{ImportArgs, run},
     config::{self, Config},
     sources::{MemorySources, Sources},
-    upstream::{CredentialConfig, EndpointConfig, HttpConfig, StdioConfig},
+    upstream::{CredentialConfig, EndpointConfig, HttpConfig, Protocol, StdioConfig},
 };
 
 const FILE: &str = "/home/ann/project/.vscode/mcp.json";
@@ -114,7 +114,7 @@ fn an_env_file_gives_names_and_keeps_its_values() {
 }
 
 #[test]
-fn disabled_and_sse_servers_are_taken_over_switched_off() {
+fn disabled_servers_are_taken_over_switched_off_and_sse_servers_with_their_protocol() {
     let (text, config) = round_trip(
         r#"{"mcpServers": {
             "off": {"command": "off", "disabled": true, "env": {"X": "${NOT_SET_ANYWHERE}"}},
@@ -122,9 +122,10 @@ fn disabled_and_sse_servers_are_taken_over_switched_off() {
             "on": {"command": "on", "disabled": false}
         }}"#,
     );
-    assert_eq!(config.mcp.upstreams.len(), 1);
+    let names: Vec<_> = config.mcp.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+    assert_eq!(names, ["old", "on"]);
     assert!(text.contains("[mcp.servers.off]\nenabled = false\n"), "{text}");
-    assert!(text.contains("SSE server, which is not supported yet"), "{text}");
+    assert_eq!(http(&config, "old").protocol, Protocol::Sse { messages: None });
 }
 
 #[test]

@@ -154,6 +154,8 @@ async fn a_quiet_stream_says_every_fifteen_seconds_that_it_is_alive() {
     let call = json!({"name": "up__slow"});
     let mut open = [old.get().await, listening, old.open("tools/call", call.clone()).await, new.open("tools/call", call).await];
     let _held = [streams.recv().await.unwrap(), streams.recv().await.unwrap()];
+    let opening = open[2].next_bytes().await.unwrap();
+    assert!(opening.starts_with(b"id: ") && opening.ends_with(b"\ndata: \n\n"), "{opening:?}");
     let _still = StillTime::begin();
     for _ in 0..3 {
         advance(Duration::from_secs(16)).await;

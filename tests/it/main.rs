@@ -48,6 +48,16 @@ mod life_cycle;
 mod limbo;
 // What the gateway itself holds against an upstream.
 mod own_view;
+// Upstreams that are busy, restarted or cut off.
+mod self_healing;
+// Streams that end before the answer.
+mod resumption;
+// Batches of 2025-03-26.
+mod batches;
+// Clients of the HTTP+SSE transport of 2024-11-05.
+mod sse_clients;
+// Servers of the HTTP+SSE transport of 2024-11-05.
+mod sse_servers;
 // Clients and servers of one era.
 mod same_era;
 // A child process and its whole group.

@@ -30,15 +30,15 @@ pub(super) fn block(
 ) -> String {
     let mut writer = Writer { name, variables, keys: String::new(), tables: String::new() };
     let sse = server.r#type.as_deref().is_some_and(|kind| kind.eq_ignore_ascii_case("sse"));
-    if sse {
-        writer.note("an SSE server, which is not supported yet; many of them also answer streamable HTTP, often at /mcp");
-    }
-    if sse || server.disabled || server.enabled == Some(false) {
+    if server.disabled || server.enabled == Some(false) {
         writer.keys.push_str("enabled = false\n");
     }
     // An entry with neither is refused by our own reader, in its words.
     if let Some(url) = &server.url {
         writer.url(url);
+        if sse {
+            writer.keys.push_str("protocol = \"sse\"\n");
+        }
         writer.headers(server);
     } else if let Some(command) = &server.command {
         writer.process(command, server, file, sources);

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use url::{Host, Url};
 
 use super::{
-    super::config::{CredentialConfig, HttpConfig},
+    super::config::{CredentialConfig, HttpConfig, Protocol},
     credential::{self, secret_value},
 };
 use crate::{
@@ -28,15 +28,14 @@ pub const HEADER_KEYS: Keys = Keys {
 };
 
 /// Keys that only an upstream with a `url` has, besides `tls`.
-pub(super) const ONLY: [&str; 6] = ["url", "protocol", "auth", "headers", "http_version", "proxy"];
+pub(super) const ONLY: [&str; 7] = ["url", "protocol", "message_url", "auth", "headers", "http_version", "proxy"];
 
 const PROCESS: &str = "a process";
 
 /// Reads everything but what both kinds of upstreams have.
 pub(super) fn read(table: &mut Table, problems: &mut Problems) -> Option<HttpConfig> {
-    // Both words mean the same until there is another protocol to choose.
-    table.choice("protocol", &[("auto", ()), ("streamable-http", ())], &["sse"], problems);
-    let url = url(table, problems);
+    let url = url(table, "url", problems);
+    let protocol = protocol(table, url.as_ref(), problems);
     let plain = url.as_ref().is_some_and(|url| url.scheme() == "http");
     let leg = if plain { Leg::Plain("an http:// URL") } else { Leg::Tls };
     let tls = table.table("tls", problems).map(|tls| tls_read::read(tls, leg, problems)).unwrap_or_default();
@@ -51,7 +50,7 @@ pub(super) fn read(table: &mut Table, problems: &mut Problems) -> Option<HttpCon
     };
     let leaves = !is_loopback(&url) || way.proxy.is_some();
     warn(table, (&url, leaves), &tls, secret_key, problems);
-    Some(HttpConfig { tls: (!plain).then_some(tls), url, way, credential, headers })
+    Some(HttpConfig { tls: (!plain).then_some(tls), url, protocol, way, credential, headers })
 }
 
 /// Refuses the TLS table of a process.
@@ -71,14 +70,41 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn url(table: &mut Table, problems: &mut Problems) -> Option<Url> {
-    let text = table.string("url", problems)?;
+fn protocol(table: &mut Table, url: Option<&Url>, problems: &mut Problems) -> Protocol {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Word {
+        Auto,
+        Streamable,
+        Sse,
+    }
+    let words = [("auto", Word::Auto), ("streamable-http", Word::Streamable), ("sse", Word::Sse)];
+    let word = table.choice("protocol", &words, &[], problems).unwrap_or(Word::Auto);
+    let messages = self::url(table, "message_url", problems);
+    if messages.is_some() && word != Word::Sse {
+        let why = "only servers of the HTTP+SSE transport take messages at another address";
+        table.error("message_url", problems, "message_url without protocol = \"sse\"", why, "add protocol = \"sse\", or remove it");
+    }
+    if let (Some(messages), Some(url)) = (&messages, url)
+        && messages.origin() != url.origin()
+    {
+        let why = "trust and credential hold for the scheme, host and port of `url`, and nothing is sent anywhere else";
+        table.error("message_url", problems, "message_url is of another origin than url", why, "use the scheme, host and port of `url`");
+    }
+    match word {
+        Word::Auto => Protocol::Auto,
+        Word::Streamable => Protocol::Streamable,
+        Word::Sse => Protocol::Sse { messages },
+    }
+}
+
+fn url(table: &mut Table, key: &'static str, problems: &mut Problems) -> Option<Url> {
+    let text = table.string(key, problems)?;
     if text.contains(['?', '@']) {
         // A query or user information may be a secret.
-        table.hide("url");
+        table.hide(key);
     }
     let refuse = |table: &Table, problems: &mut Problems, what: &str, why: &str, remedy: &str| {
-        table.error("url", problems, what, why, remedy);
+        table.error(key, problems, what, why, remedy);
         None
     };
     let example = "write it as \"https://mcp.example.com/mcp\"";

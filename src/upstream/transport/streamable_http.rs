@@ -1,15 +1,15 @@
 //! Streamable HTTP towards an upstream (MCP 2025-11-25 and 2026-07-28, basic/transports): one POST per message.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
 };
-
 use url::Url;
 
+use super::{again::Again, events::EventStream};
 use crate::{
     mcp::headers::{LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID},
     outbound::{HttpClient, UpstreamBody},
@@ -17,6 +17,7 @@ use crate::{
     upstream::{
         Answer, CredentialConfig, HttpConfig, JsonAnswer, UpstreamError,
         answer::{Messages, collect},
+        busy::{Busy, asks_to_wait},
     },
 };
 
@@ -40,9 +41,22 @@ const TLS_IS_SPOKEN_HERE: [&[u8]; 4] = [
 pub(crate) struct HttpTransport {
     /// The configured one, or where it redirected to.
     url: Url,
-    client: HttpClient,
+    pub(super) client: HttpClient,
     headers: HeaderMap,
     max_event: usize,
+    wire: Wire,
+    busy: Busy,
+}
+
+/// Which of the HTTP transports is spoken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    Streamable,
+    /// HTTP with SSE of 2024-11-05.
+    Sse {
+        /// `message_url`
+        messages: Option<Url>,
+    },
 }
 
 /// The headers that belong to one request.
@@ -51,6 +65,8 @@ pub(crate) struct RequestHeaders {
     pub(crate) version: Option<HeaderValue>,
     pub(crate) session: Option<HeaderValue>,
     pub(crate) last_event_id: Option<HeaderValue>,
+    /// A stream that ends before the answer may be gone on with.
+    pub(crate) resumes: bool,
     /// `Mcp-Method`, `Mcp-Name`, `Mcp-Param-*`.
     pub(crate) routing: HeaderMap,
 }
@@ -58,7 +74,14 @@ pub(crate) struct RequestHeaders {
 impl HttpTransport {
     /// # Errors
     /// When a configured value cannot be a header.
-    pub(crate) fn new(config: &HttpConfig, url: Url, client: HttpClient, max_event: usize) -> Result<Self, Explanation> {
+    pub(crate) fn new(
+        config: &HttpConfig,
+        url: Url,
+        client: HttpClient,
+        max_event: usize,
+        wire: Wire,
+        busy: Busy,
+    ) -> Result<Self, Explanation> {
         let mut headers = config.headers.clone();
         let credential = match &config.credential {
             CredentialConfig::None => None,
@@ -77,29 +100,60 @@ impl HttpTransport {
             headers.insert(name, value);
         }
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        Ok(Self { url, client, headers, max_event })
+        Ok(Self { url, client, headers, max_event, wire, busy })
     }
 
     pub(crate) fn url(&self) -> &Url {
         &self.url
     }
 
-    /// Sends one JSON-RPC message and sorts what comes back.
-    ///
-    /// # Errors
-    /// [`UpstreamError`]; `SessionLost` for a 404 to a request that carried a session id.
+    /// A session is an event stream of its own.
+    pub(crate) fn is_sse(&self) -> bool {
+        matches!(self.wire, Wire::Sse { .. })
+    }
+
+    pub(super) fn message_address(&self) -> Option<&Url> {
+        match &self.wire {
+            Wire::Sse { messages } => messages.as_ref(),
+            Wire::Streamable => None,
+        }
+    }
+
     pub(crate) fn policy(&self) -> Option<&crate::tls::TlsPolicy> {
         self.client.policy()
     }
 
-    pub(crate) async fn post(&self, own: RequestHeaders, body: Bytes) -> Result<Answer, UpstreamError> {
+    /// Sends one JSON-RPC message and sorts what comes back.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]; `SessionLost` for a 404 to a request that carried a session id.
+    pub(crate) async fn post(self: &Arc<Self>, own: RequestHeaders, body: Bytes) -> Result<Answer, UpstreamError> {
         let with_session = own.session.is_some();
+        let again = own.resumes.then(|| (own.version.clone(), own.session.clone()));
         let mut request = self.request(Method::POST, own);
         *request.body_mut() = body;
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         let response = self.client.send(request).await?;
-        self.sort(response, with_session).await
+        match (self.sort(response, with_session).await?, again) {
+            (Answer::Messages(messages), Some((version, session))) => {
+                Ok(Answer::Messages(messages.resumed_by(Again::new(Arc::clone(self), version, session))))
+            }
+            (answer, _) => Ok(answer),
+        }
+    }
+
+    /// The rest of a call's stream.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]; the server keeps nothing, or not this.
+    pub(super) async fn resume(
+        &self,
+        version: Option<HeaderValue>,
+        session: Option<HeaderValue>,
+        last_event_id: Option<HeaderValue>,
+    ) -> Result<EventStream, UpstreamError> {
+        self.get_events(RequestHeaders { version, session, last_event_id, ..Default::default() }).await
     }
 
     /// Sends `initialize` and gives its answer with the session id that came with it.
@@ -156,7 +210,37 @@ impl HttpTransport {
         }
     }
 
-    fn request(&self, method: Method, own: RequestHeaders) -> Request<Bytes> {
+    /// Opens the stream of a session of 2024-11-05, and gives it with the address that it came from.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]
+    pub(super) async fn open_events(&self) -> Result<(EventStream, Url), UpstreamError> {
+        Ok((self.get_events(RequestHeaders::default()).await?, self.url.clone()))
+    }
+
+    async fn get_events(&self, own: RequestHeaders) -> Result<EventStream, UpstreamError> {
+        let mut request = self.request(Method::GET, own);
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        let response = self.client.send(request).await?;
+        let content = Content::of(response.headers());
+        match (response.status().is_success(), content) {
+            (true, Content::Events) if !is_encoded(response.headers()) => Ok(EventStream::new(response.into_body(), self.max_event)),
+            (true, Content::Events) => Err(UpstreamError::protocol(COMPRESSED)),
+            (true, _) => Err(not_mcp(format!("HTTP {} where an event stream was asked for", response.status().as_u16()))),
+            (false, _) => Err(self.refused(response).await),
+        }
+    }
+
+    /// Why a response other than a success was given.
+    pub(super) async fn refused(&self, response: Response<UpstreamBody>) -> UpstreamError {
+        let (status, content) = (response.status(), Content::of(response.headers()));
+        match self.sort_refusal(response, content, None).await {
+            Ok(_) => http_status(status),
+            Err(error) => error,
+        }
+    }
+
+    pub(super) fn request(&self, method: Method, own: RequestHeaders) -> Request<Bytes> {
         let mut request = Request::new(Bytes::new());
         *request.method_mut() = method;
         let headers = request.headers_mut();
@@ -179,8 +263,8 @@ impl HttpTransport {
 
     async fn sort(&self, response: Response<UpstreamBody>, with_session: bool) -> Result<Answer, UpstreamError> {
         let status = response.status();
-        if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-            return Err(UpstreamError::protocol("the answer is compressed although only `identity` was offered"));
+        if is_encoded(response.headers()) {
+            return Err(UpstreamError::protocol(COMPRESSED));
         }
         let length = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
         let content = Content::of(response.headers());
@@ -202,6 +286,13 @@ impl HttpTransport {
 
     async fn sort_refusal(&self, response: Response<UpstreamBody>, content: Content, length: Option<u64>) -> Result<Answer, UpstreamError> {
         let status = response.status();
+        if let Some(after) = asks_to_wait(status, response.headers()) {
+            self.busy.wait(after);
+            // A JSON-RPC error says more than we could.
+            if !matches!(content, Content::Json) {
+                return Err(UpstreamError::Busy { status, after });
+            }
+        }
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !matches!(content, Content::Json) || status == StatusCode::UNAUTHORIZED => {
                 return Err(failed(
@@ -231,6 +322,12 @@ impl HttpTransport {
             Content::Html | Content::Events | Content::Other => Err(http_status(status)),
         }
     }
+}
+
+const COMPRESSED: &str = "the answer is compressed although only `identity` was offered";
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity")
 }
 
 #[derive(Clone, Copy)]

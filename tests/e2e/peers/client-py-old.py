@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 
 import plan
 from mcp import ClientSession, StdioServerParameters, stdio_client
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CreateMessageResult, ElicitResult, ListRootsResult, Root, TextContent
 
@@ -27,7 +28,9 @@ async def main():
     assert mode == "legacy", f"this SDK has no mode {mode}"
     first, *rest = target
     async with AsyncExitStack() as stack:
-        if first.startswith("http"):
+        if first.startswith("http") and first.endswith("/sse"):
+            receive, send = await stack.enter_async_context(sse_client(first))
+        elif first.startswith("http"):
             receive, send, *_ = await stack.enter_async_context(streamable_http_client(first))
         else:
             receive, send = await stack.enter_async_context(stdio_client(StdioServerParameters(command=first, args=rest)))

@@ -3,6 +3,7 @@ import { filled, perform, modules, plan } from "./plan.mjs";
 
 const { Client } = modules("@modelcontextprotocol/sdk/client/index.js");
 const { StreamableHTTPClientTransport } = modules("@modelcontextprotocol/sdk/client/streamableHttp.js");
+const { SSEClientTransport } = modules("@modelcontextprotocol/sdk/client/sse.js");
 const { StdioClientTransport } = modules("@modelcontextprotocol/sdk/client/stdio.js");
 
 const { CreateMessageRequestSchema, ElicitRequestSchema, ListRootsRequestSchema } = modules("@modelcontextprotocol/sdk/types.js");
@@ -10,8 +11,9 @@ const { CreateMessageRequestSchema, ElicitRequestSchema, ListRootsRequestSchema 
 const { mode, target, steps } = plan();
 if (mode !== "legacy") throw new Error(`this SDK has no mode ${mode}`);
 const [first, ...rest] = target;
+const overHttp = (url) => (url.pathname.endsWith("/sse") ? new SSEClientTransport(url) : new StreamableHTTPClientTransport(url));
 const transport = /^https?:/.test(first)
-    ? new StreamableHTTPClientTransport(new URL(first))
+    ? overHttp(new URL(first))
     : new StdioClientTransport({ command: first, args: rest, stderr: "inherit" });
 const capabilities = steps.answers ? { elicitation: {}, sampling: {}, roots: {} } : {};
 const client = new Client({ name: "ts-old-peer", version: "1.0.0" }, { capabilities });
@@ -24,4 +26,4 @@ if (steps.answers) {
     client.setRequestHandler(ListRootsRequestSchema, () => ({ roots: [{ uri: "file:///peer", name: "peer" }] }));
 }
 await client.connect(transport);
-await perform(client, steps, transport.protocolVersion);
+await perform(client, steps, transport.protocolVersion ?? null);

@@ -1,4 +1,4 @@
-"""A server on the Python SDK 1.x, which knows only the revisions with sessions: PORT."""
+"""A server on the Python SDK 1.x, which knows only the revisions with sessions: PORT [sse]."""
 
 import asyncio
 import sys
@@ -35,4 +35,4 @@ def farewell(name: str) -> str:
     return f"Say goodbye to {name}."
 
 
-server.run("streamable-http")
+server.run("sse" if sys.argv[2:] == ["sse"] else "streamable-http")

@@ -20,6 +20,8 @@ class Client:
     https: bool = True
     # Upstreams of its eras that it does not get along with directly, though it does through the gateway.
     unmet: frozenset = frozenset()
+    # It speaks the HTTP+SSE transport of 2024-11-05, and streamable HTTP not at all.
+    sse: bool = False
     # A command that the client launches, with the URL in the place of None: a proxy of another project.
     via: tuple = ()
     # One process for each request, so that it gets a short plan.
@@ -71,4 +73,9 @@ CLIENTS = (
     Client("inspector-2.12-modern", INSPECTOR, "modern", MODERN, slow=True),
     Client("mcp-remote-0.15-legacy", TS_OLD, "legacy", LEGACY, https=False, via=(*REMOTE, "legacy")),
     Client("mcp-remote-0.15-auto", TS_NEW, "modern", MODERN, https=False, via=(*REMOTE, "auto")),
+)
+
+SSE_CLIENTS = (
+    Client("ts-sdk-1.32-sse", TS_OLD, "legacy", LEGACY, sse=True),
+    Client("py-mcp-1.30-sse", PY_OLD, "legacy", LEGACY, sse=True),
 )

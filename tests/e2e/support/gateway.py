@@ -33,6 +33,7 @@ class Gateway:
             base, path = self.process.until(self._address, 10, "said where it listens")
             self.base = base
             self.url = base + (path or "/mcp")
+            self.sse_url = base + "/sse"
             self.process.until(self._healthy, 10, "was healthy")
         except BaseException:
             self.process.stop()
@@ -75,8 +76,7 @@ def configuration(upstreams: dict, tls: dict | None = None, mcp: dict | None = N
     lines = ["[server]", 'listen_address = "127.0.0.1:0"', ""]
     if tls:
         lines += ["[server.tls]", *(f"{key} = {literal(value)}" for key, value in tls.items()), ""]
-    if mcp:
-        lines += ["[mcp]", *(f"{key} = {literal(value)}" for key, value in mcp.items()), ""]
+    lines += ["[mcp]", 'sse_path = "/sse"', *(f"{key} = {literal(value)}" for key, value in (mcp or {}).items()), ""]
     for name, table in upstreams.items():
         lines.append(f"[mcp.servers.{name}]")
         tables = {key: value for key, value in table.items() if isinstance(value, dict)}

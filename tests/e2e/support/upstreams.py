@@ -44,6 +44,8 @@ class Upstreams:
             self.fastmcp(),
             self.behind_nginx(),
             self.python_old(),
+            self.everything_sse(),
+            self.python_sse(),
             self.typescript("ts_new", BOTH, "stateless"),
             self.typescript("ts_modern", MODERN, "reject"),
             self.rmcp("rmcp_legacy", LEGACY, "--legacy-only"),
@@ -106,6 +108,20 @@ class Upstreams:
         url = f"http://127.0.0.1:{port}/mcp"
         gets = [("farewell", {"name": "Ada"}, "Say goodbye to Ada.")]
         return Upstream("python_old", {"url": url}, [url], LEGACY, [("double", {"number": 21}, "42")], gets=gets)
+
+    def everything_sse(self) -> Upstream:
+        port = free_port()
+        self.start("everything_sse", [NODE, EVERYTHING, "sse"], port, PORT=str(port))
+        url = f"http://127.0.0.1:{port}/sse"
+        return Upstream("everything_sse", {"url": url}, [url], LEGACY, *everything())
+
+    def python_sse(self) -> Upstream:
+        port = free_port()
+        self.start("python_sse", [PYTHON_LEGACY, PEERS / "server-py-old.py", port, "sse"], port)
+        url = f"http://127.0.0.1:{port}/sse"
+        gets = [("farewell", {"name": "Ada"}, "Say goodbye to Ada.")]
+        table = {"url": url, "protocol": "sse"}
+        return Upstream("python_sse", table, [url], LEGACY, [("double", {"number": 21}, "42"), ("chatty", {}, "there")], gets=gets)
 
     def typescript(self, name: str, eras: frozenset, legacy: str) -> Upstream:
         port = free_port()

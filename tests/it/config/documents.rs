@@ -39,7 +39,7 @@ fn the_example_loads_as_it_is_and_with_everything_switched_on() {
     // What is warned about whatever its value.
     let warned: Vec<_> = loaded.problems.iter().map(|problem| problem.key.as_str()).collect();
     assert_eq!(warned, ["mcp.servers.erp.tls.accept_expired_until", "mcp.servers.erp.tls.key_log_path"], "{}", shown(&loaded.problems));
-    assert_eq!(loaded.config.expect("no problem").mcp.upstreams.len(), 4);
+    assert_eq!(loaded.config.expect("no problem").mcp.upstreams.len(), 5);
 }
 
 #[test]
@@ -51,7 +51,9 @@ fn the_examples_defaults_are_the_defaults() {
     let head = format!("{before}[server.health]{after}");
     let head = head.split("[admin]").next().expect("what comes before").to_owned()
         + head.split("# ---- The MCP").nth(1).map(|rest| rest.split_once('\n').expect("a line").1).expect("what comes after");
-    let typed = load(&head.replace("public_url =", "#").replace("listen = \"127.0.0.1:8002\"", "")).config.expect("good");
+    let typed = load(&head.replace("public_url =", "#").replace("sse_path =", "#").replace("listen = \"127.0.0.1:8002\"", ""))
+        .config
+        .expect("good");
     let silent = load("").config.expect("good");
     assert_eq!(format!("{typed:?}"), format!("{silent:?}"));
 }

@@ -22,7 +22,6 @@ fn a_key_that_is_not_built_yet_is_refused_as_such() {
     ] {
         refused(&text, &[key, "is not built yet"]);
     }
-    refused(&https("protocol = \"sse\""), &["\"sse\" is not built yet"]);
     refused(&https("auth = { type = \"forward\" }"), &["\"forward\" is not built yet"]);
     refused(&https("headers = [{ rule = \"remove\", name = \"X-A\" }]"), &["\"remove\" is not built yet"]);
 }

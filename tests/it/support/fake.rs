@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "a fake that cannot serve has failed its test")]
 
+mod sse;
 mod state;
 
 use std::{
@@ -132,6 +133,8 @@ pub(crate) struct FakeSpec {
     offer: Offer,
     handlers: HashMap<String, Handler>,
     get_stream: bool,
+    sse: bool,
+    refuses_posts: Vec<String>,
     checks_sessions: bool,
     acceptor: Option<tokio_rustls::TlsAcceptor>,
     declares: Value,
@@ -146,12 +149,19 @@ pub(crate) fn legacy() -> FakeSpec {
         offer: Offer::default(),
         handlers: HashMap::new(),
         get_stream: false,
+        sse: false,
+        refuses_posts: Vec::new(),
         checks_sessions: true,
         acceptor: None,
         declares: json!({}),
         starts_down: false,
         toml: String::new(),
     }
+}
+
+/// A server of the HTTP+SSE transport of 2024-11-05 and nothing else.
+pub(crate) fn sse() -> FakeSpec {
+    FakeSpec { sse: true, ..legacy() }
 }
 
 /// A server of 2026-07-28 and nothing else.
@@ -202,6 +212,12 @@ impl FakeSpec {
     /// A legacy server that offers the GET stream.
     pub(crate) fn get_stream(mut self) -> Self {
         self.get_stream = true;
+        self
+    }
+
+    /// An SSE server that does not take the POSTs of a method.
+    pub(crate) fn refuses_posts(mut self, method: &str) -> Self {
+        self.refuses_posts.push(method.to_owned());
         self
     }
 
@@ -279,6 +295,8 @@ impl FakeSpec {
             name: name.to_owned(),
             eras: self.eras,
             get_stream: self.get_stream,
+            sse: self.sse,
+            refuses_posts: Mutex::new(self.refuses_posts),
             checks_sessions: self.checks_sessions,
             offer: Mutex::new(self.offer),
             handlers: Mutex::new(self.handlers),
@@ -328,7 +346,7 @@ impl FakeSpec {
                 });
             }
         });
-        Fake { address, is_tls, state, serving }
+        Fake { address, is_tls, path: if self.sse { "sse" } else { "mcp" }, state, serving }
     }
 }
 
@@ -340,7 +358,8 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, sta
             let raw = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
             let json = serde_json::from_slice(&raw).unwrap_or_default();
             let call = Call { verb: parts.method, path: parts.uri.to_string(), headers: parts.headers, raw, json };
-            Ok::<_, Infallible>(state.answer(call).await.0)
+            let answer = if state.sse { state.answer_sse(call).await } else { state.answer(call).await };
+            Ok::<_, Infallible>(answer.0)
         }
     });
     // A client that hangs up is no failure of the test.
@@ -351,6 +370,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, sta
 pub(crate) struct Fake {
     pub(crate) address: SocketAddr,
     is_tls: bool,
+    path: &'static str,
     state: Arc<State>,
     serving: tokio::task::JoinHandle<()>,
 }
@@ -363,7 +383,7 @@ impl Drop for Fake {
 
 impl Fake {
     pub(crate) fn url(&self) -> String {
-        format!("{}://localhost:{}/mcp", if self.is_tls { "https" } else { "http" }, self.address.port())
+        format!("{}://localhost:{}/{}", if self.is_tls { "https" } else { "http" }, self.address.port(), self.path)
     }
 
     /// Everything that arrived so far.

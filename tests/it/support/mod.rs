@@ -6,6 +6,7 @@ pub(crate) mod fake;
 pub(crate) mod https;
 pub(crate) mod nexus;
 pub(crate) mod offer;
+pub(crate) mod old_client;
 pub(crate) mod operator;
 pub(crate) mod pki;
 pub(crate) mod program;

@@ -66,5 +66,6 @@ pub(crate) fn take_event(buffer: &mut BytesMut) -> Option<Option<String>> {
     let text = String::from_utf8(event.to_vec()).unwrap();
     let data: Vec<_> =
         text.lines().filter_map(|line| line.strip_prefix("data:")).map(|data| data.strip_prefix(' ').unwrap_or(data)).collect();
-    Some((!data.is_empty()).then(|| data.join("\n")))
+    // An event that only says where the stream is carries no message.
+    Some(data.iter().any(|line| !line.is_empty()).then(|| data.join("\n")))
 }

@@ -39,6 +39,9 @@ pub(super) struct State {
     pub(super) name: String,
     pub(super) eras: Eras,
     pub(super) get_stream: bool,
+    pub(super) sse: bool,
+    /// Methods whose POSTs an SSE server does not take.
+    pub(super) refuses_posts: Mutex<Vec<String>>,
     pub(super) checks_sessions: bool,
     pub(super) offer: Mutex<Offer>,
     pub(super) handlers: Mutex<HashMap<String, Handler>>,
@@ -104,7 +107,7 @@ impl State {
         }
     }
 
-    fn legacy(&self, call: &Call) -> Answer {
+    pub(super) fn legacy(&self, call: &Call) -> Answer {
         match (call.verb.as_str(), call.method()) {
             ("GET", _) if self.get_stream => self.stream(Value::Null, call.header("mcp-session-id"), Value::Null, None),
             ("GET", _) => Answer::status(405),

@@ -1,0 +1,119 @@
+//! Batches, which only MCP 2025-03-26 has: taken apart, worked off together, and answered together.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+use futures_util::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
+use http_body_util::{BodyExt as _, Limited};
+
+use super::rescue::{rescue, rescue_parse};
+use crate::{
+    auth,
+    gateway::{Client, EventReply, Gateway, JsonReply, LegacySession, Reply, UpstreamError},
+    mcp::{
+        Era, Id, Kind, Message,
+        errors::{code, error_response},
+    },
+};
+
+/// Requests of one batch that are in work at once.
+const AT_ONCE: usize = 16;
+
+/// What comes of a batch.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// A request is answered with messages of which the answer is the last.
+    Begins,
+    /// One of these messages.
+    Message(Bytes),
+    Answer(Bytes),
+}
+
+/// Works a batch off: notifications and answers as they come, requests several at a time. Each request has its answer, unless it
+/// was cancelled; together they are no longer than `mcp.bounds.max_event`. A client that goes away has not cancelled.
+pub(super) fn parts(gateway: Arc<Gateway>, session: Arc<LegacySession>, messages: Vec<Bytes>) -> BoxStream<'static, Part> {
+    let room = Arc::new(AtomicUsize::new(gateway.config().bounds.max_event));
+    let client = Client::Legacy(session);
+    let worked_off = stream::iter(messages).flat_map_unordered(AT_ONCE, move |message| {
+        let (gateway, client, room) = (Arc::clone(&gateway), client.clone(), Arc::clone(&room));
+        stream::once(one(gateway, client, message, room)).flatten().boxed()
+    });
+    worked_off.boxed()
+}
+
+async fn one(gateway: Arc<Gateway>, client: Client, text: Bytes, room: Arc<AtomicUsize>) -> BoxStream<'static, Part> {
+    let message = match Message::parse(text) {
+        Ok(message) => message,
+        Err(error) => return only(rescue_parse(&error).body),
+    };
+    let id = message.id().cloned();
+    match message.kind() {
+        Kind::Request if message.method() == "initialize" => {
+            let words = "Invalid request: initialize must not be part of a batch";
+            return only(error_response(id.as_ref(), code::INVALID_REQUEST, words, None));
+        }
+        Kind::Request => {}
+        Kind::Notification => {
+            gateway.notified(&client, &message).await;
+            return stream::empty().boxed();
+        }
+        Kind::Response | Kind::ErrorResponse => {
+            gateway.answered(&client, message).await;
+            return stream::empty().boxed();
+        }
+    }
+    match gateway.handle_to_the_end(auth::identify(), client, message).await {
+        Err(error) => only(rescue(&error, id.as_ref(), Era::Legacy).body),
+        Ok(Reply::Events(events)) => {
+            let messages = stream::unfold(*events, move |events| next(events, id.clone(), Arc::clone(&room)));
+            stream::once(async { Part::Begins }).chain(messages).boxed()
+        }
+        Ok(Reply::Message { body, .. }) => only(fitting(body, id.as_ref(), &room)),
+        Ok(Reply::Pieces(pieces)) => only(fitting(pieces.concat().into(), id.as_ref(), &room)),
+        Ok(Reply::Json(json)) => match collect(*json, room.load(Ordering::Relaxed)).await {
+            Ok(whole) => only(fitting(whole, id.as_ref(), &room)),
+            Err(words) => only(error_response(id.as_ref(), code::INTERNAL_ERROR, &words, None)),
+        },
+    }
+}
+
+async fn next(mut events: EventReply, id: Option<Id>, room: Arc<AtomicUsize>) -> Option<(Part, EventReply)> {
+    let part = match events.next().await? {
+        Ok(message) if events.is_over() => Part::Answer(fitting(message, id.as_ref(), &room)),
+        Ok(message) => Part::Message(message),
+        Err(error) => Part::Answer(rescue(&error, id.as_ref(), Era::Legacy).body),
+    };
+    Some((part, events))
+}
+
+fn only(answer: Bytes) -> BoxStream<'static, Part> {
+    stream::once(async { Part::Answer(answer) }).boxed()
+}
+
+/// The answers wait for each other in memory, so that only so much of them is kept.
+fn fitting(answer: Bytes, id: Option<&Id>, room: &AtomicUsize) -> Bytes {
+    let taken = room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(answer.len()));
+    match taken {
+        Ok(_) => answer,
+        Err(_) => error_response(id, code::INTERNAL_ERROR, "the answers to this batch are too long together (mcp.bounds.max_event)", None),
+    }
+}
+
+/// Collects what a client over streamable HTTP gets bit by bit, at most `limit` bytes. The error is for the client.
+pub(super) async fn collect(json: JsonReply, limit: usize) -> Result<Bytes, String> {
+    let error = match Limited::new(json, limit).collect().await {
+        Ok(whole) => return Ok(whole.to_bytes()),
+        Err(error) => error,
+    };
+    let Ok(error) = error.downcast::<UpstreamError>() else {
+        return Err(format!("the upstream's answer is longer than {limit} bytes (mcp.bounds.max_event)"));
+    };
+    tracing::warn!(reason = error.reason().code(), detail = %error.explanation().detail, "an answer broke off");
+    Err(format!("the upstream's answer broke off: {}", error.reason().words()))
+}
