@@ -2,8 +2,10 @@
 //!
 //! Same-era messages pass without a change.
 
+mod input;
 mod request;
 mod response;
 
+pub(crate) use input::{all_accepted, declined, gave_up, input_request, input_required, input_responses, may_ask, url_elicitations};
 pub(crate) use request::{adapt_request, standard_headers};
 pub(crate) use response::{adapt_response, add_id};

@@ -65,6 +65,15 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
         GatewayError::MethodNotFound(method) => (code::METHOD_NOT_FOUND, format!("Method not found: {}", shorten(method)), None, None),
         GatewayError::HeaderMismatch(mismatch) => (code::HEADER_MISMATCH, mismatch.to_string(), None, None),
         GatewayError::InvalidParams(why) => (code::INVALID_PARAMS, format!("Invalid params: {why}"), None, None),
+        GatewayError::InvalidState => {
+            let data = r#"{"reason":"invalid_request_state"}"#.to_owned();
+            (
+                code::INVALID_PARAMS,
+                "Invalid params: `requestState` is not valid for this request, or has expired".to_owned(),
+                Some(data),
+                None,
+            )
+        }
         GatewayError::Upstream { upstream, error, since } => {
             let request_id = request_id();
             let reason = error.reason();

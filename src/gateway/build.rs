@@ -14,6 +14,7 @@ use super::{
     McpConfig,
     legacy::{LegacySession, Sessions},
     listen::Change,
+    parked::Parking,
     rebuild::Making,
     tally::Tally,
     view::{Lineup, View},
@@ -45,6 +46,8 @@ pub struct Gateway {
     pub(super) rebuilt: watch::Sender<u64>,
     started: Instant,
     pub(super) tally: Arc<Tally>,
+    /// Calls that wait for what their server asked.
+    pub(super) parking: Arc<Parking>,
     pub(super) tasks: TaskTracker,
     /// Streams without an end of their own end now.
     pub(super) drain: CancellationToken,
@@ -68,6 +71,7 @@ impl Gateway {
         };
         let upstreams: Arc<[_]> =
             config.upstreams.iter().map(|upstream| Arc::new(Upstream::new(upstream.clone(), surroundings.clone()))).collect();
+        let parking = Arc::new(Parking::new(&config.state_secrets));
         let lineup = Arc::new(Lineup::new(Arc::new(config), upstreams));
         let gateway = Arc::new(Self {
             sessions: Sessions::default(),
@@ -78,6 +82,7 @@ impl Gateway {
             rebuilt: watch::Sender::new(0),
             started: Instant::now(),
             tally: Arc::new(Tally::new()),
+            parking,
             tasks: TaskTracker::new(),
             drain: CancellationToken::new(),
             shutdown: CancellationToken::new(),

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::upstream::{Bounds, UpstreamConfig};
+use crate::{
+    secret::Secret,
+    upstream::{Bounds, UpstreamConfig},
+};
 
 /// The MCP side of the configuration, checked.
 #[derive(Clone, Debug)]
@@ -25,6 +28,9 @@ pub struct McpConfig {
     /// A new identity or CA set is tried before it takes over; of `[certificates]`.
     pub probe_before_swap: bool,
     pub bounds: Bounds,
+    pub parked: ParkedConfig,
+    /// What seals the state that clients hold; of `[state]`. Empty: random at start.
+    pub state_secrets: Vec<Secret>,
     /// In file order, which settles collisions. Disabled ones are left out.
     pub upstreams: Vec<UpstreamConfig>,
 }
@@ -35,4 +41,19 @@ pub enum WhenDown {
     #[default]
     Keep,
     Hide,
+}
+
+/// Calls of modern clients that wait for what their legacy server asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct ParkedConfig {
+    /// How long one waits for its client.
+    pub ttl: Duration,
+    pub max: usize,
+    pub max_per_principal: usize,
+}
+
+impl Default for ParkedConfig {
+    fn default() -> Self {
+        Self { ttl: Duration::from_secs(600), max: 1000, max_per_principal: 32 }
+    }
 }

@@ -7,8 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Client, Gateway, GatewayError, Reply,
+    Client, EventReply, Gateway, GatewayError, Reply,
     legacy::InFlight,
+    parked::{Aside, Begun, park},
     relay::{Relay, Renumbered},
     route::Route,
     tally::Counted,
@@ -18,7 +19,7 @@ use crate::{
     bridge,
     catalog::Catalog,
     limits::Admission,
-    mcp::{Era, Field, Id, Message, Method, Splices, Version},
+    mcp::{Era, Field, Id, LogLevel, Message, Method, Splices, Version},
     reason::Reason,
     upstream::{ClientCapabilities, Generation, Outgoing, Session, SessionKey, SessionSpec, Upstream, UpstreamError, own_info},
 };
@@ -35,6 +36,8 @@ pub(super) struct Forward<'a> {
     pub(super) route: Route,
     /// Nothing goes up without one.
     pub(super) admission: Admission,
+    /// How often it was made again because its server sent the user to URLs first.
+    pub(super) again: u32,
     pub(super) counted: &'a mut Counted,
 }
 
@@ -44,6 +47,11 @@ impl Gateway {
         check_params(&request)?;
         if request.route.view.lineup.is_transparent() {
             self.first_try(&request.route.upstream).await;
+        }
+        if request.message.span(Field::RequestState).is_some()
+            && let Some(reply) = Box::pin(self.resume(&mut request)).await?
+        {
+            return Ok(reply);
         }
         let mut answered = self.attempt(&request.route.upstream, &request).await;
         if let Err(error) = &answered
@@ -100,12 +108,22 @@ impl Gateway {
             None
         };
         let prepared = prepare(&generation, &request.route.view.catalog, era, session.as_ref().map(|held| &*held.session), request);
-        let mut relay = self.relay(upstream, &generation, era, session.as_ref(), request, &prepared);
+        let aside = match (&session, request.client) {
+            (Some(Held { key: SessionKey::Pooled(_, capabilities, _), session }), Client::Modern(_)) => {
+                Box::pin(self.join(upstream, &generation, session, *capabilities, request, prepared.outgoing.id)).await
+            }
+            _ => Aside::default(),
+        };
+        let mut relay = self.relay(upstream, &generation, era, session.as_ref(), request, &prepared).beside(aside);
         let stop = relay.stop().cloned();
         let answered = async {
             request.counted.watch().sent();
-            match generation.exchange(session.as_ref().map(|held| &held.session), prepared.outgoing).await {
-                Ok(answer) => relay.reply(answer).await,
+            match relay.begin(&generation, session.as_ref().map(|held| &held.session), prepared.outgoing).await {
+                Ok(Begun::Answer(answer)) => relay.reply(answer).await,
+                Ok(Begun::Asked(asked)) => {
+                    let (incoming, question) = *asked;
+                    Ok(Reply::Events(Box::new(EventReply::attached(park(incoming, relay, question)))))
+                }
                 Err(error) => {
                     if let (UpstreamError::SessionLost, Some(held)) = (&error, &session) {
                         Self::forget(upstream, held, request.client);
@@ -142,8 +160,12 @@ impl Gateway {
             let key = upstream.session_key(principal, Some(down.id()), down.flags, era);
             return Ok(Held { key, session });
         }
-        // What a modern client declares cannot be asked of it in the middle of a legacy call yet, so nothing is declared.
-        let flags = down.map_or_else(ClientCapabilities::default, |down| down.flags);
+        let flags = match (down, era) {
+            (Some(down), _) => down.flags,
+            (None, Era::Legacy) => declared(&request.message),
+            // A modern request says itself what can be asked.
+            (None, Era::Modern) => ClientCapabilities::NONE,
+        };
         let key = upstream.session_key(principal, down.map(|down| down.id()), flags, era);
         let spec = || match (&key, down) {
             (SessionKey::Owned(_), Some(down)) => SessionSpec {
@@ -221,10 +243,15 @@ impl Gateway {
             client_id,
             method: request.method,
             renumbered: prepared.renumbered.clone(),
-            wants_log: request.message.span(Field::MetaLogLevel).is_some(),
+            log: request.message.raw(Field::MetaLogLevel).and_then(|level| LogLevel::from_json(&level)),
             stop,
         })
     }
+}
+
+/// What a modern client can be asked during this request.
+fn declared(request: &Message) -> ClientCapabilities {
+    request.raw(Field::MetaClientCapabilities).map_or(ClientCapabilities::NONE, |raw| ClientCapabilities::read(&raw))
 }
 
 /// A modern client repeats the arguments that the tool names as headers (MCP 2026-07-28, basic/transports). Whoever

@@ -8,7 +8,7 @@ use super::{Gateway, GatewayError, LegacySession, Reply, forward::Forward, legac
 use crate::{
     auth::Caller,
     limits,
-    mcp::{Era, Field, Id, Message, Method, build, list::ListKind},
+    mcp::{Era, Field, Id, LogLevel, Message, Method, build, list::ListKind},
     upstream::{Generation, Session, Upstream},
 };
 
@@ -90,7 +90,7 @@ impl Gateway {
         }
         let route = self.route(method, &message).await?;
         let admission = limits::admit(caller, route.index, &route.name);
-        self.forward(Forward { caller, client, message, method, route, admission, counted }).await
+        self.forward(Forward { caller, client, message, method, route, admission, again: 0, counted }).await
     }
 
     /// Takes a notification from a client.
@@ -131,8 +131,8 @@ impl Gateway {
 
     async fn set_level(&self, client: &Client, message: &Message, id: &Id) -> Result<Reply, GatewayError> {
         let session = client.session().ok_or_else(|| GatewayError::MethodNotFound(message.method().to_owned()))?;
-        let level =
-            message.raw(Field::Level).filter(|level| is_level(level)).ok_or(GatewayError::InvalidParams("`level` is not a log level"))?;
+        let level = message.raw(Field::Level).filter(|level| LogLevel::from_json(level).is_some());
+        let level = level.ok_or(GatewayError::InvalidParams("`level` is not a log level"))?;
         session.set_log_level(&level);
         for Reached { generation, up, .. } in self.reached(session).into_iter().filter(|reached| reached.up.era() == Era::Legacy) {
             if let Err(error) = generation.set_log_level(&up, &level).await {
@@ -170,12 +170,6 @@ impl Gateway {
             None => {}
         }
     }
-}
-
-/// RFC 5424 severities, as MCP writes them.
-fn is_level(raw: &[u8]) -> bool {
-    let levels = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
-    serde_json::from_slice::<&str>(raw).is_ok_and(|level| levels.contains(&level))
 }
 
 impl Reply {

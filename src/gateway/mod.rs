@@ -13,6 +13,8 @@ mod listen;
 mod lists;
 mod outbox;
 mod outlive;
+mod parked;
+mod pooled;
 pub mod read;
 mod rebuild;
 mod relay;
@@ -24,7 +26,7 @@ mod tally;
 mod view;
 
 pub use build::Gateway;
-pub use config::{McpConfig, WhenDown};
+pub use config::{McpConfig, ParkedConfig, WhenDown};
 pub use error::{GatewayError, ItemKind};
 pub use handle::{Client, ModernClient};
 pub use inventory::{KnownTool, Visibility};

@@ -1,5 +1,7 @@
 //! Brings an upstream's answer to the client that asked: ids and tokens back to the client's, results into its era.
 
+mod turned;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -7,12 +9,17 @@ use http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::{Client, EventReply, Gateway, GatewayError, JsonReply, Reply, legacy::Asked, reply::JsonBody};
+use super::{
+    Client, EventReply, Gateway, GatewayError, JsonReply, Reply,
+    legacy::Asked,
+    parked::{Aside, Incoming, park},
+    reply::JsonBody,
+};
 use crate::{
     bridge,
     mcp::{
-        Era, Field, Id, Kind, Message, Method, ResponseScanner, Splices, build,
-        errors::{ErrorParts, code, error_response},
+        Era, Field, Id, Kind, LogLevel, Message, Method, ResponseScanner, Splices, build,
+        errors::{ErrorParts, code},
     },
     upstream::{Answer, Generation, JsonAnswer, Messages, Session, Upstream, UpstreamError},
 };
@@ -48,7 +55,7 @@ pub(super) struct Parties {
     pub(super) method: Method,
     pub(super) renumbered: Option<Renumbered>,
     /// The modern client asked for log messages in this request.
-    pub(super) wants_log: bool,
+    pub(super) log: Option<LogLevel>,
     /// Ends the wait for the answer when a legacy client cancels.
     pub(super) stop: Option<CancellationToken>,
 }
@@ -56,6 +63,7 @@ pub(super) struct Parties {
 /// One call's way back. When dropped before the answer came, the upstream is told that nobody waits any more.
 pub(super) struct Relay {
     parties: Parties,
+    aside: Aside,
     asked: Vec<Id>,
     answered: bool,
     /// Made with the first answer.
@@ -67,7 +75,18 @@ pub(super) enum Taken {
     Send(Bytes),
     /// The response: nothing follows it.
     Last(Bytes, StatusCode),
+    /// A request of the server's that the modern client is to be asked.
+    Asked(Box<Message>),
+    /// The server does not want the answer to this request of its any more.
+    Withdrawn(Id),
     Nothing,
+}
+
+/// A message before it is known for whom.
+pub(super) enum Sorted {
+    /// The message is the response.
+    Response,
+    Other(Taken),
 }
 
 impl std::fmt::Debug for Relay {
@@ -78,7 +97,7 @@ impl std::fmt::Debug for Relay {
 
 impl Relay {
     pub(super) fn new(parties: Parties) -> Self {
-        Self { parties, asked: Vec::new(), answered: false, answers_up: None }
+        Self { parties, aside: Aside::default(), asked: Vec::new(), answered: false, answers_up: None }
     }
 
     /// Nothing is to be cancelled any more.
@@ -159,7 +178,11 @@ impl Relay {
                 self.settle();
                 Err(UpstreamError::protocol("the request was acknowledged but not answered"))
             }
-            Answer::Json(json) => self.reply_json(json).await,
+            Answer::Json(json) => {
+                // Beside a document nothing can be said to a client.
+                self.aside.membership = None;
+                self.reply_json(json).await
+            }
             Answer::Messages(messages) if self.parties.session.as_ref().is_some_and(|session| session.is_process()) => {
                 self.reply_first(messages).await
             }
@@ -231,7 +254,11 @@ impl Relay {
                 Ok(Some(message)) => message?,
             };
             match self.take(message)? {
-                Taken::Nothing => {}
+                Taken::Nothing | Taken::Withdrawn(_) => {}
+                Taken::Asked(question) => {
+                    let attached = park(Incoming::Messages(messages), self, *question);
+                    return Ok(Reply::Events(Box::new(EventReply::attached(attached))));
+                }
                 Taken::Last(body, status) => return Ok(Reply::Message { status, body }),
                 Taken::Send(first) => return Ok(Reply::Events(Box::new(EventReply::relayed(messages, self, vec![first])))),
             }
@@ -243,24 +270,43 @@ impl Relay {
     /// # Errors
     /// The response cannot be shown to this client.
     pub(super) fn take(&mut self, bytes: Bytes) -> Result<Taken, UpstreamError> {
-        let message = Message::parse(bytes).map_err(|error| UpstreamError::protocol(format!("a message is not JSON-RPC: {error}")))?;
+        let message = read(bytes)?;
+        match self.sort(&message) {
+            Sorted::Response => {
+                let (body, status) = self.adapt(&message)?;
+                Ok(Taken::Last(body, status))
+            }
+            Sorted::Other(taken) => Ok(taken),
+        }
+    }
+
+    /// The same, with a response as it came.
+    pub(super) fn sort(&mut self, message: &Message) -> Sorted {
         match message.kind() {
             Kind::Response | Kind::ErrorResponse => {
                 let anonymous = message.kind() == Kind::ErrorResponse && message.id().is_none();
                 if !anonymous && message.id() != Some(&self.expected()) {
                     tracing::warn!(upstream = %self.parties.upstream.name(), "an answer to another request came on this stream; dropped");
-                    return Ok(Taken::Nothing);
+                    return Sorted::Other(Taken::Nothing);
                 }
                 self.settle();
-                let (body, status) = self.adapt(&message)?;
-                Ok(Taken::Last(body, status))
+                Sorted::Response
             }
-            Kind::Notification => Ok(self.take_notification(&message)),
-            Kind::Request => Ok(self.take_request(&message)),
+            Kind::Notification => Sorted::Other(self.take_notification(message)),
+            Kind::Request => Sorted::Other(self.take_request(message)),
         }
     }
 
-    fn adapt(&self, message: &Message) -> Result<(Bytes, StatusCode), UpstreamError> {
+    /// The response as this client is to see it.
+    ///
+    /// # Errors
+    /// It cannot be shown to it.
+    pub(super) fn adapt(&self, message: &Message) -> Result<(Bytes, StatusCode), UpstreamError> {
+        if let Some(askable) = self.askable()
+            && let Some(result) = askable.visit_first(&self.parties.gateway, message)
+        {
+            return Ok((build::response(&self.parties.client_id, &result), StatusCode::OK));
+        }
         let mut splices = Splices::new();
         match message.id_span() {
             Some(span) => splices.replace(span, self.parties.client_id.clone().into_json()),
@@ -272,7 +318,9 @@ impl Relay {
 
     fn take_notification(&self, message: &Message) -> Taken {
         let mut splices = Splices::new();
+        let is_bridged = self.down() == Era::Modern && self.up() == Era::Legacy;
         match Method::parse(message.method()) {
+            Some(Method::Progress) if is_bridged && self.token().is_none() => return Taken::Nothing,
             Some(Method::Progress) => {
                 if let Some(renumbered) = &self.parties.renumbered
                     && let Some(token) = &renumbered.token
@@ -285,19 +333,18 @@ impl Relay {
                 }
             }
             // A modern client gets log messages only where its request asked for them (MCP 2026-07-28, server/logging).
-            Some(Method::LogMessage) if self.down() == Era::Modern && !self.parties.wants_log => return Taken::Nothing,
+            Some(Method::LogMessage) if self.down() == Era::Modern && !self.wants(message) => return Taken::Nothing,
+            Some(Method::LogMessage) => {}
+            Some(Method::Cancelled) if is_bridged => return message.cancelled_id().map_or(Taken::Nothing, Taken::Withdrawn),
             // Other notifications do not belong on the stream of a modern request.
-            _ if self.down() == Era::Modern && self.up() == Era::Legacy => match Method::parse(message.method()) {
-                Some(Method::LogMessage) => {}
-                _ => return Taken::Nothing,
-            },
+            _ if is_bridged => return Taken::Nothing,
             _ => {}
         }
         Taken::Send(splices.apply(message.bytes()))
     }
 
-    /// A server's request in the middle of a call: a legacy client answers it, for anybody else it is declined. So it is
-    /// in the session that the gateway opened for itself, which declared nothing and may be everybody's.
+    /// A server's request in the middle of a call: a client that can be asked answers it, for anybody else it is declined.
+    /// So it is in the session that the gateway opened for itself, which declared nothing and may be everybody's.
     fn take_request(&mut self, message: &Message) -> Taken {
         let (Some(id), Some(session)) = (message.id(), &self.parties.session) else { return Taken::Nothing };
         if message.method() == "ping" {
@@ -306,14 +353,15 @@ impl Relay {
             return Taken::Nothing;
         }
         let asked = || Asked { upstream: Arc::clone(&self.parties.upstream), session: Arc::clone(session), id: id.clone() };
+        if self.askable().is_some_and(|askable| bridge::may_ask(message, askable.capabilities)) {
+            return Taken::Asked(Box::new(message.clone()));
+        }
         let granted = match &self.parties.client {
             Client::Legacy(down) if !self.parties.generation.is_own(session) => down.ask(asked()),
             Client::Legacy(_) | Client::Modern(_) => None,
         };
         let (Some(granted), Some(span)) = (granted, message.id_span()) else {
-            let words = "this client cannot be asked";
-            let refusal = error_response(Some(id), code::METHOD_NOT_FOUND, words, None);
-            self.answer_up(refusal);
+            self.decline(message);
             return Taken::Nothing;
         };
         let mut splices = Splices::new();
@@ -326,22 +374,37 @@ impl Relay {
     fn answer_up(&mut self, body: Bytes) {
         let places = self.answers_up.get_or_insert_with(|| Arc::new(Semaphore::new(ANSWERS_UP)));
         match Arc::clone(places).try_acquire_owned() {
-            Ok(place) => self.send_up(body, Some(place)),
+            Ok(place) => self.tell_up(body, Some(place)),
             Err(_) => tracing::debug!(upstream = %self.parties.upstream.name(), "an upstream asks without taking the answers; one dropped"),
         }
     }
 
-    fn send_up(&self, body: Bytes, place: Option<OwnedSemaphorePermit>) {
-        let Some(session) = self.parties.session.clone() else { return };
-        // Sessions outlive generations; what serves now can say it in any case.
-        let generation = self.parties.upstream.generation().unwrap_or_else(|_| Arc::clone(&self.parties.generation));
+    fn tell_up(&self, body: Bytes, place: Option<OwnedSemaphorePermit>) {
+        let sent = self.send_up(body);
         self.parties.gateway.tasks.spawn(async move {
             let _place = place;
-            if let Err(error) = generation.notify(&session, body).await {
+            if let Err(error) = sent.await {
                 tracing::debug!(%error, "an answer to a server's request could not be sent");
             }
         });
     }
+
+    /// Sends a message that wants no answer, in the session of the call. The future does not depend on the call.
+    pub(super) fn send_up(&self, body: Bytes) -> impl Future<Output = Result<(), UpstreamError>> + Send + use<> {
+        let session = self.parties.session.clone();
+        // Sessions outlive generations; what serves now can say it in any case.
+        let generation = self.parties.upstream.generation().unwrap_or_else(|_| Arc::clone(&self.parties.generation));
+        async move {
+            match session {
+                Some(session) => generation.notify(&session, body).await,
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+pub(super) fn read(bytes: Bytes) -> Result<Message, UpstreamError> {
+    Message::parse(bytes).map_err(|error| UpstreamError::protocol(format!("a message is not JSON-RPC: {error}")))
 }
 
 impl Drop for Relay {
@@ -353,7 +416,7 @@ impl Drop for Relay {
         // Closing the stream cancels a modern HTTP exchange; everywhere else it must be said.
         let is_told = self.answered || self.stop().is_some_and(CancellationToken::is_cancelled);
         if let (false, Some(renumbered)) = (is_told, &self.parties.renumbered) {
-            self.send_up(build::cancelled(&Id::from_u64(renumbered.id), "the client does not wait any more"), None);
+            self.tell_up(build::cancelled(&Id::from_u64(renumbered.id), "the client does not wait any more"), None);
         }
     }
 }

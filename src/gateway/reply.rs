@@ -17,11 +17,12 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::{
     GatewayError,
     listen::Listening,
+    parked::{Attached, Incoming, park},
     relay::{Relay, Taken},
     tally::{Counted, Outcome},
 };
 use crate::{
-    mcp::ResponseScanner,
+    mcp::{Message, ResponseScanner},
     reason::Reason,
     upstream::{AnswerBody, Messages, UpstreamError},
 };
@@ -241,6 +242,16 @@ pub struct EventReply {
 enum Source {
     Upstream(Option<Box<Relayed>>),
     Own(Box<Listening>),
+    /// A call that waits for its client now and then.
+    Parked(Attached),
+}
+
+/// What comes next on a stream.
+enum Passed {
+    Message(Bytes),
+    Last(Bytes),
+    /// The server asks the client, who is told by the end of the stream.
+    Asked(Box<Message>),
 }
 
 #[derive(Debug)]
@@ -267,9 +278,14 @@ impl EventReply {
         Self { source: Source::Upstream(Some(Box::new(relayed))), queued: first.into(), ended: false, counted: None }
     }
 
+    pub(super) fn attached(attached: Attached) -> Self {
+        Self { source: Source::Parked(attached), queued: VecDeque::new(), ended: false, counted: None }
+    }
+
     fn is_subscription(&self) -> bool {
         match &self.source {
             Source::Own(_) => true,
+            Source::Parked(_) => false,
             Source::Upstream(relayed) => relayed.as_ref().is_some_and(|relayed| relayed.relay.is_subscription()),
         }
     }
@@ -295,16 +311,25 @@ impl EventReply {
         if self.ended {
             return None;
         }
-        let next = match &mut self.source {
-            Source::Own(listening) => listening.next().await.map(|message| Ok((message, false))),
+        let mut next = match &mut self.source {
+            Source::Own(listening) => listening.next().await.map(|message| Ok(Passed::Message(message))),
             Source::Upstream(None) => None,
             Source::Upstream(Some(relayed)) => relayed.next().await,
+            Source::Parked(attached) => next_of(attached).await,
         };
+        if let Some(Ok(Passed::Asked(question))) = next {
+            let Source::Upstream(relayed) = &mut self.source else { return None };
+            let Relayed { messages, relay, .. } = *relayed.take()?;
+            // Kept before it is waited for: this future may be dropped at any wait.
+            self.source = Source::Parked(park(Incoming::Messages(messages), relay, *question));
+            let Source::Parked(attached) = &mut self.source else { return None };
+            next = next_of(attached).await;
+        }
         match next {
-            Some(Ok((message, is_last))) => {
-                if is_last {
-                    self.end(Outcome::Ok);
-                }
+            Some(Ok(Passed::Message(message))) => Some(Ok(message)),
+            Some(Ok(Passed::Asked(_))) => None,
+            Some(Ok(Passed::Last(message))) => {
+                self.end(Outcome::Ok);
                 Some(Ok(message))
             }
             Some(Err(error)) => {
@@ -320,10 +345,15 @@ impl EventReply {
     }
 }
 
+async fn next_of(attached: &mut Attached) -> Option<Result<Passed, GatewayError>> {
+    let next = attached.next().await?;
+    Some(next.map(|(message, is_last)| if is_last { Passed::Last(message) } else { Passed::Message(message) }))
+}
+
 impl Relayed {
-    /// The next message and whether it is the last. `None`: the client cancelled or its subscription ends, so no answer
+    /// The next message. `None`: the client cancelled or its subscription ends, so no answer
     /// follows.
-    async fn next(&mut self) -> Option<Result<(Bytes, bool), GatewayError>> {
+    async fn next(&mut self) -> Option<Result<Passed, GatewayError>> {
         let stop = self.relay.stop().cloned();
         let drain = self.relay.gateway().drain.clone();
         loop {
@@ -342,6 +372,7 @@ impl Relayed {
             };
             let message = tokio::select! {
                 message = self.messages.next() => message,
+                said = self.relay.aside().next() => Some(Ok(said)),
                 given_up = given_up => match given_up {
                     Some(limit) => Some(Err(UpstreamError::TimedOut(limit))),
                     None => return None,
@@ -373,12 +404,13 @@ impl Relayed {
                 limits.idle.as_mut().reset(Instant::now() + call_timeout);
             }
             if self.relay.is_untouched() {
-                return Some(Ok((message, false)));
+                return Some(Ok(Passed::Message(message)));
             }
             match self.relay.take(message) {
-                Ok(Taken::Send(message)) => return Some(Ok((message, false))),
-                Ok(Taken::Last(message, _)) => return Some(Ok((message, true))),
-                Ok(Taken::Nothing) => {}
+                Ok(Taken::Send(message)) => return Some(Ok(Passed::Message(message))),
+                Ok(Taken::Last(message, _)) => return Some(Ok(Passed::Last(message))),
+                Ok(Taken::Asked(question)) => return Some(Ok(Passed::Asked(question))),
+                Ok(Taken::Nothing | Taken::Withdrawn(_)) => {}
                 Err(error) => return Some(Err(self.relay.failure(error))),
             }
         }
@@ -395,6 +427,6 @@ impl Drop for EventReply {
         }
         let Some(session) = relayed.relay.client().session().cloned() else { return };
         let gateway = Arc::clone(relayed.relay.gateway());
-        gateway.outlive(&session, async move { while let Some(Ok((_, false))) = relayed.next().await {} });
+        gateway.outlive(&session, async move { while let Some(Ok(Passed::Message(_))) = relayed.next().await {} });
     }
 }

@@ -48,6 +48,7 @@ impl Outcome {
             | GatewayError::Ambiguous { .. }
             | GatewayError::MethodNotFound(_)
             | GatewayError::HeaderMismatch(_)
+            | GatewayError::InvalidState
             | GatewayError::InvalidParams(_) => Self::Refused,
         }
     }

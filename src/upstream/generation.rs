@@ -135,7 +135,11 @@ impl Generation {
         timeout(self.call_timeout, exchange).await.unwrap_or(Err(UpstreamError::TimedOut(self.call_timeout)))
     }
 
-    async fn exchange_without_limit(&self, session: Option<&Arc<Session>>, request: Outgoing) -> Result<Answer, UpstreamError> {
+    /// The same without the limit.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]
+    pub(crate) async fn exchange_without_limit(&self, session: Option<&Arc<Session>>, request: Outgoing) -> Result<Answer, UpstreamError> {
         let ticket = self.life.begin(if request.is_endless { Stay::Stream } else { Stay::Call })?;
         let answer = ticket.within(self.send(session, request)).await?;
         Ok(answer.with(ticket))

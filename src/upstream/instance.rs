@@ -18,13 +18,12 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Bounds, Concern, EndpointConfig, Generation, Isolation, Notice, RotationRules, Session, SessionKey, SessionSpec, State, Status,
-    Traffic, UpstreamConfig, UpstreamError,
+    Bounds, ClientCapabilities, Concern, EndpointConfig, Generation, Isolation, Notice, RotationRules, Session, SessionKey, SessionSpec,
+    State, Status, Traffic, UpstreamConfig, UpstreamError,
     ending::CLOSE_LIMIT,
     generation::Transport,
     life::Life,
     pool::{NoPlace, Pool},
-    session::ClientCapabilities,
 };
 use crate::{
     auth::PrincipalKey,

@@ -176,8 +176,7 @@ mod tests {
     use super::*;
     use crate::{auth::PrincipalKey, mcp::Era, upstream::ClientCapabilities};
 
-    const KEY: SessionKey =
-        SessionKey::Pooled(PrincipalKey::Local, ClientCapabilities { roots: false, sampling: false, elicitation: false }, Era::Legacy);
+    const KEY: SessionKey = SessionKey::Pooled(PrincipalKey::Local, ClientCapabilities::NONE, Era::Legacy);
 
     #[test]
     fn an_opening_that_is_given_up_leaves_no_place_taken() {

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http::HeaderValue;
 
-use super::{UpstreamError, transport::process::Process};
+use super::{ClientCapabilities, UpstreamError, crowd::Crowd, transport::process::Process};
 use crate::{
     auth::PrincipalKey,
     mcp::{Era, Version},
@@ -25,37 +25,6 @@ pub enum SessionKey {
     Owned(SessionId),
     /// Shared by a principal's requests of one era that declare the same capabilities.
     Pooled(PrincipalKey, ClientCapabilities, Era),
-}
-
-/// The client capabilities that a server may act on, reduced to known flags, so that they can be part of a key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ClientCapabilities {
-    pub roots: bool,
-    pub sampling: bool,
-    pub elicitation: bool,
-}
-
-impl ClientCapabilities {
-    /// Reads the known flags of a raw `capabilities` object; anything else declares nothing.
-    pub fn read(raw: &[u8]) -> Self {
-        #[derive(serde::Deserialize)]
-        struct Known {
-            roots: Option<serde::de::IgnoredAny>,
-            sampling: Option<serde::de::IgnoredAny>,
-            elicitation: Option<serde::de::IgnoredAny>,
-        }
-        serde_json::from_slice::<Known>(raw).map_or_else(
-            |_| Self::default(),
-            |known| Self { roots: known.roots.is_some(), sampling: known.sampling.is_some(), elicitation: known.elicitation.is_some() },
-        )
-    }
-
-    /// The object to declare in initialize.
-    pub fn to_json(self) -> Bytes {
-        let flags = [(self.roots, r#""roots":{}"#), (self.sampling, r#""sampling":{}"#), (self.elicitation, r#""elicitation":{}"#)];
-        let members: Vec<_> = flags.into_iter().filter_map(|(on, member)| on.then_some(member)).collect();
-        format!("{{{}}}", members.join(",")).into()
-    }
 }
 
 /// What a session is opened with.
@@ -80,6 +49,7 @@ pub struct Session {
     /// The upstream's answer to initialize, whole; empty for a process without sessions.
     pub(crate) greeting: Bytes,
     next_id: AtomicU64,
+    crowd: Crowd,
 }
 
 pub(crate) enum SessionLink {
@@ -91,7 +61,7 @@ impl Session {
     /// Copies the greeting: as a slice it would keep a whole read buffer for as long as the session lives.
     pub(crate) fn new(version: Version, link: SessionLink, greeting: &[u8]) -> Self {
         let greeting = Bytes::copy_from_slice(greeting);
-        Self { version, link, greeting, next_id: AtomicU64::new(1) }
+        Self { version, link, greeting, next_id: AtomicU64::new(1), crowd: Crowd::default() }
     }
 
     /// A request id that is unique among all that use this session.
@@ -100,6 +70,11 @@ impl Session {
             SessionLink::Http { .. } => self.next_id.fetch_add(1, Ordering::Relaxed),
             SessionLink::Process(process) => process.next_id(),
         }
+    }
+
+    /// The calls of modern clients that share it.
+    pub fn crowd(&self) -> &Crowd {
+        &self.crowd
     }
 
     /// The upstream's answer to initialize.

@@ -50,6 +50,8 @@ mod stdio_child;
 mod reload;
 // Certificates and keys that are replaced under a running gateway.
 mod rotation;
+// What a legacy server asks in the middle of a modern client's call.
+mod input_required;
 // What a server asks in the middle of a call.
 mod server_requests;
 // What servers say in a session, outside of any call.
