@@ -108,8 +108,8 @@ impl Gateway {
             None
         };
         let prepared = prepare(&generation, &request.route.view.catalog, era, session.as_ref().map(|held| &*held.session), request);
-        let aside = match (&session, request.client) {
-            (Some(Held { key: SessionKey::Pooled(_, capabilities, _), session }), Client::Modern(_)) => {
+        let aside = match &session {
+            Some(Held { key: SessionKey::Pooled(_, capabilities, _), session }) if may_be_addressed(request, era, *capabilities) => {
                 Box::pin(self.join(upstream, &generation, session, *capabilities, request, prepared.outgoing.id)).await
             }
             _ => Aside::default(),
@@ -247,6 +247,12 @@ impl Gateway {
             stop,
         })
     }
+}
+
+/// Whether a legacy server may have something for the client besides the answer.
+fn may_be_addressed(request: &Forward<'_>, era: Era, capabilities: ClientCapabilities) -> bool {
+    let is_bridged = era == Era::Legacy && request.client.era() == Era::Modern;
+    is_bridged && (capabilities.any() || request.message.span(Field::MetaLogLevel).is_some())
 }
 
 /// What a modern client can be asked during this request.

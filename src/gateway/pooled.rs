@@ -10,19 +10,20 @@ use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    Client, Gateway,
+    Gateway,
     forward::Forward,
     parked::{Aside, Askable},
 };
 use crate::{
     bridge,
-    mcp::{Era, Field, Id, Kind, LogLevel, Message, Method, build},
+    mcp::{Field, Id, Kind, LogLevel, Message, Method, build},
     upstream::{ClientCapabilities, Crowd, Generation, Hearing, Session, Upstream, UpstreamError},
 };
 
-/// Longest wait for the session's stream before a call goes without it: some servers answer nothing before they have
-/// something to say.
+/// Longest wait for the session's stream before a call goes without it.
 const OPENING: Duration = Duration::from_secs(1);
+/// A server that has not begun its stream by then has none.
+const LONGEST_OPENING: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -37,9 +38,6 @@ impl Gateway {
         request: &Forward<'_>,
         id: u64,
     ) -> Aside {
-        if session.era() == Era::Modern || matches!(request.client, Client::Legacy(_)) {
-            return Aside::default();
-        }
         let askable = Askable::of(request, capabilities).map(Box::new);
         let level = request.message.raw(Field::MetaLogLevel).and_then(|level| LogLevel::from_json(&level));
         if level.is_none() && (askable.is_none() || session.is_process()) {
@@ -73,8 +71,10 @@ impl Gateway {
                 }
             });
         }
-        // A late stream is better than none.
-        let _ = timeout(OPENING, hearing.wait_for(|hearing| *hearing != Hearing::Opening)).await;
+        // A late stream is better than none, and one call has waited for it then.
+        if timeout(OPENING, hearing.wait_for(|hearing| *hearing != Hearing::Opening)).await.is_err() {
+            session.crowd().hears(Hearing::Tried);
+        }
     }
 }
 
@@ -90,21 +90,21 @@ impl Listener {
         loop {
             let Some(session) = self.session.upgrade() else { return };
             let Ok(generation) = self.upstream.generation() else { return self.hears(Hearing::Not) };
-            let opened = generation.listen(&session).await;
+            let opened = timeout(LONGEST_OPENING, generation.listen(&session)).await.unwrap_or(Ok(None));
             match opened {
                 Ok(Some(mut messages)) => {
-                    session.crowd().hears(Hearing::Open);
+                    session.crowd().hears(Hearing::Tried);
                     drop(session);
                     while let Some(Ok(message)) = messages.next().await {
                         pause = FIRST_PAUSE;
                         let Some(session) = self.session.upgrade() else { return };
                         self.take(&generation, &session, message).await;
                     }
-                    self.hears(Hearing::Opening);
                 }
                 Ok(None) => return self.hears(Hearing::Never),
                 Err(UpstreamError::SessionLost) => return self.hears(Hearing::Not),
                 Err(error) => {
+                    session.crowd().hears(Hearing::Tried);
                     drop(session);
                     tracing::debug!(upstream = %self.upstream.name(), %error, "a session's stream could not be opened");
                     if pause == LONGEST_PAUSE {

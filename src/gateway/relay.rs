@@ -31,6 +31,9 @@ const WHOLE: u64 = 64 * 1024;
 /// Longest wait for how a process ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// How long the beginning of a stream waits for the answer itself, where that decides on the HTTP status.
+const SOON: Duration = Duration::from_millis(100);
+
 /// Answers to a server's requests, in one call, that wait for the server to take them.
 const ANSWERS_UP: usize = 64;
 
@@ -184,7 +187,11 @@ impl Relay {
                 self.reply_json(json).await
             }
             Answer::Messages(messages) if self.parties.session.as_ref().is_some_and(|session| session.is_process()) => {
-                self.reply_first(messages).await
+                self.reply_first(messages, None).await
+            }
+            // The HTTP status of a modern answer says what kind of error it is, so it is not given before it is known.
+            Answer::Messages(messages) if self.down() == Era::Modern && self.up() == Era::Legacy => {
+                self.reply_first(messages, Some(SOON)).await
             }
             Answer::Messages(messages) => Ok(Reply::Events(Box::new(EventReply::relayed(messages, self, Vec::new())))),
         }
@@ -241,11 +248,19 @@ impl Relay {
         }
     }
 
-    /// A process's answer becomes plain JSON when nothing comes before it, and a stream otherwise.
-    async fn reply_first(mut self, mut messages: Messages) -> Result<Reply, UpstreamError> {
+    /// An answer becomes plain JSON when nothing comes before it, and a stream otherwise: at the latest after `soon`.
+    async fn reply_first(mut self, mut messages: Messages, soon: Option<Duration>) -> Result<Reply, UpstreamError> {
         loop {
-            let next = tokio::time::timeout(self.call_timeout(), messages.next()).await;
+            let patience = soon.unwrap_or_else(|| self.call_timeout());
+            let next = async {
+                tokio::select! {
+                    message = messages.next() => message,
+                    said = self.aside.next() => Some(Ok(said)),
+                }
+            };
+            let next = tokio::time::timeout(patience, next).await;
             let message = match next {
+                Err(_) if soon.is_some() => return Ok(Reply::Events(Box::new(EventReply::relayed(messages, self, Vec::new())))),
                 Err(_) => return Err(UpstreamError::TimedOut(self.call_timeout())),
                 Ok(None) => {
                     self.settle();

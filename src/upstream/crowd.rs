@@ -36,7 +36,8 @@ pub enum Hearing {
     #[default]
     Not,
     Opening,
-    Open,
+    /// As far as the server lets us, and again when a stream ends.
+    Tried,
     /// The server has no such stream.
     Never,
 }

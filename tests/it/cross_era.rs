@@ -112,6 +112,17 @@ async fn an_errors_code_and_status_are_those_of_the_clients_era() {
 }
 
 #[tokio::test]
+async fn an_error_that_a_legacy_server_streams_has_its_status_too() {
+    for (code, status) in [(-32601, 404), (-32021, 400), (-32099, 200)] {
+        let spec = legacy().tool("work").on("tools/call", move |call| Answer::events([call.error(code)]));
+        let nexus = gateway().upstream("up", spec).upstream("other", modern()).start().await;
+        let response = nexus.modern().open("tools/call", json!({"name": "up__work"})).await;
+        assert_eq!((response.status.as_u16(), response.is_stream()), (status, false));
+        assert_eq!(response.answer().await["error"]["code"], code);
+    }
+}
+
+#[tokio::test]
 async fn a_request_for_input_is_a_clear_error_for_a_legacy_client_and_passes_to_a_modern_one() {
     let members = r#""resultType":"input_required","inputRequests":{"a":{"method":"elicitation/create","params":{}}},"requestState":"s""#;
     let spec = modern().tool("work").on("tools/call", move |call| Answer::json(call.response(members)));

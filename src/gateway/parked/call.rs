@@ -1,5 +1,7 @@
 //! One call whose server has asked something: waits for its client, passes the answers on, and goes on.
 
+mod rounds;
+
 use std::{future::pending, ops::ControlFlow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -11,16 +13,15 @@ use tokio::{
 use super::{
     Attached, Attachment, Incoming, Retry,
     attachment::attach,
-    state::{Kind, RequestState},
-    table::Place,
+    table::{Held, Place},
 };
 use crate::{
     bridge,
     gateway::{
-        Gateway, GatewayError,
+        Gateway,
         relay::{Relay, Sorted, Taken, read},
     },
-    mcp::{Id, Message, build},
+    mcp::{Id, Message},
     upstream::UpstreamError,
 };
 
@@ -28,8 +29,6 @@ use crate::{
 const GATHER: Duration = Duration::from_millis(20);
 /// A result is remembered for so long after the answers came, for a client that did not get it.
 const REPEAT: Duration = Duration::from_secs(60);
-/// Longest result that is remembered, in bytes.
-const MAX_KEPT: usize = 1 << 20;
 /// How often a server may ask in one call.
 const MAX_ROUNDS: u32 = 64;
 /// Requests of the server that are open at a time.
@@ -43,12 +42,22 @@ const GOODBYE: Duration = Duration::from_secs(5);
 struct Question {
     key: String,
     request: Message,
+    _held: Held,
 }
 
 /// How the call ended upstream.
 enum End {
     Answer(Box<Message>),
     Failed(UpstreamError),
+}
+
+impl End {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Answer(message) => message.bytes().len(),
+            Self::Failed(_) => 0,
+        }
+    }
 }
 
 enum Phase {
@@ -91,14 +100,17 @@ struct Call {
     round: u32,
     answered: Option<Answered>,
     phase: Phase,
-    end: Option<End>,
+    end: Option<(End, Held)>,
     /// From the first round on.
     place: Option<Place>,
     undelivered: (mpsc::Sender<UpstreamError>, mpsc::Receiver<UpstreamError>),
 }
 
 /// Carries on with a call whose server has asked its first question. Gives the client's end.
-pub(in crate::gateway) fn park(incoming: Incoming, relay: Relay, question: Message) -> Attached {
+pub(in crate::gateway) fn park(incoming: Incoming, mut relay: Relay, question: Message) -> Attached {
+    if let Some(askable) = &mut relay.aside().askable {
+        askable.forget_arguments();
+    }
     let (attachment, attached) = attach(relay.client_id().clone(), relay.token(), relay.log());
     let gateway = Arc::clone(relay.gateway());
     let phase = running(&relay);
@@ -226,11 +238,12 @@ impl Call {
         let open = || self.open.iter().chain(&self.gathered);
         let bytes: usize = open().map(|question| question.request.bytes().len()).sum();
         let fits = bytes + request.bytes().len() <= self.gateway.config().bounds.max_event;
-        if !fits || open().count() >= MAX_QUESTIONS || self.round >= MAX_ROUNDS {
+        let may_be_asked = fits && open().count() < MAX_QUESTIONS && self.round < MAX_ROUNDS;
+        let Some(held) = may_be_asked.then(|| self.gateway.parking.hold(request.bytes().len())).flatten() else {
             return self.relay.decline(&request);
-        }
+        };
         self.asked += 1;
-        self.gathered.push(Question { key: format!("ask-{}", self.asked), request });
+        self.gathered.push(Question { key: format!("ask-{}", self.asked), request, _held: held });
         if let Phase::Running { gather, .. } = &mut self.phase {
             gather.get_or_insert_with(|| Instant::now() + GATHER);
         }
@@ -262,136 +275,22 @@ impl Call {
         }
     }
 
-    /// Tells the client what is asked, which ends its requests.
-    async fn begin_round(&mut self) {
-        let questions = std::mem::take(&mut self.gathered);
-        if let Phase::Running { gather, .. } = &mut self.phase {
-            *gather = None;
-        }
-        if questions.is_empty() {
-            return;
-        }
-        let limits = self.gateway.config().parked;
-        let principal = self.relay.askable().map(|askable| askable.principal.clone());
-        if self.place.is_none() {
-            self.place = principal.and_then(|principal| self.gateway.parking.enter(&principal, limits));
-        }
-        if self.place.is_none() {
-            tracing::warn!(upstream = %self.relay.upstream(), "too many calls wait for their clients (mcp.parked); a server's request is declined");
-            for question in &questions {
-                self.relay.decline(&question.request);
-            }
-            return;
-        }
-        self.round += 1;
-        self.open = questions;
-        self.phase = Phase::Waiting { until: Instant::now() + limits.ttl, expires: self.gateway.surroundings.clock.now() + limits.ttl };
-        for attachment in std::mem::take(&mut self.attached) {
-            self.tell_round(attachment).await;
-        }
-    }
-
-    async fn tell_round(&mut self, attachment: Attachment) {
-        let (Phase::Waiting { expires, .. }, Some(place), Some(askable)) = (&self.phase, &self.place, self.relay.askable()) else { return };
-        let state = RequestState { kind: Kind::Waiting, id: place.id, round: self.round, expires: *expires };
-        let state = self.gateway.parking.sealer.seal(&askable.bond(), &state.encode());
-        let requests: Vec<_> = self.open.iter().map(|question| bridge::input_request(&question.request)).collect();
-        let keys = self.open.iter().map(|question| question.key.as_str());
-        let result = bridge::input_required(keys.zip(requests.iter().map(Vec::as_slice)), &state);
-        let message = build::response(&attachment.id, &result);
-        attachment.finish(Ok(message)).await;
-    }
-
-    async fn retry(&mut self, retry: Retry) -> ControlFlow<()> {
-        let Retry { round, digest, responses, attachment, verdict } = retry;
-        let is_fresh = matches!(self.phase, Phase::Waiting { .. }) && round == self.round;
-        let is_repeat = |answered: &Answered| answered.round == round && answered.digest == digest && answered.at.elapsed() < REPEAT;
-        if !is_fresh {
-            let repeats = self.answered.as_ref().is_some_and(is_repeat) && self.attached.len() < MAX_ATTACHED;
-            // Whoever asked is told, if it still waits for the verdict.
-            let _ = verdict.send(if repeats { Ok(()) } else { Err(GatewayError::InvalidState) });
-            return if repeats { self.attach(attachment).await } else { ControlFlow::Continue(()) };
-        }
-        let found = match &responses {
-            Some(raw) => bridge::input_responses(raw, self.open.iter().map(|question| question.key.as_str())),
-            None => Ok(Vec::new()),
-        };
-        let found = match found {
-            Ok(found) => found,
-            Err(why) => {
-                let _ = verdict.send(Err(GatewayError::InvalidParams(why)));
-                return ControlFlow::Continue(());
-            }
-        };
-        if verdict.send(Ok(())).is_err() {
-            return ControlFlow::Continue(());
-        }
-        if !self.open.is_empty() && found.iter().all(Option::is_none) {
-            self.tell_round(attachment).await;
-            return ControlFlow::Continue(());
-        }
-        self.answer(found);
-        self.answered = Some(Answered { round, digest, at: Instant::now() });
-        self.phase = running(&self.relay);
-        if let (Phase::Running { gather, .. }, false) = (&mut self.phase, self.gathered.is_empty()) {
-            *gather = Some(Instant::now() + GATHER);
-        }
-        self.attach(attachment).await
-    }
-
-    /// Passes the answers on; what has none is asked once more in the next round.
-    fn answer(&mut self, answers: Vec<Option<Bytes>>) {
-        let open = std::mem::take(&mut self.open);
-        let mut missing = Vec::new();
-        for (question, answer) in open.into_iter().zip(answers) {
-            match (answer, question.request.id()) {
-                (Some(answer), Some(id)) if self.end.is_none() => self.deliver(build::response(id, &answer)),
-                (Some(_), _) => {}
-                (None, _) => missing.push(question),
-            }
-        }
-        self.gathered.splice(0..0, missing);
-    }
-
-    fn deliver(&self, answer: Bytes) {
-        let (sent, failed) = (self.relay.send_up(answer), self.undelivered.0.clone());
-        self.gateway.tasks.spawn(async move {
-            if let Err(error) = sent.await {
-                // The first failure ends the call.
-                let _ = failed.try_send(error);
-            }
-        });
-    }
-
-    /// A client's request gets what there is, or waits for it.
-    async fn attach(&mut self, attachment: Attachment) -> ControlFlow<()> {
-        match (&self.phase, self.end.take()) {
-            (_, Some(end)) => {
-                self.attached.push(attachment);
-                self.tell_end(end).await
-            }
-            (Phase::Waiting { .. }, None) => {
-                self.tell_round(attachment).await;
-                ControlFlow::Continue(())
-            }
-            (Phase::Running { .. } | Phase::Over { .. }, None) => {
-                self.relay.turn_to(&attachment);
-                self.attached.push(attachment);
-                ControlFlow::Continue(())
-            }
-        }
-    }
-
     async fn ended(&mut self, end: End) -> ControlFlow<()> {
         self.relay.aside().membership = None;
         if matches!(&end, End::Failed(error) if !error.leaves_it_working()) {
             self.relay.settle();
         }
-        if matches!(self.phase, Phase::Waiting { .. }) {
-            self.end = Some(end);
-            return ControlFlow::Continue(());
+        if !matches!(self.phase, Phase::Waiting { .. }) {
+            return self.tell_end(end).await;
         }
-        self.tell_end(end).await
+        match self.gateway.parking.hold(end.bytes()) {
+            Some(held) => self.end = Some((end, held)),
+            None => {
+                tracing::warn!(upstream = %self.relay.upstream(), "too much is held for clients that are away; a result is dropped");
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
     }
 
     /// Gives the end to everybody who waits, and keeps it for a while where it may be asked for once more.
@@ -406,15 +305,15 @@ impl Call {
             attachment.finish(last).await;
         }
         let (Some(answered), Some(place)) = (&self.answered, &self.place) else { return ControlFlow::Break(()) };
-        let is_short = !matches!(&end, End::Answer(message) if message.bytes().len() > MAX_KEPT);
-        if !is_short || !place.is_over(self.gateway.config().parked) {
+        let Some(held) = self.gateway.parking.hold(end.bytes()) else { return ControlFlow::Break(()) };
+        if !place.is_over(self.gateway.config().parked) {
             return ControlFlow::Break(());
         }
         self.phase = Phase::Over { until: answered.at + REPEAT };
         self.open.clear();
         self.gathered.clear();
         self.incoming = Incoming::Ended;
-        self.end = Some(end);
+        self.end = Some((end, held));
         ControlFlow::Continue(())
     }
 

@@ -41,15 +41,31 @@ pub(super) struct Askable {
     pub(super) method: Method,
     /// The tool, prompt or resource, as the upstream calls it.
     pub(super) name: Arc<str>,
-    /// Raw.
-    pub(super) arguments: Option<Bytes>,
+    arguments: Arguments,
     /// How often this request was made again because of URLs.
     pub(super) again: u32,
 }
 
+/// What the states of a call are bound to besides its name.
+#[derive(Debug)]
+enum Arguments {
+    /// Raw, within the whole of the request.
+    Raw(Option<Bytes>),
+    /// With everything else already.
+    Bond([u8; 32]),
+}
+
 impl Askable {
     fn bond(&self) -> [u8; 32] {
-        state::bond(&self.principal, self.upstream.as_str(), self.method, &self.name, self.arguments.as_deref())
+        match &self.arguments {
+            Arguments::Raw(raw) => state::bond(&self.principal, self.upstream.as_str(), self.method, &self.name, raw.as_deref()),
+            Arguments::Bond(bond) => *bond,
+        }
+    }
+
+    /// Lets go of the request, which may be large, while the call waits.
+    fn forget_arguments(&mut self) {
+        self.arguments = Arguments::Bond(self.bond());
     }
 }
 

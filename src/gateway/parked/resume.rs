@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::{
-    Askable, Attachment, Retry,
+    Arguments, Askable, Attachment, Retry,
     state::{Kind, RequestState},
 };
 use crate::{
@@ -29,7 +29,7 @@ impl Askable {
             upstream: request.route.upstream.name().clone(),
             method: request.method,
             name: Arc::clone(&request.route.name),
-            arguments: request.message.raw(Field::Arguments),
+            arguments: Arguments::Raw(request.message.raw(Field::Arguments)),
             again: request.again,
         })
     }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
@@ -14,6 +17,8 @@ use crate::{auth::PrincipalKey, gateway::config::ParkedConfig, secret::Secret, s
 
 /// Retries of one call that wait to be looked at.
 const RETRIES: usize = 4;
+/// Bytes of questions and results, of all calls together, that are held while clients are away.
+const MAX_HELD: usize = 256 << 20;
 /// States of calls to be made again that were used, and are remembered as such.
 const SPENT: usize = 16_384;
 
@@ -23,6 +28,14 @@ pub(in crate::gateway) struct Parking {
     pub(super) sealer: Sealer,
     calls: Mutex<HashMap<CallId, Entry>>,
     spent: Mutex<Spent>,
+    held: AtomicUsize,
+}
+
+/// So many bytes are held. Given back when dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    parking: Arc<Parking>,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -49,7 +62,7 @@ pub(super) struct Place {
 
 impl Parking {
     pub(in crate::gateway) fn new(secrets: &[Secret]) -> Self {
-        Self { sealer: Sealer::new(secrets), calls: Mutex::default(), spent: Mutex::default() }
+        Self { sealer: Sealer::new(secrets), calls: Mutex::default(), spent: Mutex::default(), held: AtomicUsize::new(0) }
     }
 
     /// Takes a place for a call. `None`: too many wait already.
@@ -72,6 +85,13 @@ impl Parking {
     /// Where a retry of this principal's call goes.
     pub(super) fn find(&self, id: &CallId, principal: &PrincipalKey) -> Option<mpsc::Sender<Retry>> {
         self.calls.lock().get(id).filter(|entry| entry.principal == *principal).map(|entry| entry.retries.clone())
+    }
+
+    /// Makes room for so many bytes. `None`: too much is held already.
+    pub(super) fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
+        let fits = |held: usize| held.checked_add(bytes).filter(|held| *held <= MAX_HELD);
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
+        Some(Held { parking: Arc::clone(self), bytes })
     }
 
     /// Uses a state that is good for one call. `false`: it was used before.
@@ -102,6 +122,12 @@ impl Place {
             entry.is_over = true;
         }
         true
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.parking.held.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -143,6 +169,18 @@ mod tests {
         let id = first.id;
         drop(first);
         assert!(parking.find(&id, &PrincipalKey::Local).is_none());
+    }
+
+    #[test]
+    fn what_is_held_is_bounded_and_given_back() {
+        let parking = Arc::new(Parking::new(&[]));
+        let held = parking.hold(MAX_HELD - 1).expect("there is room");
+        assert!(parking.hold(2).is_none() && parking.hold(usize::MAX).is_none());
+        let one = parking.hold(1).expect("up to the limit");
+        drop(held);
+        assert!(parking.hold(MAX_HELD).is_none());
+        drop(one);
+        assert!(parking.hold(MAX_HELD).is_some());
     }
 
     #[test]

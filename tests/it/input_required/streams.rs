@@ -129,3 +129,35 @@ async fn a_client_that_declares_nothing_costs_no_stream() {
     let session = nexus.fake("crm").last("tools/call").header("mcp-session-id").unwrap().to_owned();
     assert!(nexus.fake("crm").seen_of("GET").iter().all(|call| call.header("mcp-session-id") != Some(&*session)));
 }
+
+#[tokio::test]
+async fn a_server_that_never_begins_its_own_stream_holds_up_no_call_for_long() {
+    let (spec, mut gets) = legacy().held("GET");
+    let nexus = with_tool(spec).start().await;
+    for _ in 0..3 {
+        let answer = soon("the answer", nexus.modern().ask("tools/call", params())).await;
+        assert_eq!(answer["result"]["resultType"], "complete");
+    }
+    // The gateway's own session has one too.
+    let session = nexus.fake("crm").last("tools/call").header("mcp-session-id").unwrap().to_owned();
+    let mut asked_for = 0;
+    while let Ok((call, _)) = gets.try_recv() {
+        asked_for += usize::from(call.header("mcp-session-id") == Some(&*session));
+    }
+    assert_eq!(asked_for, 1);
+}
+
+#[tokio::test]
+async fn a_sessions_own_stream_that_ends_is_opened_again_and_holds_up_no_call() {
+    let (nexus, mut held) = silent().await;
+    let client = nexus.modern();
+    let call = tokio::spawn(async move { client.ask("tools/call", params()).await });
+    let (arrived, answer) = soon("the call", held.recv()).await.unwrap();
+    let session = arrived.header("mcp-session-id").unwrap().to_owned();
+    nexus.fake("crm").stream_of(&session).await.break_off().await;
+    let again = nexus.fake("crm").stream_of(&session).await;
+    again.event(r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#).await;
+    assert_eq!(answer_to(nexus.fake("crm"), &json!("p")).await.json["result"], json!({}));
+    let _ = answer.send(crate::support::fake::Answer::json(arrived.response(r#""content":[]"#)));
+    assert_eq!(call.await.unwrap()["result"]["resultType"], "complete");
+}
