@@ -7,10 +7,13 @@ use aws_lc_rs::{
     digest::{SHA256, digest},
 };
 use axum::body::Body;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode,
     header::{AUTHORIZATION, ORIGIN, WWW_AUTHENTICATE},
 };
+
+use zeroize::Zeroizing;
 
 use super::{AdminConfig, MetricsAccess, respond};
 use crate::{
@@ -30,6 +33,8 @@ pub const ACTION_HEADER: &str = "x-nexus-csrf-protection";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Read,
+    /// At the page, with a browser, which asks its user for a name and a password.
+    Look,
     Metrics,
     /// It changes something.
     Act,
@@ -67,9 +72,10 @@ impl Guard {
         }
         match &self.token {
             Some(token) if shows(request.headers(), token) => Ok(()),
+            Some(token) if purpose == Purpose::Look && types(request.headers(), token) => Ok(()),
             Some(_) => {
                 self.tell_of_a_stranger(request);
-                Err(Box::new(unauthorized()))
+                Err(Box::new(unauthorized(purpose)))
             }
             None if purpose != Purpose::Act || request.headers().contains_key(ACTION_HEADER) => Ok(()),
             None => {
@@ -92,20 +98,43 @@ fn is_address(host: &str) -> bool {
     host.parse::<SocketAddr>().is_ok() || host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
 }
 
-/// Digests are compared, so that not even the token's length can be measured.
 fn shows(headers: &HeaderMap, token: &Secret) -> bool {
-    let mut given = headers.get_all(AUTHORIZATION).iter();
-    let (Some(given), None) = (given.next(), given.next()) else { return false };
-    // RFC 9110 §11.1: the scheme is case-insensitive.
-    let Some((scheme, given)) = given.as_bytes().split_at_checked("Bearer ".len()) else { return false };
-    let digest = |bytes: &[u8]| digest(&SHA256, bytes);
-    scheme.eq_ignore_ascii_case(b"Bearer ")
-        && verify_slices_are_equal(digest(given).as_ref(), digest(token.expose().as_bytes()).as_ref()).is_ok()
+    credentials(headers, "Bearer ").is_some_and(|given| is(given, token))
 }
 
-fn unauthorized() -> Response<Body> {
+/// The token as the password of any user (RFC 7617). Good for looking only: a browser sends it on its own, also when another
+/// page makes it ask.
+fn types(headers: &HeaderMap, token: &Secret) -> bool {
+    let Some(given) = credentials(headers, "Basic ") else { return false };
+    let Ok(pair) = BASE64_STANDARD.decode(given).map(Zeroizing::new) else { return false };
+    let Some(colon) = pair.iter().position(|byte| *byte == b':') else { return false };
+    is(&pair[colon + 1..], token)
+}
+
+/// What follows the scheme in the only `Authorization`.
+fn credentials<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a [u8]> {
+    let mut given = headers.get_all(AUTHORIZATION).iter();
+    let (Some(only), None) = (given.next(), given.next()) else { return None };
+    let (said, given) = only.as_bytes().split_at_checked(scheme.len())?;
+    // RFC 9110 §11.1: the scheme is case-insensitive.
+    said.eq_ignore_ascii_case(scheme.as_bytes()).then_some(given)
+}
+
+/// Digests are compared, so that not even the token's length can be measured.
+fn is(given: &[u8], token: &Secret) -> bool {
+    let digest = |bytes: &[u8]| digest(&SHA256, bytes);
+    verify_slices_are_equal(digest(given).as_ref(), digest(token.expose().as_bytes()).as_ref()).is_ok()
+}
+
+fn unauthorized(purpose: Purpose) -> Response<Body> {
     let mut response = respond::error(StatusCode::UNAUTHORIZED, "the token of [admin] is needed: Authorization: Bearer …");
-    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"nexus admin\""));
+    let challenges: &[&str] = match purpose {
+        Purpose::Look => &["Bearer realm=\"nexus admin\"", "Basic realm=\"nexus admin\", charset=\"UTF-8\""],
+        Purpose::Read | Purpose::Metrics | Purpose::Act => &["Bearer realm=\"nexus admin\""],
+    };
+    for challenge in challenges {
+        response.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
     response
 }
 
@@ -138,5 +167,17 @@ mod tests {
         ] {
             assert_eq!(shows(&with(given), &token), opens, "{given:?}");
         }
+    }
+
+    #[test]
+    fn the_token_is_the_password_of_any_user() {
+        let token = Secret::new("s3:cret");
+        for (pair, opens) in
+            [("op:s3:cret", true), (":s3:cret", true), ("s3:cret", false), ("op:s3:cre", false), ("op", false), ("", false)]
+        {
+            let given = format!("Basic {}", BASE64_STANDARD.encode(pair));
+            assert_eq!(types(&with(&[&given]), &token), opens, "{pair}");
+        }
+        assert!(!types(&with(&["Basic !"]), &token));
     }
 }

@@ -4,6 +4,7 @@ mod api;
 mod config;
 mod guard;
 pub mod metrics;
+mod page;
 pub mod read;
 mod ready;
 mod recorder;

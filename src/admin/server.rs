@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use super::{
     AdminConfig, Reload, api,
     guard::{Guard, Purpose},
-    metrics,
+    metrics, page,
     ready::{Readiness, Ready},
     respond,
 };
@@ -116,7 +116,7 @@ fn routes(state: &Arc<Inner>) -> Router<Arc<Inner>> {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .route("/", get(page))
+        .route("/", get(show_page))
         .nest("/api/v1", api::routes(state))
         .fallback(nothing)
 }
@@ -150,9 +150,9 @@ async fn metrics(State(state): State<Arc<Inner>>, request: Request<Body>) -> Res
     }
 }
 
-async fn page(State(state): State<Arc<Inner>>, request: Request<Body>) -> Response<Body> {
-    match state.guard.check(Purpose::Read, &request) {
-        Ok(()) => respond::error(StatusCode::NOT_FOUND, "there is no page here; ask /api/v1/upstreams"),
+async fn show_page(State(state): State<Arc<Inner>>, request: Request<Body>) -> Response<Body> {
+    match state.guard.check(Purpose::Look, &request) {
+        Ok(()) => page::page(&state.parts),
         Err(refusal) => *refusal,
     }
 }

@@ -80,13 +80,13 @@ fn warn_before(table: &mut Table, problems: &mut Problems) -> Option<Thresholds>
         return None;
     }
     let mut spans = Vec::with_capacity(texts.len());
-    for text in &texts {
+    for (index, text) in texts.iter().enumerate() {
         let span = duration(text).filter(|span| (Duration::from_secs(60)..=DAY * 3650).contains(span));
         let Some(span) = span else {
             table.error(
                 "warn_before",
                 problems,
-                format!("{text:?} is no duration from 1m to 3650d"),
+                format!("{} is no duration from 1m to 3650d", table.typed("warn_before", Some(index))),
                 "it is a span before a certificate's end",
                 write,
             );

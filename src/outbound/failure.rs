@@ -157,12 +157,8 @@ impl Circumstances {
         let place = self.place();
         let hyper = find_in_chain::<hyper::Error>(error);
         if hyper.is_some_and(hyper::Error::is_parse) {
-            let remedy = if self.tls.is_some() {
-                "correct the port in url"
-            } else {
-                "correct the port in url; if the server speaks TLS there, write https://"
-            };
-            return Explanation::new(Reason::Protocol, format!("{place} does not answer in HTTP: {}", root_cause(error)), remedy);
+            let detail = format!("{place} does not answer in HTTP: {}", root_cause(error));
+            return Explanation::new(Reason::Protocol, detail, "correct the port in url");
         }
         if let Some(handshake) = handshake
             && handshake.observed.asked_for_client_certificate()
@@ -183,9 +179,17 @@ impl Circumstances {
         )
     }
 
-    /// Names what answers without TLS.
+    /// Names what answers without TLS, or TLS that answers where none was spoken.
     async fn refine(&self, explanation: Explanation) -> Explanation {
-        if self.tls.is_none() || !matches!(explanation.reason, Reason::TlsTimeout | Reason::TlsNotTls | Reason::TlsClosed) {
+        if self.tls.is_none() {
+            let may_be_tls = matches!(explanation.reason, Reason::Protocol | Reason::Unreachable) && !self.answered.load(Ordering::Relaxed);
+            if may_be_tls && look::speaks_tls(&self.dialer).await {
+                let detail = format!("{} speaks TLS, and url says http://", self.place());
+                return Explanation::new(Reason::Protocol, detail, "write https:// in url");
+            }
+            return explanation;
+        }
+        if !matches!(explanation.reason, Reason::TlsTimeout | Reason::TlsNotTls | Reason::TlsClosed) {
             return explanation;
         }
         match look::look(&self.dialer).await {

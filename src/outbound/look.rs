@@ -1,7 +1,12 @@
 //! A short look at a port after a failed connection: is anybody there, and what does it speak?
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 
+use rustls::{ClientConnection, pki_types::ServerName};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -9,6 +14,7 @@ use tokio::{
 };
 
 use super::dial::Dialer;
+use crate::tls::TlsPolicy;
 
 /// Longest whole look.
 const LOOK: Duration = Duration::from_secs(1);
@@ -35,6 +41,35 @@ pub(super) async fn look(dialer: &Dialer) -> Sight {
         Err(_) if reached => Sight::Silent,
         Err(_) => Sight::Nobody,
     }
+}
+
+/// Whether TLS answers. Sends the first message of a handshake that goes no further: no name, no request, no secret.
+pub(super) async fn speaks_tls(dialer: &Dialer) -> bool {
+    timeout(LOOK, answers_in_tls(dialer)).await.unwrap_or(false)
+}
+
+async fn answers_in_tls(dialer: &Dialer) -> bool {
+    let Some(hello) = hello() else { return false };
+    let Ok(mut stream) = dialer.dial().await else { return false };
+    if stream.write_all(&hello).await.is_err() {
+        return false;
+    }
+    first_bytes(&mut stream).await.is_some_and(|first| is_tls(&first))
+}
+
+/// A client's first message.
+fn hello() -> Option<Vec<u8>> {
+    // An address as the name: none is sent then.
+    let nameless = ServerName::from(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let mut session = ClientConnection::new(Arc::new(TlsPolicy::trusting_nobody().ok()?), nameless).ok()?;
+    let mut hello = Vec::new();
+    session.write_tls(&mut hello).ok()?;
+    Some(hello)
+}
+
+/// An alert or a handshake message, in a record of any version of TLS (RFC 8446 §5.1).
+fn is_tls(first: &[u8]) -> bool {
+    matches!(first, [21 | 22, 3, ..])
 }
 
 async fn look_at(dialer: &Dialer, reached: &mut bool) -> Sight {

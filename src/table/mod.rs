@@ -228,6 +228,15 @@ impl Table {
         }
     }
 
+    /// A value as it was typed, for a message: what a template stands for may be a secret. `index`: of a list's entry.
+    pub fn typed(&self, key: &str, index: Option<usize>) -> String {
+        match self.entry(key).filter(|entry| !entry.secret).map(|entry| (&entry.value, index)) {
+            Some((Value::Array(items), Some(index))) => items.get(index).map_or_else(|| "…".to_owned(), |item| item.value.shown()),
+            Some((value, None)) => value.shown(),
+            Some((_, Some(_))) | None => "…".to_owned(),
+        }
+    }
+
     fn entry(&self, key: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.key == key)
     }

@@ -15,6 +15,7 @@ mod crl;
 mod danger;
 pub mod dev;
 mod diagnose;
+mod effort;
 mod encrypted_key;
 mod explain;
 mod files;

@@ -17,6 +17,7 @@ use rustls::{
 };
 
 use super::{
+    effort,
     inspect::{CertificateFacts, Validity},
     observed::Observed,
     resumption::LONGEST,
@@ -72,15 +73,12 @@ impl ServerCertVerifier for Strict {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let both: Vec<_>;
-        let intermediates = if self.intermediates.is_empty() {
-            intermediates
-        } else {
-            // What the server sends comes first; ours only fill the gaps.
-            both = intermediates.iter().chain(&*self.intermediates).map(|c| CertificateDer::from(c.as_ref())).collect();
-            &both
+        // What the server sends comes first; ours only fill the gaps.
+        let outcome = match effort::bounded(end_entity, intermediates.iter().chain(&*self.intermediates)) {
+            Ok(both) => self.inner.verify_server_cert(end_entity, &both, server_name, ocsp_response, now),
+            Err(too_many) => Err(effort::refusal(too_many)),
         };
-        match self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+        match outcome {
             Err(e) if may_be_trusted_directly(&e) && self.exact.iter().any(|c| c.as_ref() == end_entity.as_ref()) => {
                 if let Some(refusal) = self.revocation.refusal(end_entity, Duration::from_secs(now.as_secs())) {
                     return Err(Error::InvalidCertificate(refusal));
@@ -94,13 +92,14 @@ impl ServerCertVerifier for Strict {
     forward_signatures!(inner);
 }
 
-/// The two refusals of a leaf that an operator trusts by naming it: `openssl req -x509` makes CA certificates, and a
-/// leaf of an unknown CA is no path to an anchor.
+/// The refusals of a leaf that an operator trusts by naming it: `openssl req -x509` makes CA certificates, a leaf of an
+/// unknown CA is no path to an anchor, and what else the server sends does not matter then.
 fn may_be_trusted_directly(error: &Error) -> bool {
     match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => true,
         Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
-            matches!(inner.downcast_ref::<webpki::Error>(), Some(webpki::Error::CaUsedAsEndEntity))
+            let error = inner.downcast_ref::<webpki::Error>();
+            matches!(error, Some(webpki::Error::CaUsedAsEndEntity | webpki::Error::MaximumPathBuildCallsExceeded))
         }
         _ => false,
     }

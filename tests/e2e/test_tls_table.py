@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from support.certificates import openssl
 from support.paths import NEXUS
 from support.processes import free_port
 from support.tls_peers import CA, SERVER, Mint, haproxy, nginx, s_server
@@ -27,8 +28,8 @@ class Row:
     """What one server is to be told as."""
 
     port: int
-    #: The code of the first error, or OK.
-    probe: str
+    #: The code of the first error, or OK; None: there is no TLS to probe.
+    probe: str | None
     #: Its code; OK: nothing about TLS; None: traffic cannot know.
     traffic: str | None
     tls: dict = field(default_factory=dict)
@@ -112,6 +113,35 @@ def openssl_rows(stack: ExitStack, folder: Path) -> dict:
     junk = mint.bundle("junk.pem", ours.certificate, stranger.certificate, middle.certificate, middle.certificate)
     same("junk_order_root_and_duplicates", under, OK, chain=junk, finding="tls_chain_order")
 
+    # What a trust file may look like. The server is a good one, so that only the file decides.
+    def filed(name, code, content: str | bytes, says="", finding=None, add=None):
+        path = mint.folder / f"trust-{name}.pem"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        tls = {"root_ca_cert_path": path} | (add or {})
+        rows[f"trust_file_{name}"] = Row(good_port, code, code, tls, says=says, finding=finding)
+
+    good_port = serve("file_rows", good)
+    pem, other = ours.certificate.read_text(), stranger.certificate.read_text()
+    der = ours.certificate.with_suffix(".der")
+    openssl("x509", "-in", ours.certificate, "-outform", "DER", "-out", der)
+    trusted = ours.certificate.with_suffix(".trusted")
+    openssl("x509", "-in", ours.certificate, "-trustout", "-out", trusted)
+    pkcs7 = ours.certificate.with_suffix(".p7b")
+    openssl("crl2pkcs7", "-nocrl", "-certfile", ours.certificate, "-out", pkcs7)
+    filed("of_several_with_text_crlf_and_a_key", OK, (f"Company CAs\n{other}{ours.key.read_text()}# ours:\n{pem}").replace("\n", "\r\n"))
+    filed("with_a_byte_order_mark", OK, f"\ufeff{pem}")
+    filed("in_der", OK, der.read_bytes())
+    damaged = pem.splitlines()
+    damaged[1] = "*" + damaged[1][1:]
+    filed("with_one_bad_certificate", "local_invalid", other + "\n".join(damaged) + "\n" + pem, says="certificate 2")
+    filed("of_openssls_own_form", "local_invalid", trusted.read_bytes(), says="TRUSTED CERTIFICATE")
+    filed("in_pkcs7", "local_invalid", pkcs7.read_bytes(), says="PKCS#7")
+    filed("that_is_empty", "local_invalid", "", says="empty")
+    filed("that_was_cut_short", "local_invalid", pem[: len(pem) // 2], says="no END line")
+    filed("row_21_with_only_a_key", "local_invalid", good.key.read_bytes(), says="no certificate", add={"include_system_cas": True})
+    mismatched = {"client_cert_path": good.certificate, "client_key_path": own.key}
+    filed("row_39_and_a_key_of_another_certificate", "local_key_mismatch", pem, says="does not belong", add=mismatched)
+
     # What is shared.
     rsa_good = mint.signed(rsa, "rsa-good", key=("rsa:2048",))
     for name, cipher in [("cbc_only", "ECDHE-RSA-AES256-SHA384"), ("dhe_only", "DHE-RSA-AES256-GCM-SHA384"), ("static_rsa", "AES256-GCM-SHA384")]:
@@ -153,6 +183,7 @@ def openssl_rows(stack: ExitStack, folder: Path) -> dict:
     rows["row_27_nginx_client_stranger"] = Row(ports["demands"], OK, rejected, shown(identities["stranger"]), finding=rejected)
     rows["row_27_nginx_client_good"] = Row(ports["demands"], OK, OK, shown(identities["good"]))
     rows["row_31_nginx_reject_handshake"] = Row(ports["rejects"], "tls_sni_unknown", "tls_sni_unknown", trust)
+    https_of_nginx = ports["h2"]
     rows["row_34_nginx_plain_http"] = Row(ports["plain"], "tls_not_tls", "tls_not_tls", trust, says="HTTP")
     pem = mint.bundle("haproxy.pem", good.certificate, good.key)
     crt = f"ssl crt {pem}"
@@ -170,6 +201,12 @@ def openssl_rows(stack: ExitStack, folder: Path) -> dict:
         for kind, identity in identities.items():
             code = codes.get(kind, rejected)
             rows[f"rows_22_to_26_haproxy{end}_client_{kind}"] = Row(ports[f"demands{end}"], code, code, shown(identity))
+    # http:// in the URL, and TLS on the port.
+    plainly = {"more": {"url": "http://localhost:{port}/mcp"}}
+    # This one neither answers nor hangs up.
+    rows["row_35_http_to_openssl"] = Row(good_port, None, None, {}, **plainly)
+    rows["row_35_http_to_nginx"] = Row(https_of_nginx, None, "protocol", {}, **plainly)
+    rows["row_35_http_to_haproxy"] = Row(ports["strict"], None, "protocol", {}, **plainly)
     elsewhere = trust | {"server_name": "elsewhere.test"}
     rows["row_31_haproxy_strict_sni"] = Row(ports["strict"], "tls_sni_unknown", "tls_sni_unknown", elsewhere)
     rows["row_37_closed_port"] = Row(free_port(), "refused", "refused", trust)
@@ -191,17 +228,23 @@ def told(folder):
         for name, row in rows.items():
             url = row.more.get("url", "https://localhost:{port}/mcp").format(port=row.port)
             lines = "".join(f"{key} = {toml(value)}\n" for key, value in row.tls.items())
-            text += f'[mcp.servers.{name}]\nurl = "{url}"\nconnect_timeout = "3s"\nlist_timeout = "1s"\n[mcp.servers.{name}.tls]\n{lines}\n'
+            table = f"[mcp.servers.{name}.tls]\n{lines}" if row.tls else ""
+            text += f'[mcp.servers.{name}]\nurl = "{url}"\nconnect_timeout = "3s"\nlist_timeout = "1s"\n{table}\n'
         config = place / "nexus.toml"
         config.write_text(text)
 
-        def nexus(*words):
+        def nexus(code, *words):
             done = subprocess.run([NEXUS, "--config", config, "--log", "off", *words, "--format", "json"], capture_output=True, text=True, check=False)
-            assert done.returncode == 1, f"{words}: {done.returncode}\n{done.stderr}"
+            assert done.returncode == code, f"{words}: {done.returncode}\n{done.stderr}"
             return {entry["name"]: entry for entry in json.loads(done.stdout)["upstreams"]}
 
-        probes = [nexus("tls", "probe") for _ in range(TIMES)]
-        yield rows, probes, nexus("check", "--connect")
+        probes = [nexus(1, "tls", "probe") for _ in range(TIMES)]
+        # Files that cannot be used are problems of the configuration.
+        yield rows, probes, nexus(64, "check", "--connect")
+
+
+def probed(rows: dict) -> list:
+    return [(name, row) for name, row in rows.items() if row.probe]
 
 
 def cause(report: dict) -> str:
@@ -211,7 +254,7 @@ def cause(report: dict) -> str:
 def test_the_prober_names_every_row_ten_times_of_ten(told):
     rows, probes, _ = told
     wrong = {}
-    for name, row in rows.items():
+    for name, row in probed(rows):
         said = [cause(report[name]) for report in probes]
         if said != [row.probe] * TIMES:
             wrong[name] = (row.probe, said, probes[0][name]["findings"])
@@ -221,7 +264,7 @@ def test_the_prober_names_every_row_ten_times_of_ten(told):
 def test_what_is_only_noticed_is_among_the_findings(told):
     rows, probes, _ = told
     wrong = {}
-    for name, row in rows.items():
+    for name, row in probed(rows):
         codes = [finding["code"] for finding in probes[0][name]["findings"]]
         if row.finding and row.finding not in codes:
             wrong[name] = (row.finding, codes)
@@ -231,7 +274,7 @@ def test_what_is_only_noticed_is_among_the_findings(told):
 def test_the_deciding_detail_says_what_it_is(told):
     rows, probes, _ = told
     wrong = {}
-    for name, row in rows.items():
+    for name, row in probed(rows):
         details = " ".join(finding["detail"] for finding in probes[0][name]["findings"] if finding["code"] == row.probe)
         if row.says not in details:
             wrong[name] = (row.says, details)
@@ -248,7 +291,7 @@ def test_traffic_names_every_row_that_it_can_know(told):
     wrong = {}
     for name, row in rows.items():
         reason = connected[name]["reason"]
-        about_tls = bool(reason) and (reason.startswith("tls_") or reason in ("refused", "connect_timeout", "unreachable"))
+        about_tls = bool(reason) and (reason.startswith(("tls_", "local_")) or reason in ("refused", "connect_timeout", "unreachable"))
         if (row.traffic == OK and about_tls) or (row.traffic not in (OK, None) and reason != row.traffic):
             wrong[name] = (row.traffic, reason, connected[name]["detail"])
     assert wrong == {}

@@ -7,6 +7,7 @@ mod certificates;
 mod events;
 mod guard;
 mod metrics;
+mod page;
 mod program;
 mod ready;
 mod runbook;

@@ -6,6 +6,7 @@ mod archives;
 mod excuse;
 mod failures;
 mod files;
+mod hostile;
 mod identity;
 mod keys;
 mod matrix;
@@ -13,8 +14,10 @@ mod names;
 mod pins;
 mod probing;
 mod revocation;
+mod rows;
 mod separation;
 mod table;
+mod text;
 mod way;
 
 use std::{sync::Arc, time::Duration};

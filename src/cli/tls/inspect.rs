@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::{
     super::{FAILURE, USAGE, World, fail, written},
     Format, paint,
-    text::{Paint, colons},
+    text::{Paint, colons, listed},
 };
 use crate::{
     reason::Reason,
@@ -126,14 +126,10 @@ fn print_certificate(out: &mut dyn Write, certificate: &CertificateItem, now: i6
         (false, true) => "clients",
         (false, false) => "neither servers nor clients",
     };
-    let mut names = facts.names.join(", ");
-    if facts.more_names > 0 {
-        names = format!("{names} and {} more", facts.more_names);
-    }
     writeln!(out, "  {kind}")?;
     writeln!(out, "    subject  {}", facts.subject)?;
     writeln!(out, "    issuer   {}", facts.issuer)?;
-    writeln!(out, "    names    {}", if names.is_empty() { "none" } else { &names })?;
+    writeln!(out, "    names    {}", listed(facts))?;
     writeln!(out, "    valid    {} to {} ({validity})", shown_date(facts.not_before), shown_date(facts.not_after))?;
     if !facts.is_ca {
         writeln!(out, "    for      {usage}")?;

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     finding::{Finding, Severity},
-    tls::{ChainLink, Negotiated, Position, Report, Verdict, shown_date},
+    tls::{CertificateFacts, ChainLink, Negotiated, Position, Report, Verdict, shown_date},
 };
 
 /// From this many days on, the time that is left is no concern.
@@ -103,6 +103,17 @@ fn client(negotiated: &Negotiated) -> String {
     }
 }
 
+/// The first names of a certificate, and how many there are beyond.
+pub(super) fn listed(facts: &CertificateFacts) -> String {
+    let more = facts.names.len().saturating_sub(NAMES) + facts.more_names;
+    let listed: Vec<&str> = facts.names.iter().take(NAMES).map(String::as_str).collect();
+    match (listed.is_empty(), more) {
+        (true, _) => "none".to_owned(),
+        (false, 0) => listed.join(", "),
+        (false, more) => format!("{} and {more} more", listed.join(", ")),
+    }
+}
+
 /// The verified path from the anchor down to the leaf, then what else was sent.
 fn write_chain(out: &mut dyn Write, report: &Report, paint: Paint) -> io::Result<()> {
     let Some(leaf) = report.leaf() else { return Ok(()) };
@@ -131,11 +142,7 @@ fn write_chain(out: &mut dyn Write, report: &Report, paint: Paint) -> io::Result
         line(out, described(link, report, paint))?;
     }
     let indent = " ".repeat(12 + 3 * (depth.max(1) - 1));
-    let names = &leaf.facts.names;
-    let more = names.len().saturating_sub(NAMES) + leaf.facts.more_names;
-    let listed: Vec<&str> = names.iter().take(NAMES).map(String::as_str).collect();
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    writeln!(out, "{indent}names    {}{more}", if listed.is_empty() { "none".to_owned() } else { listed.join(", ") })?;
+    writeln!(out, "{indent}names    {}", listed(&leaf.facts))?;
     writeln!(out, "{indent}SHA-256  {}", colons(&leaf.facts.fingerprint))?;
     writeln!(out, "{indent}pin      {}", leaf.spki_sha256)?;
     for link in report.chain.iter().filter(|link| !link.on_path) {

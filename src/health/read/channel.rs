@@ -156,7 +156,7 @@ fn email(table: &mut Table, problems: &mut Problems) -> Option<(Receiver, Leg)> 
             table.error("", problems, format!("type = \"email\" without `{key}`"), "no mail can be sent without it", remedy);
         }
     }
-    let from = table.string("from", problems).and_then(|text| mailbox(table, "from", &text, problems));
+    let from = table.string("from", problems).and_then(|text| mailbox(table, ("from", None), &text, problems));
     let to = table.strings("to", problems).and_then(|texts| recipients(table, &texts, problems));
     let text = table.secret("smtp_url", problems)?;
     let Some(url) = smtp_url(text.expose()) else {
@@ -201,14 +201,15 @@ fn recipients(table: &Table, texts: &[String], problems: &mut Problems) -> Optio
         table.error("to", problems, "there must be 1 to 100 recipients", "a mail goes to somebody", "write it as [\"ops@example.com\"]");
         return None;
     }
-    texts.iter().map(|text| mailbox(table, "to", text, problems)).collect()
+    texts.iter().enumerate().map(|(index, text)| mailbox(table, ("to", Some(index)), text, problems)).collect()
 }
 
-fn mailbox(table: &Table, key: &str, text: &str, problems: &mut Problems) -> Option<Mailbox> {
+fn mailbox(table: &Table, (key, index): (&str, Option<usize>), text: &str, problems: &mut Problems) -> Option<Mailbox> {
     let mailbox = text.parse().ok();
     if mailbox.is_none() {
         let remedy = "write it as \"ops@example.com\" or \"Operations <ops@example.com>\"";
-        table.error(key, problems, format!("{text:?} is no mail address"), "the mail server would refuse it", remedy);
+        let what = format!("{} is no mail address", table.typed(key, index));
+        table.error(key, problems, what, "the mail server would refuse it", remedy);
     }
     mailbox
 }

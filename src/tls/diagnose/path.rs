@@ -9,7 +9,7 @@ use rustls::{
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::certificate::Certificate;
-use crate::tls::policy::provider;
+use crate::tls::{effort, policy::provider};
 
 /// Most times at which a path is looked for.
 const MOST_TIMES: usize = 8;
@@ -73,7 +73,8 @@ fn find_at(leaf: &Certificate<'_>, around: Surroundings<'_>, time: i64) -> Resul
     let algorithms = provider().signature_verification_algorithms.all;
     // Another usage is a finding of its own, and must not hide what is wrong with the path.
     let usage = if leaf.facts.for_servers { KeyUsage::server_auth() } else { KeyUsage::client_auth() };
-    let path = end_entity.verify_for_usage(algorithms, &around.anchors.roots, around.intermediates, time, usage, None, None)?;
+    let intermediates = effort::bounded(leaf.der, around.intermediates.iter())?;
+    let path = end_entity.verify_for_usage(algorithms, &around.anchors.roots, &intermediates, time, usage, None, None)?;
     Ok(Path { intermediates: path.intermediate_certificates().map(|c| c.der().into_owned()).collect(), anchor: path.anchor().to_owned() })
 }
 

@@ -226,6 +226,11 @@ fn unreadable_or_unsuitable(error: &webpki::Error, chain: &[CertificateFacts]) -
         webpki::Error::PathLenConstraintViolated => {
             unsuitable(chain, "there are more CAs in its chain than one of them permits (path length)")
         }
+        webpki::Error::MaximumPathBuildCallsExceeded
+        | webpki::Error::MaximumSignatureChecksExceeded
+        | webpki::Error::MaximumNameConstraintComparisonsExceeded => {
+            unsuitable(chain, "its certificates can be put together in too many ways to try them all")
+        }
         webpki::Error::EndEntityUsedAsCa => unsuitable(chain, "one of its issuers is not a CA"),
         other => unsupported(chain, &shown(&other.to_string())),
     }

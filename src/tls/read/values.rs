@@ -7,10 +7,7 @@ use time::{Date, OffsetDateTime, format_description::well_known::Rfc3339, macros
 use crate::{
     problem::Problems,
     table::Table,
-    tls::{
-        inspect::shown,
-        settings::{ExpectedSan, SpkiPin},
-    },
+    tls::settings::{ExpectedSan, SpkiPin},
 };
 
 /// Most entries of any of these lists.
@@ -74,7 +71,8 @@ fn each<T>(table: &mut Table, key: &str, form: (&str, &str), problems: &mut Prob
             Some(value) => values.push(value),
             None => {
                 let (takes, write) = form;
-                table.error(key, problems, format!("entry {}, {:?}, is not {takes}", index + 1, shown(text)), why, write);
+                let typed = table.typed(key, Some(index));
+                table.error(key, problems, format!("entry {}, {typed}, is not {takes}", index + 1), why, write);
             }
         }
     }

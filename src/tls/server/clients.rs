@@ -3,9 +3,14 @@
 use std::{io, path::Path, sync::Arc};
 
 use rustls::{
-    CertificateError, Error, RootCertStore,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
     crypto::CryptoProvider,
-    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    pki_types::{CertificateDer, UnixTime},
+    server::{
+        WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
 };
 
 use super::settings::{ClientCertificates, Demand};
@@ -14,10 +19,12 @@ use crate::{
     tls::{
         CertificateFacts, CrlFacts, Validity,
         crl::{self, Crl},
+        effort,
         files::{self, Bundle, Unusable},
         find_in_chain,
         load::{Reading, unusable},
         shown_date,
+        verifier::forward_signatures,
     },
 };
 
@@ -57,8 +64,40 @@ impl Clients {
             let detail = format!("client_ca {}: client certificates cannot be verified: {error}", settings.ca.display());
             Explanation::new(Reason::LocalInvalid, detail, "give the certificates of the CAs that issue client certificates")
         })?;
-        Ok(Self { verifier, cas, lists: facts })
+        Ok(Self { verifier: Arc::new(Bounded { inner: verifier }), cas, lists: facts })
     }
+}
+
+/// The search for a path ends in time whatever a client sends: nothing is known of it yet.
+#[derive(Debug)]
+struct Bounded {
+    inner: Arc<dyn ClientCertVerifier>,
+}
+
+impl ClientCertVerifier for Bounded {
+    fn offer_client_auth(&self) -> bool {
+        self.inner.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.inner.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let intermediates = effort::bounded(end_entity, intermediates.iter()).map_err(effort::refusal)?;
+        self.inner.verify_client_cert(end_entity, &intermediates, now)
+    }
+
+    forward_signatures!(inner);
 }
 
 fn anchors(bundle: &Bundle, file: &Path) -> Result<RootCertStore, Explanation> {

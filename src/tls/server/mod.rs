@@ -9,7 +9,7 @@ use rustls::{
     ServerConfig,
     client::verify_server_name,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, ServerName},
+    pki_types::{CertificateDer, ServerName, UnixTime},
     server::{NoServerSessionStorage, ParsedCertificate, ServerSessionMemoryCache, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
@@ -41,6 +41,7 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// What a listener serves with: everything read and checked, nothing shared with another listener or an earlier reading.
 pub struct ServerTls {
     config: Arc<ServerConfig>,
+    client_verifier: Arc<dyn ClientCertVerifier>,
     leaf: CertificateDer<'static>,
     chain: Vec<CertificateFacts>,
     client_cas: Vec<CertificateFacts>,
@@ -90,9 +91,10 @@ impl ServerTlsSettings {
             None => Clients::anyone(),
         };
         let leaf = pair.key.end_entity_cert().map(|leaf| leaf.clone().into_owned()).map_err(|e| unbuildable(&e))?;
-        let config = self.config(provider, pair.key, clients.verifier)?;
+        let config = self.config(provider, pair.key, Arc::clone(&clients.verifier))?;
         Ok(ServerTls {
             config: Arc::new(config),
+            client_verifier: clients.verifier,
             leaf,
             chain,
             client_cas: clients.cas,
@@ -153,6 +155,18 @@ impl ServerTls {
     /// The revocation lists for client certificates.
     pub fn client_lists(&self) -> &[CrlFacts] {
         &self.client_lists
+    }
+
+    /// Judges a client's chain, leaf first, at a time since 1970, as a handshake would; only the proof of the key is missing.
+    ///
+    /// # Errors
+    /// Why it is refused. A listener that asks for no client certificate accepts none.
+    pub fn verify_client(&self, chain: &[CertificateDer<'_>], now: Duration) -> Result<(), rustls::Error> {
+        if !self.client_verifier.offer_client_auth() {
+            return Err(rustls::Error::General("clients are not asked for a certificate".to_owned()));
+        }
+        let (leaf, intermediates) = chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
+        self.client_verifier.verify_client_cert(leaf, intermediates, UnixTime::since_unix_epoch(now)).map(|_| ())
     }
 
     /// Whether this reading may take the place of an earlier one: nobody may bring a revoked client back with an old list.

@@ -27,6 +27,14 @@ const MAX_ERROR_BODY: usize = 256 * 1024;
 const NGINX_NO_CERTIFICATE: &[u8] = b"No required SSL certificate was sent";
 const NGINX_BAD_CERTIFICATE: &[u8] = b"The SSL certificate error";
 
+/// What nginx, Apache, Go and this gateway answer, with status 400, to plain HTTP on a port that speaks TLS.
+const TLS_IS_SPOKEN_HERE: [&[u8]; 4] = [
+    b"plain HTTP request was sent to HTTPS port",
+    b"speaking plain HTTP to an SSL-enabled server port",
+    b"sent an HTTP request to an HTTPS server",
+    b"plain HTTP request was sent to an HTTPS port",
+];
+
 /// The client and the headers that every request to one upstream carries.
 #[derive(Debug)]
 pub(crate) struct HttpTransport {
@@ -211,9 +219,14 @@ impl HttpTransport {
         }
         match content {
             Content::Json => Ok(Answer::Json(JsonAnswer { status, length, body: response.into_body().into() })),
-            Content::Html if status == StatusCode::BAD_REQUEST => {
+            Content::Html | Content::Other if status == StatusCode::BAD_REQUEST => {
                 let page = collect(response.into_body().into(), MAX_ERROR_BODY).await.unwrap_or_default();
-                Err(nginx_refusal(&page).unwrap_or_else(|| http_status(status)))
+                let told = match (self.url.scheme(), content) {
+                    ("http", _) => tls_is_spoken(&page),
+                    (_, Content::Html) => nginx_refusal(&page),
+                    _ => None,
+                };
+                Err(told.unwrap_or_else(|| http_status(status)))
             }
             Content::Html | Content::Events | Content::Other => Err(http_status(status)),
         }
@@ -254,6 +267,13 @@ fn not_mcp(detail: String) -> UpstreamError {
 
 fn http_status(status: StatusCode) -> UpstreamError {
     failed(Reason::HttpStatus, format!("HTTP {}", status.as_u16()), "look at the server's log; is `url` its MCP endpoint?")
+}
+
+fn tls_is_spoken(page: &[u8]) -> Option<UpstreamError> {
+    TLS_IS_SPOKEN_HERE
+        .iter()
+        .any(|words| memchr::memmem::find(page, words).is_some())
+        .then(|| failed(Reason::Protocol, "the server speaks TLS, and url says http://".into(), "write https:// in url"))
 }
 
 fn nginx_refusal(page: &[u8]) -> Option<UpstreamError> {

@@ -126,6 +126,30 @@ fn no_message_shows_a_secret() {
 }
 
 #[test]
+fn an_entry_of_a_list_is_shown_as_it_was_typed() {
+    let channel = |lines: &str| format!("[[certificates.alerts]]\ntype = \"email\"\nsmtp_url = \"smtps://mx.example.com\"\n{lines}");
+    let template = "{{ env.MISPLACED }}";
+    for text in [
+        https(&format!("tls = {{ spki_pins = [\"sha256/{template}\"] }}")),
+        https(&format!("tls = {{ root_ca_cert_path = \"ca.pem\", expected_sans = [\"{template}\"] }}")),
+        https(&format!("tls = {{ crl_paths = [\"{template}\\u0000\"] }}")),
+        https(&format!("expose = [\"{template}[\"]")),
+        format!("[certificates]\nwarn_before = [\"{template}\"]"),
+        channel(&format!("from = \"{template}\"\nto = [\"ops@example.com\"]")),
+        channel(&format!("from = \"ops@example.com\"\nto = [\"ops@example.com\", \"{template}\"]")),
+    ] {
+        let loaded = load_from(&text, &MemorySources::default().with_env("MISPLACED", "hunter2"));
+        let said = shown(&loaded.problems);
+        assert!(said.contains("error: ") && !said.contains("hunter2"), "{said}");
+    }
+    let loaded = load_from(
+        &https(&format!("tls = {{ spki_pins = [\"sha256/{template}\"] }}")),
+        &MemorySources::default().with_env("MISPLACED", "x"),
+    );
+    assert!(shown(&loaded.problems).contains("entry 1, \"sha256/{{ env.MISPLACED }}\", is not a pin"), "{}", shown(&loaded.problems));
+}
+
+#[test]
 fn a_checked_secret_is_not_in_the_debug_output() {
     let auth = "auth = { token = \"hunter2\" }\nheaders = [{ rule = \"insert\", name = \"X-A\", value = \"hunter2\" }]";
     assert!(!format!("{:?}", good(&https(auth))).contains("hunter2"));

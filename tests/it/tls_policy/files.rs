@@ -9,6 +9,7 @@ use std::{
 
 use nexus::{
     clock::{Clock as _, SystemClock},
+    config,
     reason::{Explanation, Reason},
     sources::SystemSources,
     tls::{ClientIdentityFiles, Pkcs12File, SystemCas, TlsPolicy, TlsSettings},
@@ -123,6 +124,47 @@ fn any_file_in_place_of_any_other_is_named_and_takes_the_upstream_down() {
                     let names_both = refused.detail.contains(key) && refused.detail.contains(path.to_str().unwrap());
                     assert!(names_both, "{name} as {key}: {refused}");
                     assert!(!refused.remedy.is_empty());
+                }
+            }
+        }
+    }
+}
+
+/// The keys of a listener, what is written beside each, and the files that are good there.
+const LISTENERS: [(&str, &str, &[&str]); 5] = [
+    ("certificate", "key = \"{folder}/key.pem\"", &["chain.pem", "chain.der"]),
+    ("key", "certificate = \"{folder}/chain.pem\"", &["key.pem", "key.der"]),
+    ("pkcs12", "pkcs12_password = \"right\"", &["archive.p12"]),
+    ("client_ca", "certificate = \"{folder}/chain.pem\"\nkey = \"{folder}/key.pem\"", &["ca.pem", "ca.der", "chain.pem", "chain.der"]),
+    (
+        "client_crl_paths",
+        "certificate = \"{folder}/chain.pem\"\nkey = \"{folder}/key.pem\"\nclient_ca = \"{folder}/ca.pem\"",
+        &["list.pem", "list.der"],
+    ),
+];
+
+#[test]
+fn any_file_in_place_of_any_other_is_named_and_keeps_a_listener_from_its_start() {
+    let shelf = Shelf::new();
+    for (key, beside, good) in LISTENERS {
+        for name in GOOD.iter().chain(&BAD) {
+            let path = shelf.path(name);
+            let value = if key == "client_crl_paths" { format!("[{path:?}]") } else { format!("{path:?}") };
+            let beside = beside.replace("{folder}", shelf.folder.path().to_str().unwrap());
+            let text = format!("[server.tls]\n{key} = {value}\n{beside}\n");
+            let loaded = config::load_text(&text, "/etc/nexus.toml".as_ref(), None, &SystemSources);
+            let settings = loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.problems)).server.tls.unwrap();
+            let started = Instant::now();
+            let outcome = settings.load(&SystemSources, SystemClock.now());
+            assert!(started.elapsed() < Duration::from_secs(5), "{name} as {key} took {:?}", started.elapsed());
+            match outcome {
+                Ok(_) => assert!(good.contains(name), "{name} as {key} was taken"),
+                Err(refused) => {
+                    assert!(!good.contains(name), "{name} as {key}: {refused}");
+                    let names_both = refused.what.contains(key) && refused.what.contains(path.to_str().unwrap());
+                    assert!(names_both && refused.key.starts_with("server.tls."), "{name} as {key}: {refused}");
+                    assert!(!refused.remedy.is_empty() && !refused.remedy.contains("client_cert_path"), "{name} as {key}: {refused}");
+                    assert!(refused.at.is_some(), "{name} as {key}: {refused}");
                 }
             }
         }

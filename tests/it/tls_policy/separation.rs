@@ -4,7 +4,10 @@ use std::{process::Stdio, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use nexus::{outbound::HttpClient, reason::Reason};
+use nexus::{
+    outbound::{HttpClient, HttpVersion, Way},
+    reason::Reason,
+};
 use rustls::{
     HandshakeKind,
     version::{TLS12, TLS13},
@@ -76,23 +79,78 @@ async fn one_policy_for_two_upstreams_still_means_two_session_stores() {
     assert_eq!(peer.shown().iter().map(|s| s.kind).collect::<Vec<_>>(), [Some(HandshakeKind::Full); 2]);
 }
 
+/// A redirect would carry headers, body and client certificate along, to whoever the server names.
 #[tokio::test]
-async fn redirects_are_not_followed() {
+async fn a_redirect_is_followed_to_no_other_host_port_or_scheme() {
     let company = Authority::root("Company CA");
-    let evil = Peer::plain().await;
+    let chain = company.sign(Leaf::server(&["localhost", "127.0.0.1"]));
+    let (plain, secure) = (Peer::plain().await, Peer::tls(mtls_config(&chain, &company, rustls::ALL_VERSIONS)).await);
+    let port = secure.address.port();
     for status in [301, 302, 303, 307, 308] {
-        let location = HeaderValue::from_str(&format!("http://{}/steal", evil.address)).unwrap();
-        let peer = Peer::tls_answering(server_config(&company.sign(Leaf::server(&["localhost"]))), move || {
-            let mut response = Response::new(Bytes::new());
-            *response.status_mut() = StatusCode::from_u16(status).unwrap();
-            response.headers_mut().insert("location", location.clone());
-            response
-        })
-        .await;
-        let client = Upstream::trusting(&company).client("localhost", &peer);
-        assert_eq!(get(&client).await.unwrap().0, status);
+        for location in
+            [format!("http://{}/steal", plain.address), format!("https://127.0.0.1:{port}/steal"), format!("//localhost:{port}/steal")]
+        {
+            let to = HeaderValue::from_str(&location).unwrap();
+            let peer = Peer::tls_answering(mtls_config(&chain, &company, rustls::ALL_VERSIONS), move || {
+                let mut response = Response::new(Bytes::new());
+                *response.status_mut() = StatusCode::from_u16(status).unwrap();
+                response.headers_mut().insert("location", to.clone());
+                response
+            })
+            .await;
+            let client = Upstream::trusting(&company).identity(&company.sign(Leaf::client("nexus"))).client("localhost", &peer);
+            let mut request = Request::builder().method(Method::POST).body(Bytes::from_static(b"secret")).unwrap();
+            for name in ["authorization", "x-api-key", "mcp-session-id"] {
+                request.headers_mut().insert(name, HeaderValue::from_static("secret"));
+            }
+            assert_eq!(client.send(request).await.unwrap().status(), status, "{location}");
+            assert_eq!(peer.arrived().len(), 1, "{location}");
+        }
     }
-    assert_eq!(evil.connections(), 0);
+    assert_eq!((plain.connections(), secure.connections()), (0, 0));
+}
+
+/// Whoever stands in the middle has some certificate, and must not get what was meant for the server.
+#[tokio::test]
+async fn no_credential_reaches_a_server_that_the_policy_refuses() {
+    let company = Authority::root("Company CA");
+    let leaf = || Leaf::server(&["localhost"]);
+    let strangers = Authority::root("Stranger CA");
+    for chain in [strangers.sign(leaf()), leaf().self_signed(), company.sign(leaf().expired()), company.sign(Leaf::server(&["other.test"]))]
+    {
+        for version in [HttpVersion::Http1, HttpVersion::Http2, HttpVersion::Auto] {
+            let mut config = mtls_config(&chain, &company, rustls::ALL_VERSIONS);
+            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+            let peer = Peer::tls(config).await;
+            let url = Url::parse(&format!("https://localhost:{}/mcp?token=secret", peer.address.port())).unwrap();
+            let policy = Upstream::trusting(&company).identity(&company.sign(Leaf::client("nexus"))).load("localhost").unwrap();
+            let client = HttpClient::by(Way { version, proxy: None }, &url, Some(&policy), CONNECT).unwrap();
+            for _ in 0..3 {
+                let request = Request::builder().method(Method::POST).header("authorization", "Bearer secret");
+                let error = client.send(request.body(Bytes::from_static(b"secret")).unwrap()).await.unwrap_err();
+                assert!(error.never_sent, "{error}");
+            }
+            assert_eq!(peer.connections(), 3);
+            assert!(peer.arrived().is_empty() && peer.shown().is_empty(), "neither a request nor a client certificate");
+        }
+    }
+}
+
+/// Under no policy, verified or not, does a caller's own credential leave: passing it on is refused when the file is read.
+#[test]
+fn a_callers_own_credential_is_passed_on_under_no_policy() {
+    use nexus::{config, problem::Severity, sources::MemorySources};
+    for url in ["https://crm.test/mcp", "http://crm.test/mcp"] {
+        for tls in ["", "verify_certs = false", "accept_invalid_hostnames = true\nroot_ca_cert_path = \"ca.pem\""] {
+            for kind in ["forward", "token_exchange"] {
+                let text = format!("[mcp.servers.crm]\nurl = \"{url}\"\nauth = {{ type = \"{kind}\" }}\n[mcp.servers.crm.tls]\n{tls}\n");
+                let loaded = config::load_text(&text, "/etc/nexus.toml".as_ref(), None, &MemorySources::default());
+                let mut errors = loaded.problems.iter().filter(|problem| problem.severity == Severity::Error).map(ToString::to_string);
+                assert!(errors.any(|error| error.contains(&format!("\"{kind}\" is not built yet"))), "{text}{:?}", loaded.problems);
+                assert!(loaded.config.is_none(), "{text}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -193,3 +193,32 @@ async fn two_upstreams_share_no_connection_although_http_2_would_allow_it() {
     }
     assert_eq!((peer.connections(), peer.arrived().len()), (2, 6));
 }
+
+#[tokio::test]
+async fn over_http_2_too_the_urls_own_host_is_named_whatever_a_request_says() {
+    let ca = Authority::root("Company CA");
+    let mut config = server_config(&ca.sign(Leaf::server(&["localhost"])));
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let peer = Peer::tls(config).await;
+    let client = client(&Upstream::trusting(&ca), Way { version: HttpVersion::Http2, proxy: None }, &peer);
+    let request = http::Request::builder().uri("https://victim.test/elsewhere").header("host", "victim.test");
+    client.send(request.body(bytes::Bytes::new()).unwrap()).await.unwrap();
+    let arrived = peer.arrived().pop().unwrap();
+    assert_eq!(arrived.target, format!("https://localhost:{}/mcp", peer.address.port()));
+    assert!(!format!("{:?}", arrived.headers).contains("victim"), "{:?}", arrived.headers);
+    assert_eq!(peer.shown().first().unwrap().sni.as_deref(), Some("localhost"));
+}
+
+/// What speaks to the proxy is nothing of the upstream's policy: neither its client certificate nor its forgiveness.
+#[test]
+fn a_proxy_behind_tls_is_refused_when_the_file_is_read() {
+    use nexus::{config, sources::MemorySources};
+    for tls in ["verify_certs = false", "client_cert_path = \"c.pem\"\nclient_key_path = \"k.pem\""] {
+        let text = format!(
+            "[mcp.servers.crm]\nurl = \"https://crm.test/mcp\"\nproxy = \"https://proxy.test:3128\"\n[mcp.servers.crm.tls]\n{tls}\n"
+        );
+        let loaded = config::load_text(&text, "/etc/nexus.toml".as_ref(), None, &MemorySources::default());
+        assert!(loaded.config.is_none(), "{:?}", loaded.problems);
+        assert!(loaded.problems.iter().any(|problem| problem.key == "mcp.servers.crm.proxy"), "{:?}", loaded.problems);
+    }
+}
