@@ -128,12 +128,12 @@ async fn a_server_whose_questions_nobody_answers_in_time_is_told_so() {
     let (spec, mut streams) = asking();
     let nexus = spec.mcp("[mcp.parked]\nttl = \"4s\"").start().await;
     let client = nexus.modern();
-    let (response, call, server) = begin(&client, &mut streams).await;
+    let began = tokio::spawn(async move { (asked(client.open("tools/call", params()).await).await, client) });
+    let (call, server) = soon("the call", streams.recv()).await.unwrap();
     let sampling = question(&json!("s"), "sampling/createMessage", &json!({"messages": []}));
     server.bytes([form("e"), sampling].map(crate::support::wire::event).concat()).await;
-    let gathered = tokio::spawn(asked(response));
-    in_time("the round", || gathered.is_finished()).await;
-    let round = gathered.await.unwrap();
+    in_time("the round", || began.is_finished()).await;
+    let (round, client) = began.await.unwrap();
     pass(Duration::from_secs(3)).await;
     assert!(cancellations(nexus.fake("crm")).is_empty(), "there is time");
     in_time("the end of the call", || !cancellations(nexus.fake("crm")).is_empty()).await;

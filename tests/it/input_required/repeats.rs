@@ -58,11 +58,11 @@ async fn a_result_is_remembered_for_a_minute() {
     let (spec, mut streams) = asking();
     let nexus = spec.start().await;
     let client = nexus.modern();
-    let (response, call, server) = begin(&client, &mut streams).await;
+    let began = tokio::spawn(async move { (asked(client.open("tools/call", params()).await).await, client) });
+    let (call, server) = soon("the call", streams.recv()).await.unwrap();
     server.event(form("q")).await;
-    let round = tokio::spawn(asked(response));
-    in_time("the round", || round.is_finished()).await;
-    let round = round.await.unwrap();
+    in_time("the round", || began.is_finished()).await;
+    let (round, client) = began.await.unwrap();
     let retry = retry_of(&params(), &round, &accepting(&round, &json!({})));
     let response = client.open("tools/call", retry.clone()).await;
     answer_to(nexus.fake("crm"), &json!("q")).await;

@@ -154,7 +154,9 @@ async fn a_sessions_own_stream_that_ends_is_opened_again_and_holds_up_no_call() 
     let call = tokio::spawn(async move { client.ask("tools/call", params()).await });
     let (arrived, answer) = soon("the call", held.recv()).await.unwrap();
     let session = arrived.header("mcp-session-id").unwrap().to_owned();
+    let opened = || nexus.fake("crm").seen_of("GET").iter().filter(|get| get.header("mcp-session-id") == Some(&*session)).count();
     nexus.fake("crm").stream_of(&session).await.break_off().await;
+    crate::support::until("the stream again", || opened() == 2).await;
     let again = nexus.fake("crm").stream_of(&session).await;
     again.event(r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#).await;
     assert_eq!(answer_to(nexus.fake("crm"), &json!("p")).await.json["result"], json!({}));
