@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::{AdminConfig, MetricsAccess, respond};
 use crate::{
     downstream::{
-        ServerConfig,
+        LiveServer,
         door::{Door, Refused},
         listener::Told,
     },
@@ -52,7 +52,7 @@ pub(super) struct Guard {
 
 impl Guard {
     /// The names under which the gateway itself is called hold here too.
-    pub(super) fn new(config: &AdminConfig, server: &ServerConfig, bound: SocketAddr) -> Self {
+    pub(super) fn new(config: &AdminConfig, server: &LiveServer, bound: SocketAddr) -> Self {
         Self { door: Door::new(server, bound), token: config.token.clone(), metrics: config.metrics, strangers: Told::default() }
     }
 

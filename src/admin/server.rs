@@ -16,7 +16,7 @@ use super::{
 use crate::{
     clock::Clock,
     downstream::{
-        BindError, ListenerTls, ServerConfig, Stop,
+        BindError, ListenerTls, LiveServer, Stop,
         listener::{self, Limits},
     },
     events::Events,
@@ -98,7 +98,7 @@ pub(super) struct Inner {
 
 impl Admin {
     /// `server` has the names under which the gateway is called.
-    pub fn new(bound: Bound, config: &AdminConfig, server: &ServerConfig, parts: Parts) -> Self {
+    pub fn new(bound: Bound, config: &AdminConfig, server: &LiveServer, parts: Parts) -> Self {
         let guard = Guard::new(config, server, bound.address);
         Self { bound, state: Arc::new(Inner { guard, ready: Readiness::default(), parts: Arc::new(parts) }) }
     }

@@ -3,19 +3,27 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::mcp::{Era, Field, Message, Method, Splices, Version, headers};
+use crate::mcp::{Era, Field, Message, Method, Splices, Version, headers, splice::object};
+
+/// What a legacy client said of itself, all of it raw JSON.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) client_info: Bytes,
+    pub(crate) log_level: Option<Bytes>,
+    /// As a modern server reads them.
+    pub(crate) capabilities: Bytes,
+}
 
 /// Adds the `_meta` fields that a modern server requires, or takes out those that a legacy server does not know.
 ///
-/// `session` gives what a legacy client said once: its raw `clientInfo`, and its log level. No client capabilities are
-/// declared for it: a server's question could not be brought to it yet, so none must be provoked.
+/// `session` gives what a legacy client said once.
 pub(crate) fn adapt_request(
     splices: &mut Splices,
     message: &Message,
     down: Era,
     up: Era,
     version: Version,
-    session: impl FnOnce() -> (Bytes, Option<Bytes>),
+    session: impl FnOnce() -> Said,
 ) {
     match (down, up) {
         (Era::Legacy, Era::Legacy) | (Era::Modern, Era::Modern) => {}
@@ -24,19 +32,32 @@ pub(crate) fn adapt_request(
             remove_input(splices, message);
         }
         (Era::Legacy, Era::Modern) => {
-            let (client_info, log_level) = session();
-            let version = format!("\"{version}\"");
-            let mut add: Vec<(&str, &[u8])> = vec![
-                (Field::MetaProtocolVersion.key(), version.as_bytes()),
-                (Field::MetaClientInfo.key(), &client_info),
-                (Field::MetaClientCapabilities.key(), b"{}"),
-            ];
-            if let Some(level) = &log_level {
-                add.push((Field::MetaLogLevel.key(), level));
-            }
-            splices.request_meta(message, &add);
+            let said = session();
+            let version = version_literal(version);
+            splices.request_meta(message, &said.meta(&version));
         }
     }
+}
+
+impl Said {
+    fn meta<'a>(&'a self, version: &'a str) -> Vec<(&'static str, &'a [u8])> {
+        let mut members: Vec<(&str, &[u8])> = vec![
+            (Field::MetaProtocolVersion.key(), version.as_bytes()),
+            (Field::MetaClientInfo.key(), &self.client_info),
+            (Field::MetaClientCapabilities.key(), &self.capabilities),
+        ];
+        members.extend(self.log_level.as_deref().map(|level| (Field::MetaLogLevel.key(), level)));
+        members
+    }
+
+    /// The `_meta` of a request that the gateway makes for the client, as a raw object.
+    pub(crate) fn meta_object(&self, version: Version) -> Vec<u8> {
+        object(&self.meta(&version_literal(version)))
+    }
+}
+
+fn version_literal(version: Version) -> String {
+    format!("\"{version}\"")
 }
 
 /// Takes out what belongs to a call that is made again with input, which a legacy server does not know.
@@ -67,8 +88,10 @@ mod tests {
     fn adapted(text: &'static str, down: Era, up: Era) -> String {
         let message = Message::parse(Bytes::from_static(text.as_bytes())).unwrap();
         let mut splices = Splices::new();
-        adapt_request(&mut splices, &message, down, up, Version::V2026_07_28, || {
-            (Bytes::from_static(br#"{"name":"c","version":"1"}"#), Some(Bytes::from_static(b"\"info\"")))
+        adapt_request(&mut splices, &message, down, up, Version::V2026_07_28, || Said {
+            client_info: Bytes::from_static(br#"{"name":"c","version":"1"}"#),
+            log_level: Some(Bytes::from_static(b"\"info\"")),
+            capabilities: Bytes::from_static(br#"{"roots":{}}"#),
         });
         String::from_utf8(splices.apply(message.bytes()).to_vec()).unwrap()
     }
@@ -85,7 +108,7 @@ mod tests {
         assert_eq!(meta["progressToken"], 7);
         assert_eq!(meta["io.modelcontextprotocol/protocolVersion"], "2026-07-28");
         assert_eq!(meta["io.modelcontextprotocol/clientInfo"]["name"], "c");
-        assert_eq!(meta["io.modelcontextprotocol/clientCapabilities"], serde_json::json!({}));
+        assert_eq!(meta["io.modelcontextprotocol/clientCapabilities"], serde_json::json!({"roots": {}}));
         assert_eq!(meta["io.modelcontextprotocol/logLevel"], "info");
     }
 

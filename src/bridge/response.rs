@@ -2,11 +2,12 @@
 
 use http::StatusCode;
 
+use super::{TASKS, lists::simplify_list};
 use crate::{
     mcp::{
         Era, Field, Id, Kind, Message, Method, Span, Splices,
         errors::{ErrorParts, Stage, code, http_status},
-        json::{Cursor, unescape},
+        json::{Cursor, lookup, unescape},
     },
     upstream::UpstreamError,
 };
@@ -16,28 +17,37 @@ use crate::{
 const COMPLETE: &str = r#""resultType":"complete""#;
 const UNCACHED: &str = r#","ttlMs":0,"cacheScope":"private""#;
 
+/// What a response is to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// It goes down with this HTTP status.
+    Shown(StatusCode),
+    /// It is not yet the answer of a legacy client's request.
+    Leads(LeadsOn),
+}
+
+/// What leads on to the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeadsOn {
+    /// The server asks for input first (MCP 2026-07-28, basic/patterns/mrtr).
+    Input,
+    /// The server made a task of the call (extension `io.modelcontextprotocol/tasks`).
+    Task,
+}
+
 /// Makes a response fit the client's era and gives the HTTP status that carries it.
 ///
 /// # Errors
 /// The answer cannot be shown to this client.
-pub(crate) fn adapt_response(
-    splices: &mut Splices,
-    message: &Message,
-    method: Method,
-    up: Era,
-    down: Era,
-) -> Result<StatusCode, UpstreamError> {
+pub(crate) fn adapt_response(splices: &mut Splices, message: &Message, method: Method, up: Era, down: Era) -> Result<Fit, UpstreamError> {
     match (message.kind(), up, down) {
-        (Kind::ErrorResponse, ..) => Ok(adapt_error(splices, message, method, up, down)),
+        (Kind::ErrorResponse, ..) => Ok(Fit::Shown(adapt_error(splices, message, method, up, down))),
         (_, Era::Legacy, Era::Modern) => {
             complete(splices, message, method)?;
-            Ok(StatusCode::OK)
+            Ok(Fit::Shown(StatusCode::OK))
         }
-        (_, Era::Modern, Era::Legacy) => {
-            simplify(splices, message, method)?;
-            Ok(StatusCode::OK)
-        }
-        (_, Era::Legacy, Era::Legacy) | (_, Era::Modern, Era::Modern) => Ok(StatusCode::OK),
+        (_, Era::Modern, Era::Legacy) => simplify(splices, message, method),
+        (_, Era::Legacy, Era::Legacy) | (_, Era::Modern, Era::Modern) => Ok(Fit::Shown(StatusCode::OK)),
     }
 }
 
@@ -82,26 +92,41 @@ fn complete(splices: &mut Splices, message: &Message, method: Method) -> Result<
 }
 
 /// A legacy client knows complete results only, and structured content that is an object.
-fn simplify(splices: &mut Splices, message: &Message, method: Method) -> Result<(), UpstreamError> {
+fn simplify(splices: &mut Splices, message: &Message, method: Method) -> Result<Fit, UpstreamError> {
     let result = object_result(message)?;
     let text = message.bytes();
     let members = read_members(result.of(text));
     match members.result_type.map(|span| span.shifted(result.start)).and_then(|span| unescape(span.of(text))).as_deref() {
         None | Some("complete") => {}
-        Some("input_required") => {
-            return Err(UpstreamError::NotBridged("the upstream asks for input, which is not passed to clients of earlier revisions yet"));
+        Some("input_required") if matches!(method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead) => {
+            return Ok(Fit::Leads(LeadsOn::Input));
         }
+        Some("task") if method == Method::ToolsCall => return Ok(Fit::Leads(LeadsOn::Task)),
         Some(other) => {
-            return Err(UpstreamError::protocol(format!("a result of the unknown type {:?}", other.chars().take(64).collect::<String>())));
+            let other: String = other.chars().take(64).collect();
+            return Err(UpstreamError::protocol(format!("a result of the type {other:?}, which this method has none of")));
         }
     }
     let is_object = |span: Span| span.shifted(result.start).of(text).first() == Some(&b'{');
-    if method == Method::ToolsCall && members.structured.is_some_and(|span| !is_object(span)) {
-        splices
-            .edit_object(text, result, |key| key == "structuredContent", &[])
-            .map_err(|error| UpstreamError::protocol(error.to_string()))?;
+    match method {
+        Method::ToolsCall if members.structured.is_some_and(|span| !is_object(span)) => {
+            splices
+                .edit_object(text, result, |key| key == "structuredContent", &[])
+                .map_err(|error| UpstreamError::protocol(error.to_string()))?;
+        }
+        Method::ToolsList => simplify_list(splices, text, result),
+        _ => {}
     }
-    Ok(())
+    Ok(Fit::Shown(StatusCode::OK))
+}
+
+/// The server refuses to run the call other than as a task.
+pub(crate) fn needs_tasks(message: &Message) -> bool {
+    ErrorParts::of(message).is_some_and(|error| {
+        let data = error.data.map(|span| span.of(message.bytes()));
+        let wanted = data.and_then(|data| lookup(data, &["requiredCapabilities", "extensions", TASKS]));
+        error.code == code::MISSING_CLIENT_CAPABILITY && wanted.is_some()
+    })
 }
 
 fn object_result(message: &Message) -> Result<Span, UpstreamError> {
@@ -144,7 +169,7 @@ mod tests {
     fn adapted(text: &str, method: Method, up: Era, down: Era) -> Result<(String, u16), UpstreamError> {
         let message = Message::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap();
         let mut splices = Splices::new();
-        let status = adapt_response(&mut splices, &message, method, up, down)?;
+        let Fit::Shown(status) = adapt_response(&mut splices, &message, method, up, down)? else { panic!("it leads on") };
         Ok((String::from_utf8(splices.apply(message.bytes()).to_vec()).unwrap(), status.as_u16()))
     }
 
@@ -182,10 +207,31 @@ mod tests {
     }
 
     #[test]
-    fn a_request_for_input_is_no_result_for_a_legacy_client() {
-        let text = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required","inputRequests":{}}}"#;
-        assert!(matches!(adapted(text, Method::ToolsCall, Era::Modern, Era::Legacy), Err(UpstreamError::NotBridged(_))));
-        assert!(adapted(text, Method::ToolsCall, Era::Modern, Era::Modern).is_ok());
+    fn a_result_that_is_none_yet_leads_on_where_it_may() {
+        let fit = |kind: &str, method: Method, down: Era| {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"resultType":"{kind}"}}}}"#);
+            adapt_response(&mut Splices::new(), &Message::parse(text.into()).unwrap(), method, Era::Modern, down)
+        };
+        for method in [Method::ToolsCall, Method::PromptsGet, Method::ResourcesRead] {
+            assert_eq!(fit("input_required", method, Era::Legacy).unwrap(), Fit::Leads(LeadsOn::Input));
+            assert_eq!(fit("input_required", method, Era::Modern).unwrap(), Fit::Shown(StatusCode::OK));
+        }
+        assert_eq!(fit("task", Method::ToolsCall, Era::Legacy).unwrap(), Fit::Leads(LeadsOn::Task));
+        for (kind, method) in [("input_required", Method::Complete), ("task", Method::PromptsGet), ("odd", Method::ToolsCall)] {
+            assert!(fit(kind, method, Era::Legacy).is_err(), "{kind} {method:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_missing_tasks_extension_is_a_need_of_tasks() {
+        let needs = |code: i64, data: &str| {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":{code},"message":"m","data":{data}}}}}"#);
+            needs_tasks(&Message::parse(text.into()).unwrap())
+        };
+        let wanted = r#"{"requiredCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}}}}"#;
+        assert!(needs(-32021, wanted));
+        assert!(!needs(-32602, wanted));
+        assert!(!needs(-32021, r#"{"requiredCapabilities":{"elicitation":{}}}"#));
     }
 
     #[test]

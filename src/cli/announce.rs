@@ -3,7 +3,10 @@
 use std::{collections::HashMap, io::Write as _, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, interval};
+use tokio::{
+    sync::Notify,
+    time::{Instant, interval},
+};
 
 use crate::{
     gateway::Gateway,
@@ -20,6 +23,20 @@ const FRAME: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Announcer {
     style: Style,
+}
+
+/// What was said last of each upstream.
+#[derive(Debug, Default)]
+struct Said {
+    lines: Mutex<HashMap<UpstreamId, String>>,
+    more: Notify,
+}
+
+impl Said {
+    /// There is something to say of it, and nothing was said yet.
+    fn is_awaited(&self, upstream: &Upstream) -> bool {
+        upstream.status().borrow().state != State::Starting && !self.lines.lock().contains_key(&upstream.id())
+    }
 }
 
 impl Announcer {
@@ -45,19 +62,18 @@ impl Announcer {
 
     /// Follows every upstream until the gateway ends. Cancel-safe.
     pub(super) async fn follow(self, gateway: &Arc<Gateway>) {
-        // In this order, so that the sum comes after the last of its parts.
-        tokio::join!(biased; self.follow_all(gateway), self.follow_bring_up(gateway));
+        let said = Said::default();
+        tokio::join!(self.follow_all(gateway, &said), self.follow_bring_up(gateway, &said));
     }
 
     /// Those of now; after a reload, those of then. Never ends.
-    async fn follow_all(self, gateway: &Arc<Gateway>) {
+    async fn follow_all(self, gateway: &Arc<Gateway>, said: &Said) {
         let mut rebuilds = gateway.rebuilds();
-        let said = Mutex::new(HashMap::<UpstreamId, String>::new());
         loop {
             let upstreams = gateway.upstreams();
-            said.lock().retain(|id, _| upstreams.iter().any(|upstream| upstream.id() == *id));
+            said.lines.lock().retain(|id, _| upstreams.iter().any(|upstream| upstream.id() == *id));
             let others = async { while Arc::ptr_eq(&gateway.upstreams(), &upstreams) && rebuilds.changed().await.is_ok() {} };
-            let watches = upstreams.iter().map(|upstream| self.follow_one(upstream, &said));
+            let watches = upstreams.iter().map(|upstream| self.follow_one(upstream, said));
             let all = async {
                 futures_util::future::join_all(watches).await;
                 // Without upstreams there is nothing to say until there are some.
@@ -71,18 +87,18 @@ impl Announcer {
         }
     }
 
-    /// `lines` remembers what was said last of each.
-    async fn follow_one(self, upstream: &Upstream, lines: &Mutex<HashMap<UpstreamId, String>>) {
+    async fn follow_one(self, upstream: &Upstream, lines: &Said) {
         let mut changes = upstream.status();
         loop {
             let status = changes.borrow_and_update().clone();
             if status.state != State::Starting {
                 let line = line(upstream, &status);
-                let said = lines.lock().insert(upstream.id(), line.clone());
+                let said = lines.lines.lock().insert(upstream.id(), line.clone());
                 if said.as_ref() != Some(&line) {
                     let when = if said.is_some() { stamp(status.since) } else { String::new() };
                     self.report(upstream, &status, &format!("{when}{line}"));
                 }
+                lines.more.notify_one();
             }
             // Fails only when the upstream is gone, which it is not while we hold it.
             if changes.changed().await.is_err() {
@@ -113,13 +129,15 @@ impl Announcer {
         Stderr.clear();
     }
 
-    async fn follow_bring_up(self, gateway: &Arc<Gateway>) {
+    async fn follow_bring_up(self, gateway: &Arc<Gateway>, said: &Said) {
         if gateway.upstreams().is_empty() {
             return;
         }
         self.tried(gateway).await;
-        // Whoever follows an upstream speaks first about its last change.
-        tokio::task::yield_now().await;
+        // The sum comes after the last of its parts, whichever thread brought that about.
+        while gateway.upstreams().iter().any(|upstream| said.is_awaited(upstream)) {
+            said.more.notified().await;
+        }
         self.say(&sum(gateway.upstreams().iter().map(|upstream| upstream.status().borrow().state.serves())));
     }
 

@@ -12,7 +12,7 @@ use super::{FAILURE, USAGE, fail, written};
 use crate::{
     clock::Clock,
     secret::Secret,
-    tls::dev::{DevCertificates, mint},
+    tls::dev::{DevCertificates, LOOPBACK, mint},
 };
 
 #[derive(Debug, Args)]
@@ -35,7 +35,8 @@ const KEY: u32 = 0o600;
 const GITIGNORE: &str = "*\n!.gitignore\n!README.md\n";
 
 pub(super) fn dev(args: &DevArgs, clock: &dyn Clock) -> u8 {
-    let made = match mint(&args.hosts, clock.now()) {
+    let hosts = further(&args.hosts);
+    let made = match mint(&hosts, clock.now()) {
         Ok(made) => made,
         Err(words) => return fail(USAGE, &format!("error: {words}")),
     };
@@ -54,11 +55,22 @@ pub(super) fn dev(args: &DevArgs, clock: &dyn Clock) -> u8 {
     if let Err((path, error)) = write_all(&args.out, &files) {
         return fail(FAILURE, &format!("error: cannot write {}: {error}", path.display()));
     }
-    written(writeln!(io::stdout(), "{}", summary(args)).map(|()| 0))
+    written(writeln!(io::stdout(), "{}", summary(args, &hosts)).map(|()| 0))
+}
+
+/// Each once, without those that the certificate has anyway.
+fn further(hosts: &[String]) -> Vec<String> {
+    let mut further: Vec<String> = Vec::new();
+    for host in hosts {
+        if !LOOPBACK.contains(&host.as_str()) && !further.contains(host) {
+            further.push(host.clone());
+        }
+    }
+    further
 }
 
 /// What was made, and how an upstream and the listener use it.
-fn summary(args: &DevArgs) -> String {
+fn summary(args: &DevArgs, hosts: &[String]) -> String {
     let shown = args.out.display();
     // In TOML a relative path would start at the configuration file's folder, which need not be this one.
     let absolute = std::path::absolute(&args.out).unwrap_or_else(|_| args.out.clone());
@@ -90,7 +102,7 @@ fn summary(args: &DevArgs) -> String {
          client_ca = {ca}\n\
          \n\
          For development only: valid for 90 days, and the CA's key was not kept.",
-        args.hosts.iter().map(|host| format!(", {host}")).collect::<String>(),
+        hosts.iter().map(|host| format!(", {host}")).collect::<String>(),
         path("client.pem"),
         path("client-key.pem"),
         path("server.pem"),
@@ -191,6 +203,12 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_given_twice_is_in_the_certificate_once() {
+        let hosts = ["localhost", "mcp.test", "::1", "mcp.test"].map(str::to_owned);
+        assert_eq!(further(&hosts), ["mcp.test"]);
+    }
+
+    #[test]
     fn a_failure_half_way_leaves_no_half_set() {
         let folder = tempfile::tempdir().expect("a folder");
         let parts: [(&str, &[u8], u32); 3] = [("a", b"1", KEY), ("b", b"2", KEY), ("missing/c", b"3", KEY)];
@@ -201,7 +219,8 @@ mod tests {
 
     #[test]
     fn the_toml_that_is_printed_loads() {
-        let said = summary(&args(PathBuf::from("/a \"b\"/certs")));
+        let args = args(PathBuf::from("/a \"b\"/certs"));
+        let said = summary(&args, &args.hosts);
         assert!(said.contains("localhost, 127.0.0.1, ::1, crm.test"), "{said}");
         let blocks: Vec<&str> = said.split("\n\n").filter(|part| part.starts_with('[')).collect();
         assert_eq!(blocks.len(), 2, "{said}");

@@ -8,7 +8,7 @@ use super::{World, serve::listening};
 use crate::{
     admin::{Admin, Bound, Parts},
     config::Config,
-    downstream::{BindError, ListenerTls, Stop},
+    downstream::{BindError, ListenerTls, LiveServer, Stop},
 };
 
 /// The admin listener to be, if the file asks for one.
@@ -42,10 +42,10 @@ impl Operators {
         self.bound.as_ref().and_then(Bound::tls)
     }
 
-    pub(super) fn attend(self, config: &Config, parts: Parts) -> Attended {
+    pub(super) fn attend(self, config: &Config, server: &LiveServer, parts: Parts) -> Attended {
         let stop = Stop::default();
         let serving = self.bound.zip(config.admin.as_ref()).map(|(bound, admin)| {
-            let admin = Admin::new(bound, admin, &config.server, parts);
+            let admin = Admin::new(bound, admin, server, parts);
             tokio::spawn(Box::pin(admin.run(stop.clone())))
         });
         Attended { stop, serving }

@@ -3,19 +3,32 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::World;
 use crate::{
     config::{self, Config, Overrides, Reading},
-    downstream::{Prepared, Renewal},
+    downstream::{LiveServer, Prepared, Renewal},
     gateway::{self, Configuration, Reread},
+    health::CertificatesConfig,
     problem::{At, Problem, Severity},
     sources::{Fingerprint, Noted, Sources},
     tls::ServerTlsSettings,
 };
 
 /// Tables and keys that take effect without a restart.
-const LIVE: [&str; 2] = ["mcp", "certificates.probe_before_swap"];
+const LIVE: [&str; 8] = [
+    "mcp",
+    CERTIFICATES,
+    "server.allowed_hosts",
+    "server.allowed_origins",
+    "server.max_body_size",
+    "server.shutdown_grace",
+    "server.insecure",
+    "server.allow_anonymous",
+];
+const CERTIFICATES: &str = "certificates";
+const SERVER: &str = "server";
 /// The tables of listeners with TLS.
 pub(super) const SERVER_TLS: &str = "server.tls";
 pub(super) const ADMIN_TLS: &str = "admin.tls";
@@ -30,6 +43,8 @@ pub(super) struct FileConfiguration {
     overrides: Overrides,
     listeners: Vec<Arc<Renewal>>,
     accepted: Mutex<Accepted>,
+    certificates: watch::Sender<CertificatesConfig>,
+    server: LiveServer,
 }
 
 #[derive(Debug)]
@@ -44,7 +59,19 @@ impl FileConfiguration {
         let overrides = Overrides { listen_address: world.global.listen_address };
         let template_files = config.reading.template_files().clone();
         let accepted = Mutex::new(Accepted { reading: config.reading.clone(), template_files });
-        Self { path, sources: Arc::clone(&world.sources), overrides, listeners, accepted }
+        let certificates = watch::Sender::new(config.certificates.clone());
+        let server = config.server.clone().into();
+        Self { path, sources: Arc::clone(&world.sources), overrides, listeners, accepted, certificates, server }
+    }
+
+    /// `[server]` as it was accepted last.
+    pub(super) fn server(&self) -> LiveServer {
+        self.server.clone()
+    }
+
+    /// `[certificates]` as it was accepted last.
+    pub(super) fn certificates(&self) -> watch::Receiver<CertificatesConfig> {
+        self.certificates.subscribe()
     }
 
     /// The files of every listener, read and found good. Their tables are read again with the file; between that, a
@@ -78,7 +105,7 @@ impl FileConfiguration {
             at: lines.get(key).map(|line| At { file: self.path.clone(), line: *line }),
             typed: None,
             what: format!("restart needed: {key}"),
-            why: "listeners, stores and channels are made once, at the start".to_owned(),
+            why: "what it sets up is made once, at the start".to_owned(),
             remedy: "restart the gateway, or take the change back".to_owned(),
         }
     }
@@ -114,8 +141,17 @@ impl Configuration for FileConfiguration {
         for problem in &loaded.problems {
             tracing::warn!(key = problem.key, why = problem.why, fix = problem.remedy, "{}", problem.what);
         }
+        let mut beside: Vec<_> = prepared.into_iter().filter_map(Prepared::serve).collect();
+        if before.differences(&config.reading).any(|key| within(CERTIFICATES, key)) {
+            self.certificates.send_replace(config.certificates);
+            beside.push("took over [certificates]".to_owned());
+        }
+        // The tables of listeners speak for themselves.
+        if before.differences(&config.reading).any(|key| within(SERVER, key) && is_live(key)) {
+            beside.push("took over [server]".to_owned());
+        }
+        self.server.set(config.server);
         *self.accepted.lock() = Accepted { reading: config.reading, template_files: read };
-        let beside = prepared.into_iter().filter_map(Prepared::serve).collect();
         Ok(gateway::Accepted { mcp: config.mcp, beside })
     }
 
@@ -147,10 +183,26 @@ mod tests {
 
     #[test]
     fn listeners_and_stores_need_a_restart_and_upstreams_do_not() {
-        for key in ["mcp.servers.a.url", "mcp.upstream_drain", "mcp.bounds.max_line", "certificates.probe_before_swap"] {
+        for key in [
+            "mcp.servers.a.url",
+            "mcp.upstream_drain",
+            "mcp.bounds.max_line",
+            "certificates.alerts",
+            "certificates.probe_interval",
+            "server.allowed_hosts",
+        ] {
             assert!(is_live(key), "{key}");
         }
-        for key in ["server.listen_address", "admin.token", "state.directory", "mcp.path", "mcp.enabled", "mcpx", "certificates.alerts"] {
+        for key in [
+            "server.listen_address",
+            "server.public_url",
+            "server.max_connections",
+            "admin.token",
+            "state.directory",
+            "mcp.path",
+            "mcp.enabled",
+            "mcpx",
+        ] {
             assert!(!is_live(key), "{key}");
         }
     }

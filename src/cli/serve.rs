@@ -67,10 +67,12 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     }
     let shared = watch::Shared::new(&gateway);
     let file = Arc::new(FileConfiguration::new(world, path.to_owned(), &config, renewals.clone()));
+    let (certificates, live) = (file.certificates(), file.server());
     let reloader = Reloader::new(Arc::clone(&gateway), file, Arc::clone(&world.clock), Arc::clone(&world.sources));
     let reloader = Arc::new(reloader);
     let attended = operators.attend(
         &config,
+        &live,
         Parts {
             gateway: Arc::clone(&gateway),
             events: shared.events.clone(),
@@ -81,11 +83,11 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
             reloads: reloads(&reloader, &renewals),
         },
     );
-    let watch = watch::start(world, &config, &gateway, &shared, address, listeners);
+    let watch = watch::start(world, &config, &gateway, &shared, address, listeners, certificates);
     ready(address);
 
     let stop = Stop::default();
-    let server = Server::new(bound, config.server.clone(), Arc::clone(&gateway)).run(stop.clone());
+    let server = Server::new(bound, live.clone(), Arc::clone(&gateway)).run(stop.clone());
     let mut serving = tokio::spawn(server);
     tokio::select! {
         () = announcer.follow(&gateway) => {}
@@ -94,7 +96,7 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
         () = follow(renewals) => {}
         () = signals.first(&announcer, &reloader) => {}
     }
-    drain(announcer, &config, &gateway, &stop, &mut serving).await;
+    drain(announcer, live.now().shutdown_grace, &gateway, &stop, &mut serving).await;
     attended.end().await;
     // Last, because it tells what the rest did, and writes what was told.
     watch.end().await;
@@ -158,9 +160,9 @@ pub(super) fn listening(address: SocketAddr, path: &str, tls: Option<&Arc<Listen
 }
 
 /// No new connections, an end for streams, time for open calls; then sessions and processes end.
-async fn drain(announcer: Announcer, config: &Config, gateway: &Gateway, stop: &Stop, serving: &mut tokio::task::JoinHandle<()>) {
-    announcer.say(&format!("draining, at most {} s", config.server.shutdown_grace.as_secs()));
-    let deadline = Instant::now() + config.server.shutdown_grace;
+async fn drain(announcer: Announcer, grace: Duration, gateway: &Gateway, stop: &Stop, serving: &mut tokio::task::JoinHandle<()>) {
+    announcer.say(&format!("draining, at most {} s", grace.as_secs()));
+    let deadline = Instant::now() + grace;
     gateway.begin_drain();
     stop.drain.cancel();
     let in_time = timeout_at(deadline, &mut *serving).await.is_ok();
@@ -207,7 +209,7 @@ impl Signals {
                         _ = self.interrupt.recv() => return,
                     };
                     match reloaded {
-                        Ok(_) => announcer.say("the configuration was reloaded"),
+                        Ok(changes) => announcer.say(&changes.summary()),
                         Err(rejected) => announcer.say(&rejected.to_string()),
                     }
                 }

@@ -2,16 +2,27 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::timeout;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
 
-use super::{FAILURE, World, fail, start};
-use crate::downstream::{serve_stdio, serve_stdio_refusal};
+use super::{FAILURE, World, fail, reload::FileConfiguration, start};
+use crate::{
+    downstream::{serve_stdio, serve_stdio_refusal},
+    gateway::Reloader,
+};
 
 /// Time for child processes to end after the client is gone.
 const LAST_STEPS: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(world: &World) -> u8 {
-    let (_, config) = match start::load(world) {
+    // Before anything is started: a signal that comes early must not end the process.
+    let hang_ups = match signal(SignalKind::hangup()) {
+        Ok(hang_ups) => hang_ups,
+        Err(error) => return fail(FAILURE, &format!("error: signals cannot be awaited: {error}")),
+    };
+    let (path, config) = match start::load(world) {
         Ok(loaded) => loaded,
         Err(refused) => {
             // The client shows its user the first reply, and hardly ever our stderr.
@@ -23,7 +34,13 @@ pub(super) async fn run(world: &World) -> u8 {
     };
     let max_line = config.server.max_body_size;
     let gateway = start::gateway(world, &config);
-    let served = serve_stdio(Arc::clone(&gateway), tokio::io::stdin(), tokio::io::stdout(), max_line).await;
+    let file = Arc::new(FileConfiguration::new(world, path, &config, Vec::new()));
+    let reloader = Reloader::new(Arc::clone(&gateway), file, Arc::clone(&world.clock), Arc::clone(&world.sources));
+    let served = tokio::select! {
+        served = serve_stdio(Arc::clone(&gateway), tokio::io::stdin(), tokio::io::stdout(), max_line) => served,
+        () = reloader.watch() => Ok(()),
+        () = reload_at(hang_ups, &reloader) => Ok(()),
+    };
     gateway.begin_drain();
     let _ = timeout(LAST_STEPS, gateway.shut_down()).await;
     match served {
@@ -31,4 +48,12 @@ pub(super) async fn run(world: &World) -> u8 {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,
         Err(error) => fail(FAILURE, &format!("error: {error}")),
     }
+}
+
+/// Reads the file again at each signal, as `nexus serve` does. Never ends; what came of it is logged.
+async fn reload_at(mut hang_ups: Signal, reloader: &Reloader) {
+    while hang_ups.recv().await.is_some() {
+        let _ = reloader.reload().await;
+    }
+    std::future::pending::<()>().await;
 }

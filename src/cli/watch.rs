@@ -2,13 +2,15 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use tokio::sync::watch;
+
 use super::{World, start};
 use crate::{
     config::Config,
     downstream::ListenerTls,
     events::Events,
     gateway::Gateway,
-    health::{Board, OwnListener, OwnTls, Watch, WatchParts, WatchedList},
+    health::{Board, CertificatesConfig, OwnListener, OwnTls, Watch, WatchParts, WatchedList},
     outbound::probe::Prober,
     tls::ServerIdentityFiles,
 };
@@ -37,11 +39,12 @@ pub(super) fn start(
     shared: &Shared,
     bound: SocketAddr,
     listeners: Vec<OwnListener>,
+    certificates: watch::Receiver<CertificatesConfig>,
 ) -> Watch {
     let public_url = config.server.public_url.clone();
     Watch::start(WatchParts {
         gateway: Arc::clone(gateway),
-        certificates: config.certificates.clone(),
+        certificates,
         state: config.state.clone(),
         events: shared.events.clone(),
         board: shared.board.clone(),

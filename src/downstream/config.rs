@@ -1,6 +1,8 @@
 //! `[server]`: where clients connect, and who may.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
 
 use crate::tls::ServerTlsSettings;
 
@@ -36,6 +38,26 @@ impl ServerConfig {
     /// Others than this machine reach the listener.
     pub fn is_exposed(&self) -> bool {
         !self.listen_address.ip().to_canonical().is_loopback()
+    }
+}
+
+/// `[server]` of this moment. What a listener is not made with, such as who may call it, takes effect with the next request.
+#[derive(Clone, Debug)]
+pub struct LiveServer(Arc<ArcSwap<ServerConfig>>);
+
+impl From<ServerConfig> for LiveServer {
+    fn from(config: ServerConfig) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(config)))
+    }
+}
+
+impl LiveServer {
+    pub fn now(&self) -> Arc<ServerConfig> {
+        self.0.load_full()
+    }
+
+    pub fn set(&self, config: ServerConfig) {
+        self.0.store(Arc::new(config));
     }
 }
 

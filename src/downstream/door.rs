@@ -1,14 +1,18 @@
 //! Who may knock: Host and Origin checks against DNS rebinding (MCP 2025-11-25 and 2026-07-28, basic/transports, security).
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
+use arc_swap::ArcSwap;
 use http::{
     HeaderMap, Uri,
     header::{HOST, ORIGIN},
 };
 use url::Url;
 
-use super::{ServerConfig, listener::Told};
+use super::{LiveServer, ServerConfig, listener::Told};
 
 /// Names that always mean this machine.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -16,11 +20,20 @@ const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 /// The names and origins under which clients may call.
 #[derive(Debug)]
 pub(crate) struct Door {
+    server: LiveServer,
+    bound: SocketAddr,
+    names: ArcSwap<Names>,
+    told: Told,
+}
+
+/// What one configuration says of them.
+#[derive(Debug)]
+struct Names {
+    of: Arc<ServerConfig>,
     /// Lower case, without a port. `None`: any, on a listener that others reach and that was given no name.
     hosts: Option<Vec<String>>,
     origins: Vec<String>,
     loopback: bool,
-    told: Told,
 }
 
 /// Why a request is refused before its body is read.
@@ -31,7 +44,44 @@ pub(crate) enum Refused {
 }
 
 impl Door {
-    pub(crate) fn new(config: &ServerConfig, bound: SocketAddr) -> Self {
+    pub(crate) fn new(server: &LiveServer, bound: SocketAddr) -> Self {
+        let names = ArcSwap::from_pointee(Names::new(server.now(), bound));
+        Self { server: server.clone(), bound, names, told: Told::default() }
+    }
+
+    fn names(&self) -> Arc<Names> {
+        let (names, now) = (self.names.load_full(), self.server.now());
+        if Arc::ptr_eq(&names.of, &now) {
+            return names;
+        }
+        let names = Arc::new(Names::new(now, self.bound));
+        self.names.store(Arc::clone(&names));
+        names
+    }
+
+    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
+        self.names().check(uri, headers)
+    }
+
+    /// Tells the operator which key would have let a request in, and gives the words for the client. Anyone may knock, so a
+    /// flood is told of a few times and then counted.
+    pub(crate) fn refuse(&self, listener: &str, refused: &Refused) -> String {
+        let (what, which, key) = match refused {
+            Refused::Host(host) => ("Host", host, "server.allowed_hosts or server.public_url"),
+            Refused::Origin(origin) => ("Origin", origin, "server.allowed_origins"),
+        };
+        if let Some(others) = self.told.next() {
+            tracing::warn!(
+                listener, header = what, value = %which, key, others,
+                "request refused; add the value to the key if it is meant to be served"
+            );
+        }
+        format!("{what} is not allowed here")
+    }
+}
+
+impl Names {
+    fn new(config: Arc<ServerConfig>, bound: SocketAddr) -> Self {
         let loopback = bound.ip().is_loopback();
         let mut hosts: Vec<String> = config.allowed_hosts.clone();
         let public = config.public_url.as_ref();
@@ -46,10 +96,10 @@ impl Door {
         }
         let mut origins = config.allowed_origins.clone();
         origins.extend(public.map(|url| url.origin().ascii_serialization()));
-        Self { hosts: (!open).then_some(hosts), origins, loopback, told: Told::default() }
+        Self { of: config, hosts: (!open).then_some(hosts), origins, loopback }
     }
 
-    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
+    fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
         let mut named = headers.get_all(HOST).iter();
         let host = match (uri.authority(), named.next(), named.next()) {
             (authority, Some(host), None) => {
@@ -74,22 +124,6 @@ impl Door {
             }
         }
         Ok(())
-    }
-
-    /// Tells the operator which key would have let a request in, and gives the words for the client. Anyone may knock, so a
-    /// flood is told of a few times and then counted.
-    pub(crate) fn refuse(&self, listener: &str, refused: &Refused) -> String {
-        let (what, which, key) = match refused {
-            Refused::Host(host) => ("Host", host, "server.allowed_hosts or server.public_url"),
-            Refused::Origin(origin) => ("Origin", origin, "server.allowed_origins"),
-        };
-        if let Some(others) = self.told.next() {
-            tracing::warn!(
-                listener, header = what, value = %which, key, others,
-                "request refused; add the value to the key if it is meant to be served"
-            );
-        }
-        format!("{what} is not allowed here")
     }
 
     fn is_ours(&self, host: &str) -> bool {
@@ -160,7 +194,7 @@ mod tests {
 
     #[test]
     fn loopback_is_called_by_its_own_names_only() {
-        let door = Door::new(&config(), "127.0.0.1:8000".parse().unwrap());
+        let door = Door::new(&config().into(), "127.0.0.1:8000".parse().unwrap());
         for (host, origin, expected) in [
             ("127.0.0.1:8000", None, true),
             ("localhost", None, true),
@@ -179,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_host_in_the_target_is_the_one_that_counts() {
-        let door = Door::new(&config(), "127.0.0.1:8000".parse().unwrap());
+        let door = Door::new(&config().into(), "127.0.0.1:8000".parse().unwrap());
         for (target, host, expected) in [
             ("https://localhost:8000/mcp", None, true),
             ("https://localhost:8000/mcp", Some("LOCALHOST:8000"), true),
@@ -202,7 +236,7 @@ mod tests {
         config.public_url = Some(Url::parse("https://mcp.contoso.com").unwrap());
         config.allowed_hosts = vec!["*.corp.test".into()];
         config.allowed_origins = vec!["https://app.contoso.com".into()];
-        let door = Door::new(&config, "10.0.0.1:8000".parse().unwrap());
+        let door = Door::new(&config.into(), "10.0.0.1:8000".parse().unwrap());
         for (host, origin, expected) in [
             ("mcp.contoso.com", None, true),
             ("a.b.corp.test", None, true),
@@ -220,8 +254,19 @@ mod tests {
     }
 
     #[test]
+    fn another_configuration_holds_from_the_next_request_on() {
+        let server = LiveServer::from(config());
+        let door = Door::new(&server, "127.0.0.1:8000".parse().unwrap());
+        assert!(!knock(&door, "mcp.contoso.com", None));
+        server.set(ServerConfig { allowed_hosts: vec!["mcp.contoso.com".into()], ..config() });
+        assert!(knock(&door, "mcp.contoso.com", None) && knock(&door, "localhost", None));
+        server.set(config());
+        assert!(!knock(&door, "mcp.contoso.com", None));
+    }
+
+    #[test]
     fn a_listener_for_others_without_a_name_takes_any_host_but_no_page() {
-        let door = Door::new(&config(), "0.0.0.0:8000".parse().unwrap());
+        let door = Door::new(&config().into(), "0.0.0.0:8000".parse().unwrap());
         assert!(knock(&door, "anything.test", None));
         assert!(!knock(&door, "anything.test", Some("http://anything.test")));
     }

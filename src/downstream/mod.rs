@@ -10,7 +10,7 @@ mod server;
 mod stdio;
 mod streamable_http;
 
-pub use config::{HealthConfig, Insecure, ServerConfig};
+pub use config::{HealthConfig, Insecure, LiveServer, ServerConfig};
 pub use listener::{ListenerTls, Prepared, Renewal, RenewalParts, Stop, Swapped};
 pub use server::{BindError, Bound, Server};
 pub use stdio::{refuse as serve_stdio_refusal, serve as serve_stdio};

@@ -90,7 +90,8 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
                 | UpstreamError::SessionLost
                 | UpstreamError::WrongEra
                 | UpstreamError::Redirected { .. }
-                | UpstreamError::NotBridged(_) => "failed",
+                | UpstreamError::NotBridged(_)
+                | UpstreamError::CannotAsk(_) => "failed",
                 UpstreamError::TimedOut(_) => "did not answer in time",
             };
             let cause = error.words();

@@ -10,7 +10,7 @@ use http::{HeaderValue, header::CONTENT_TYPE};
 use tokio::net::TcpListener;
 
 use super::{
-    ServerConfig,
+    LiveServer, ServerConfig,
     door::Door,
     listener::{self, Limits, ListenerTls, Stop},
     streamable_http::{self, Endpoint},
@@ -79,28 +79,25 @@ impl Bound {
 #[derive(Debug)]
 pub struct Server {
     bound: Bound,
-    config: ServerConfig,
+    config: LiveServer,
     gateway: Arc<Gateway>,
 }
 
 impl Server {
-    pub fn new(bound: Bound, config: ServerConfig, gateway: Arc<Gateway>) -> Self {
-        Self { bound, config, gateway }
+    pub fn new(bound: Bound, config: impl Into<LiveServer>, gateway: Arc<Gateway>) -> Self {
+        Self { bound, config: config.into(), gateway }
     }
 
     /// Serves until `stop.drain`, then waits for open requests to end, until `stop.now`.
     pub async fn run(self, stop: Stop) {
         listener::raise_file_limit();
-        let Self { bound, config, gateway } = self;
+        let Self { bound, config: live, gateway } = self;
+        let config = live.now();
         let limits = Limits { connections: config.max_connections, unread: config.request_timeout };
         let path = gateway.config().path.clone();
         let enabled = gateway.config().enabled;
-        let endpoint = Arc::new(Endpoint {
-            door: Door::new(&config, bound.address),
-            max_body_size: config.max_body_size,
-            request_timeout: config.request_timeout,
-            gateway,
-        });
+        let endpoint =
+            Arc::new(Endpoint { door: Door::new(&live, bound.address), server: live, request_timeout: config.request_timeout, gateway });
         let mut router = Router::new();
         if enabled {
             let methods = post(streamable_http::post).get(streamable_http::get).delete(streamable_http::delete);

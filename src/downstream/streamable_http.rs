@@ -12,6 +12,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    LiveServer,
     door::Door,
     rescue::{Rescued, refusal, rescue, rescue_opening, rescue_parse},
 };
@@ -43,7 +44,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) struct Endpoint {
     pub(super) gateway: Arc<Gateway>,
     pub(super) door: Door,
-    pub(super) max_body_size: usize,
+    pub(super) server: LiveServer,
     pub(super) request_timeout: Duration,
 }
 
@@ -159,19 +160,20 @@ impl Endpoint {
 
     /// Reads the body, at most `max_body_size` bytes and within the request time-out.
     async fn read(&self, headers: &HeaderMap, mut body: Body) -> Result<Bytes, Rescued> {
+        let max_body_size = self.server.now().max_body_size;
         let too_large = || {
-            let words = format!("the body is larger than {} bytes", self.max_body_size);
+            let words = format!("the body is larger than {max_body_size} bytes");
             refusal(StatusCode::PAYLOAD_TOO_LARGE, code::INVALID_REQUEST, &words)
         };
         let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|value| value.parse::<usize>().ok());
-        if declared.is_some_and(|length| length > self.max_body_size) {
+        if declared.is_some_and(|length| length > max_body_size) {
             // Whoever waits for our consent sends nothing without it.
             if !headers.contains_key(EXPECT) {
                 discard(body).await;
             }
             return Err(too_large());
         }
-        let whole = Limited::new(&mut body, self.max_body_size).collect();
+        let whole = Limited::new(&mut body, max_body_size).collect();
         match tokio::time::timeout(self.request_timeout, whole).await {
             Ok(Ok(whole)) => Ok(whole.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {

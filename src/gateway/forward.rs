@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Client, EventReply, Gateway, GatewayError, Reply,
+    again::{Again, headers_of, said},
     legacy::InFlight,
     parked::{Aside, Begun, park},
     relay::{Relay, Renumbered},
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    bridge,
+    bridge::{self, Said},
     catalog::Catalog,
     limits::Admission,
     mcp::{Era, Field, Id, LogLevel, Message, Method, Splices, Version},
@@ -170,7 +171,8 @@ impl Gateway {
         let spec = || match (&key, down) {
             (SessionKey::Owned(_), Some(down)) => SessionSpec {
                 principal: principal.clone(),
-                version: down.record.version,
+                // A process of its own, too, may speak the new era only.
+                version: if era == Era::Modern { Version::LATEST_MODERN } else { down.record.version },
                 capabilities: down.record.capabilities.clone(),
                 client_info: down.record.client_info.clone(),
                 log_level: down.log_level(),
@@ -245,6 +247,7 @@ impl Gateway {
             renumbered: prepared.renumbered.clone(),
             log: request.message.raw(Field::MetaLogLevel).and_then(|level| LogLevel::from_json(&level)),
             stop,
+            again: (request.client.era() == Era::Legacy && era == Era::Modern).then(|| Box::new(Again::of(request))),
         })
     }
 }
@@ -291,10 +294,13 @@ fn prepare(generation: &Generation, catalog: &Catalog, era: Era, session: Option
         splices.replace_string(span, &request.route.name);
     }
     bridge::adapt_request(&mut splices, message, request.client.era(), era, generation.version(), || match request.client {
-        Client::Legacy(down) => (down.record.client_info.clone(), down.log_level()),
-        Client::Modern(_) => (own_info(), None),
+        Client::Legacy(down) => said(down, false),
+        // Says itself what it is.
+        Client::Modern(_) => Said { client_info: own_info(), log_level: None, capabilities: Bytes::from_static(b"{}") },
     });
-    let renumbered = session.map(|session| renumber(&mut splices, session, request));
+    // An owned session carries one client's tokens, which are unique already.
+    let shares_tokens = |session: &Session| session.is_process() || request.client.era() == Era::Modern;
+    let renumbered = session.map(|session| renumber(&mut splices, session, message, shares_tokens(session)));
     let routing = match era {
         Era::Modern if !generation.is_stdio() => routing_headers(request, catalog),
         _ => HeaderMap::new(),
@@ -306,10 +312,7 @@ fn prepare(generation: &Generation, catalog: &Catalog, era: Era, session: Option
 }
 
 /// Wherever a session or process may carry other requests too, ids and progress tokens are ours.
-fn renumber(splices: &mut Splices, session: &Session, request: &Forward<'_>) -> Renumbered {
-    let message = &request.message;
-    // An owned session carries one client's tokens, which are unique already.
-    let shares_tokens = session.is_process() || request.client.era() == Era::Modern;
+pub(super) fn renumber(splices: &mut Splices, session: &Session, message: &Message, shares_tokens: bool) -> Renumbered {
     let id = session.next_id();
     if let Some(span) = message.id_span() {
         splices.replace(span, Id::from_u64(id).into_json());
@@ -328,23 +331,14 @@ fn routing_headers(request: &Forward<'_>, catalog: &Catalog) -> HeaderMap {
         Client::Modern(client) => client.params.clone(),
         Client::Legacy(_) => None,
     };
-    let mut headers = given.unwrap_or_else(|| mirrored_headers(request, catalog));
+    let route = &request.route;
+    let mut headers = given.unwrap_or_else(|| mirrored_headers(&request.message, request.method, catalog, route.index, &route.name));
     bridge::standard_headers(&mut headers, request.method, &request.route.name);
     headers
 }
 
 /// The arguments that the tool wants repeated as headers, for a client that does not do it itself.
-fn mirrored_headers(request: &Forward<'_>, catalog: &Catalog) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    if request.method != Method::ToolsCall {
-        return headers;
-    }
-    let Some(mirrored) = catalog.mirrored(request.route.index, &request.route.name) else { return headers };
-    let arguments = request.message.raw(Field::Arguments);
-    for (name, value) in mirrored.values(arguments.as_deref()) {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
-            headers.append(name, value);
-        }
-    }
-    headers
+pub(super) fn mirrored_headers(message: &Message, method: Method, catalog: &Catalog, index: usize, name: &str) -> HeaderMap {
+    let mirrored = catalog.mirrored(index, name).filter(|_| method == Method::ToolsCall);
+    mirrored.map_or_else(HeaderMap::new, |mirrored| headers_of(mirrored, message))
 }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     auth::Caller,
+    bridge,
     mcp::{Era, Field, Id, Message, Method, Splices, Version, build, list::CacheScope, offer::Declares},
     session::{SessionId, SessionRecord},
     upstream::{Generation, Session, SessionKey, SessionSpec, Upstream, UpstreamError, own_info},
@@ -116,7 +117,8 @@ impl Gateway {
         let offer = upstream.offer().ok_or_else(|| UpstreamError::protocol("the upstream's greeting is not known"))?;
         let facts = &offer.greeting.facts;
         let info = facts.server_info.clone().unwrap_or_else(own_info);
-        Ok(build::initialize_result(session.record.version, &facts.capabilities, &info, facts.instructions.as_deref()))
+        let capabilities = bridge::without_tasks(&facts.capabilities);
+        Ok(build::initialize_result(session.record.version, &capabilities, &info, facts.instructions.as_deref()))
     }
 
     pub(super) async fn discover(

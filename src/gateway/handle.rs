@@ -99,7 +99,8 @@ impl Gateway {
         match Method::parse(message.method()) {
             Some(Method::Cancelled) => self.cancel(session, message).await,
             Some(Method::RootsChanged) => {
-                for Reached { generation, up, .. } in self.reached(session) {
+                // A modern server asks for them whenever it needs them, and knows no such notification.
+                for Reached { generation, up, .. } in self.reached(session).into_iter().filter(|reached| reached.up.era() == Era::Legacy) {
                     if let Err(error) = generation.notify(&up, message.bytes().clone()).await {
                         tracing::debug!(%error, "a notification could not be passed on");
                     }
@@ -112,6 +113,7 @@ impl Gateway {
     /// Takes a client's answer to a server's request and passes it to the server that asked.
     pub async fn answered(&self, client: &Client, message: Message) {
         let Client::Legacy(session) = client else { return };
+        let Some(message) = session.questions.answered(message) else { return };
         let Some(asked) = message.id().and_then(|id| session.answered(id)) else {
             return tracing::debug!("answer to no open request; dropped");
         };

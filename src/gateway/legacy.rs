@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -14,9 +14,13 @@ use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::outbox::{Inlet, Outbox, Refused, outbox};
+use super::{
+    outbox::{Inlet, Outbox, Refused, outbox},
+    questions::Questions,
+};
 use crate::{
     auth::Caller,
+    bridge::Declared,
     mcp::Id,
     session::{SessionId, SessionRecord},
     upstream::{ClientCapabilities, Generation, Session, Upstream, UpstreamError, UpstreamId},
@@ -32,6 +36,10 @@ const MAX_ASKED_BY_ONE: usize = 32;
 pub struct LegacySession {
     pub record: SessionRecord,
     pub(super) flags: ClientCapabilities,
+    /// Read when the first modern server is told.
+    declared: OnceLock<Declared>,
+    /// What it was asked on behalf of modern servers.
+    pub(super) questions: Questions,
     /// Filled lazily. Read by every call, written when a session is opened or lost.
     upstream: ArcSwap<Vec<(UpstreamId, Arc<Session>)>>,
     log_level: Mutex<Option<Bytes>>,
@@ -82,6 +90,8 @@ impl LegacySession {
         Self {
             record,
             flags,
+            declared: OnceLock::new(),
+            questions: Questions::default(),
             upstream: ArcSwap::default(),
             log_level: Mutex::default(),
             asked: Mutex::default(),
@@ -91,6 +101,11 @@ impl LegacySession {
             last_used: AtomicU64::new(0),
             end: CancellationToken::new(),
         }
+    }
+
+    /// What modern servers are told that the client can do.
+    pub(super) fn declared(&self) -> &Declared {
+        self.declared.get_or_init(|| Declared::read(&self.record.capabilities, self.record.version))
     }
 
     pub fn id(&self) -> SessionId {
@@ -160,6 +175,15 @@ impl LegacySession {
 
     pub(super) fn began(&self, id: &Id, flight: InFlight) {
         self.in_flight.lock().entry(id.clone()).and_modify(|other| *other = InFlight::Ambiguous).or_insert(flight);
+    }
+
+    /// The request goes on upstream as another one.
+    pub(super) fn goes_on(&self, id: &Id, flight: InFlight) {
+        if let Some(held) = self.in_flight.lock().get_mut(id)
+            && !matches!(held, InFlight::Ambiguous)
+        {
+            *held = flight;
+        }
     }
 
     pub(super) fn finished(&self, id: &Id) {

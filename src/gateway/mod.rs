@@ -1,7 +1,10 @@
 //! Builds the gateway and carries a request through it. [`handle`](Gateway::handle) is where to start reading.
 
+mod adapt;
+mod again;
 mod build;
 mod config;
+mod conversation;
 mod error;
 mod follow;
 mod forward;
@@ -15,6 +18,7 @@ mod outbox;
 mod outlive;
 mod parked;
 mod pooled;
+mod questions;
 pub mod read;
 mod rebuild;
 mod relay;
@@ -23,6 +27,7 @@ mod reloader;
 mod reply;
 mod route;
 mod tally;
+mod task;
 mod view;
 
 pub use build::Gateway;

@@ -11,6 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Client, EventReply, Gateway, GatewayError, JsonReply, Reply,
+    adapt::{Adapted, MayRepeat},
+    again::Again,
+    conversation::Unfinished,
     legacy::Asked,
     parked::{Aside, Incoming, park},
     reply::JsonBody,
@@ -61,16 +64,19 @@ pub(super) struct Parties {
     pub(super) log: Option<LogLevel>,
     /// Ends the wait for the answer when a legacy client cancels.
     pub(super) stop: Option<CancellationToken>,
+    /// A legacy client's call of a modern server, which may have to be made again.
+    pub(super) again: Option<Box<Again>>,
 }
 
 /// One call's way back. When dropped before the answer came, the upstream is told that nobody waits any more.
 pub(super) struct Relay {
-    parties: Parties,
+    pub(super) parties: Parties,
     aside: Aside,
     asked: Vec<Id>,
-    answered: bool,
+    pub(super) answered: bool,
     /// Made with the first answer.
     answers_up: Option<Arc<Semaphore>>,
+    pub(super) may_repeat: MayRepeat,
 }
 
 /// What became of one message from the upstream.
@@ -82,6 +88,8 @@ pub(super) enum Taken {
     Asked(Box<Message>),
     /// The server does not want the answer to this request of its any more.
     Withdrawn(Id),
+    /// A response after which the call goes on.
+    Unfinished(Box<Unfinished>),
     Nothing,
 }
 
@@ -100,7 +108,9 @@ impl std::fmt::Debug for Relay {
 
 impl Relay {
     pub(super) fn new(parties: Parties) -> Self {
-        Self { parties, aside: Aside::default(), asked: Vec::new(), answered: false, answers_up: None }
+        let is_possible = parties.again.is_some() && parties.method == Method::ToolsCall;
+        let may_repeat = MayRepeat { with_tasks: is_possible, with_headers: is_possible };
+        Self { parties, aside: Aside::default(), asked: Vec::new(), answered: false, answers_up: None, may_repeat }
     }
 
     /// Nothing is to be cancelled any more.
@@ -156,11 +166,11 @@ impl Relay {
         }
     }
 
-    fn down(&self) -> Era {
+    pub(super) fn down(&self) -> Era {
         self.parties.client.era()
     }
 
-    fn up(&self) -> Era {
+    pub(super) fn up(&self) -> Era {
         self.parties.era
     }
 
@@ -169,7 +179,7 @@ impl Relay {
         self.parties.renumbered.is_none() && self.down() == Era::Modern && self.up() == Era::Modern
     }
 
-    fn expected(&self) -> Id {
+    pub(super) fn expected(&self) -> Id {
         self.parties.renumbered.as_ref().map_or_else(|| self.parties.client_id.clone(), |renumbered| Id::from_u64(renumbered.id))
     }
 
@@ -217,6 +227,21 @@ impl Relay {
             self.settle();
             return Ok(Reply::Json(Box::new(JsonReply::new(json.status, length, JsonBody::scanned(json.body, scanner, self)))));
         }
+        let message = self.whole(json).await?;
+        if let Some(status) = untouched {
+            return Ok(Reply::Message { status, body: message.into_bytes() });
+        }
+        match self.adapt(message)? {
+            Adapted::Ready(body, status) => Ok(Reply::Message { status, body }),
+            Adapted::Unfinished(unfinished) => self.goes_on(*unfinished),
+        }
+    }
+
+    /// The whole response.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] when it does not come, or is none to this request.
+    pub(super) async fn whole(&mut self, json: JsonAnswer) -> Result<Message, UpstreamError> {
         let whole = tokio::time::timeout(self.call_timeout(), json.collect(self.parties.gateway.config().bounds.max_event)).await;
         let whole = whole.unwrap_or_else(|_| Err(UpstreamError::TimedOut(self.call_timeout())));
         if !matches!(whole, Err(UpstreamError::TimedOut(_))) {
@@ -232,11 +257,7 @@ impl Relay {
             return Err(UpstreamError::protocol("the answer carries the id of another request"));
         }
         self.watch_era(&message);
-        if let Some(status) = untouched {
-            return Ok(Reply::Message { status, body: message.into_bytes() });
-        }
-        let (body, status) = self.adapt(&message)?;
-        Ok(Reply::Message { status, body })
+        Ok(message)
     }
 
     /// A modern server that refuses the version it had offered was replaced by another (MCP 2026-07-28, basic/versioning:
@@ -275,6 +296,7 @@ impl Relay {
                     return Ok(Reply::Events(Box::new(EventReply::attached(attached))));
                 }
                 Taken::Last(body, status) => return Ok(Reply::Message { status, body }),
+                Taken::Unfinished(unfinished) => return self.goes_on(*unfinished),
                 Taken::Send(first) => return Ok(Reply::Events(Box::new(EventReply::relayed(messages, self, vec![first])))),
             }
         }
@@ -288,8 +310,11 @@ impl Relay {
         let message = read(bytes)?;
         match self.sort(&message) {
             Sorted::Response => {
-                let (body, status) = self.adapt(&message)?;
-                Ok(Taken::Last(body, status))
+                self.watch_era(&message);
+                Ok(match self.adapt(message)? {
+                    Adapted::Ready(body, status) => Taken::Last(body, status),
+                    Adapted::Unfinished(unfinished) => Taken::Unfinished(unfinished),
+                })
             }
             Sorted::Other(taken) => Ok(taken),
         }
@@ -310,25 +335,6 @@ impl Relay {
             Kind::Notification => Sorted::Other(self.take_notification(message)),
             Kind::Request => Sorted::Other(self.take_request(message)),
         }
-    }
-
-    /// The response as this client is to see it.
-    ///
-    /// # Errors
-    /// It cannot be shown to it.
-    pub(super) fn adapt(&self, message: &Message) -> Result<(Bytes, StatusCode), UpstreamError> {
-        if let Some(askable) = self.askable()
-            && let Some(result) = askable.visit_first(&self.parties.gateway, message)
-        {
-            return Ok((build::response(&self.parties.client_id, &result), StatusCode::OK));
-        }
-        let mut splices = Splices::new();
-        match message.id_span() {
-            Some(span) => splices.replace(span, self.parties.client_id.clone().into_json()),
-            None => bridge::add_id(&mut splices, message, &self.parties.client_id),
-        }
-        bridge::adapt_response(&mut splices, message, self.parties.method, self.up(), self.down())
-            .map(|status| (splices.apply(message.bytes()), status))
     }
 
     fn take_notification(&self, message: &Message) -> Taken {
@@ -372,7 +378,8 @@ impl Relay {
             return Taken::Asked(Box::new(message.clone()));
         }
         let granted = match &self.parties.client {
-            Client::Legacy(down) if !self.parties.generation.is_own(session) => down.ask(asked()),
+            // A modern server asks by its result, which the client can be shown as a request of this revision.
+            Client::Legacy(down) if self.up() == Era::Legacy && !self.parties.generation.is_own(session) => down.ask(asked()),
             Client::Legacy(_) | Client::Modern(_) => None,
         };
         let (Some(granted), Some(span)) = (granted, message.id_span()) else {

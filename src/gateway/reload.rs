@@ -29,6 +29,15 @@ impl Changes {
         let all = [named("added", &self.added), named("changed", &self.changed), named("removed", &self.removed)];
         all.into_iter().flatten().chain(self.beside.iter().cloned()).collect()
     }
+
+    /// The same as one sentence.
+    pub fn summary(&self) -> String {
+        let parts = self.words();
+        match parts.is_empty() {
+            true => "the configuration was reloaded; nothing is different".to_owned(),
+            false => format!("the configuration was reloaded: {}", parts.join("; ")),
+        }
+    }
 }
 
 /// An upstream that is being tried and will take another's place.

@@ -124,8 +124,8 @@ impl Inner {
             Ok(Accepted { mcp, beside }) => {
                 let changes = Changes { beside, ..self.gateway.reload(mcp) };
                 self.reloads.succeeded(self.clock.now());
-                let detail = words(&changes);
-                tracing::info!(added = ?changes.added, changed = ?changes.changed, removed = ?changes.removed, unchanged = changes.unchanged, "the configuration was reloaded");
+                let detail = changes.summary();
+                tracing::info!(added = ?changes.added, changed = ?changes.changed, removed = ?changes.removed, unchanged = changes.unchanged, beside = ?changes.beside, "the configuration was reloaded");
                 self.note(EventKind::Reloaded, Severity::Info, None, detail);
                 Ok(changes)
             }
@@ -156,13 +156,5 @@ fn broken_off() -> Problem {
         what: "the reading of the configuration broke off".to_owned(),
         why: "nothing was taken over".to_owned(),
         remedy: "report this as a bug, with the log around it".to_owned(),
-    }
-}
-
-fn words(changes: &Changes) -> String {
-    let parts = changes.words();
-    match parts.is_empty() {
-        true => "the configuration was reloaded; no upstream is different".to_owned(),
-        false => format!("the configuration was reloaded: {}", parts.join("; ")),
     }
 }

@@ -1,30 +1,28 @@
 //! What goes back to the client, still streaming where the upstream streams.
 
-use std::{
-    collections::VecDeque,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+mod document;
+
+use std::{collections::VecDeque, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
+pub(super) use document::JsonBody;
+pub use document::JsonReply;
 use http::StatusCode;
-use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     GatewayError,
+    conversation::{Conversation, Unfinished},
     listen::Listening,
     parked::{Attached, Incoming, park},
     relay::{Relay, Taken},
     tally::{Counted, Outcome},
 };
 use crate::{
-    mcp::{Message, ResponseScanner},
+    mcp::Message,
     reason::Reason,
-    upstream::{AnswerBody, Messages, UpstreamError},
+    upstream::{Messages, UpstreamError},
 };
 
 /// An answer to one request.
@@ -75,160 +73,6 @@ impl Reply {
     }
 }
 
-/// A JSON document on its way from the upstream.
-#[derive(Debug)]
-pub struct JsonReply {
-    pub status: StatusCode,
-    /// Exact, where the upstream said how long its answer is.
-    pub length: Option<u64>,
-    pub body: JsonBody,
-    sent: u64,
-    counted: Option<Counted>,
-}
-
-impl JsonReply {
-    pub(super) fn new(status: StatusCode, length: Option<u64>, body: JsonBody) -> Self {
-        Self { status, length, body, sent: 0, counted: None }
-    }
-}
-
-/// The document's bytes; with a scanner, the id is put back on the way, and a wrong one breaks the body off.
-#[derive(Debug)]
-pub struct JsonBody {
-    body: AnswerBody,
-    scanner: Option<ResponseScanner>,
-    ready: VecDeque<Bytes>,
-    ended: bool,
-    wait: Wait,
-    _relay: Relay,
-}
-
-/// How long the rest of a document is waited for.
-#[derive(Debug)]
-enum Wait {
-    Call {
-        patience: Duration,
-        /// Made when the upstream first lets us wait.
-        idle: Option<Pin<Box<Sleep>>>,
-        /// When it is given up whatever comes, and how long after its beginning that is.
-        last: Instant,
-        max: Duration,
-    },
-    /// As long as the gateway does not drain.
-    Subscription(Pin<Box<WaitForCancellationFutureOwned>>),
-}
-
-impl JsonBody {
-    /// A subscription that a server answers with documents instead of events.
-    pub(super) fn subscription(body: AnswerBody, relay: Relay) -> Self {
-        let wait = Wait::Subscription(Box::pin(relay.gateway().drain.clone().cancelled_owned()));
-        Self { body, scanner: None, ready: VecDeque::new(), ended: false, wait, _relay: relay }
-    }
-
-    pub(super) fn scanned(body: AnswerBody, scanner: ResponseScanner, relay: Relay) -> Self {
-        let max = relay.call_timeout_max();
-        let wait = Wait::Call { patience: relay.call_timeout(), idle: None, last: Instant::now() + max, max };
-        Self { body, scanner: Some(scanner), ready: VecDeque::new(), ended: false, wait, _relay: relay }
-    }
-
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
-        loop {
-            if let Some(piece) = self.ready.pop_front() {
-                return Poll::Ready(Some(Ok(piece)));
-            }
-            if self.ended {
-                return Poll::Ready(None);
-            }
-            let frame = match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(frame) if !self.wait.is_over() => frame,
-                Poll::Ready(_) | Poll::Pending => {
-                    let error = ready!(self.wait.poll_end(cx));
-                    self.ended = true;
-                    return Poll::Ready(error.map(Err));
-                }
-            };
-            self.wait.restart();
-            let taken = match frame {
-                None => {
-                    self.ended = true;
-                    self.scanner.take().map_or(Ok(()), ResponseScanner::finish)
-                }
-                Some(Err(error)) => {
-                    self.ended = true;
-                    return Poll::Ready(Some(Err(error)));
-                }
-                Some(Ok(frame)) => {
-                    let Ok(chunk) = frame.into_data() else { continue };
-                    match &mut self.scanner {
-                        None => return Poll::Ready(Some(Ok(chunk))),
-                        Some(scanner) => scanner.push(&chunk, &mut |piece| self.ready.push_back(piece)),
-                    }
-                }
-            };
-            if let Err(error) = taken {
-                self.ended = true;
-                self.ready.clear();
-                return Poll::Ready(Some(Err(UpstreamError::protocol(error.to_string()))));
-            }
-        }
-    }
-}
-
-impl Wait {
-    /// Whether even a body that never pauses is given up now.
-    fn is_over(&self) -> bool {
-        matches!(self, Self::Call { last, .. } if Instant::now() >= *last)
-    }
-
-    fn restart(&mut self) {
-        if let Self::Call { idle, .. } = self {
-            *idle = None;
-        }
-    }
-
-    /// Ready when nothing is waited for any more, with the error if it is one.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<UpstreamError>> {
-        match self {
-            Self::Subscription(drained) => drained.as_mut().poll(cx).map(|()| None),
-            Self::Call { patience, idle, last, max } => {
-                let now = Instant::now();
-                if now >= *last {
-                    return Poll::Ready(Some(UpstreamError::TimedOut(*max)));
-                }
-                let idle = idle.get_or_insert_with(|| Box::pin(sleep_until((*last).min(now + *patience))));
-                ready!(idle.as_mut().poll(cx));
-                Poll::Ready(Some(UpstreamError::TimedOut(if Instant::now() >= *last { *max } else { *patience })))
-            }
-        }
-    }
-}
-
-impl Body for JsonReply {
-    type Data = Bytes;
-    type Error = UpstreamError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        let chunk = ready!(self.body.poll_chunk(cx));
-        if let Some(Ok(chunk)) = &chunk {
-            self.sent += chunk.len() as u64;
-        }
-        // Whoever knows the length may not ask again after the last byte.
-        let outcome = match &chunk {
-            Some(Err(_)) => Some(Outcome::Failed),
-            None => Some(Outcome::Ok),
-            Some(Ok(_)) => (self.length == Some(self.sent)).then_some(Outcome::Ok),
-        };
-        if let (Some(outcome), Some(counted)) = (outcome, &mut self.counted) {
-            counted.ends(outcome);
-        }
-        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
-}
-
 /// Messages on their way, from an upstream or from the gateway itself.
 #[derive(Debug)]
 pub struct EventReply {
@@ -242,16 +86,9 @@ pub struct EventReply {
 enum Source {
     Upstream(Option<Box<Relayed>>),
     Own(Box<Listening>),
+    Conversation(Box<Conversation>),
     /// A call that waits for its client now and then.
     Parked(Attached),
-}
-
-/// What comes next on a stream.
-enum Passed {
-    Message(Bytes),
-    Last(Bytes),
-    /// The server asks the client, who is told by the end of the stream.
-    Asked(Box<Message>),
 }
 
 #[derive(Debug)]
@@ -260,6 +97,8 @@ struct Relayed {
     relay: Relay,
     /// A subscription has no limits: it is quiet until something changes, and ends when the gateway drains.
     limits: Option<Limits>,
+    /// Nobody reads this any more; the call runs to its end.
+    client_is_gone: bool,
 }
 
 #[derive(Debug)]
@@ -274,7 +113,7 @@ impl EventReply {
     pub(super) fn relayed(messages: Messages, relay: Relay, first: Vec<Bytes>) -> Self {
         let limits = (!relay.is_subscription())
             .then(|| Limits { idle: Box::pin(sleep(relay.call_timeout())), last: Instant::now() + relay.call_timeout_max() });
-        let relayed = Relayed { messages, relay, limits };
+        let relayed = Relayed { messages, relay, limits, client_is_gone: false };
         Self { source: Source::Upstream(Some(Box::new(relayed))), queued: first.into(), ended: false, counted: None }
     }
 
@@ -282,10 +121,16 @@ impl EventReply {
         Self { source: Source::Parked(attached), queued: VecDeque::new(), ended: false, counted: None }
     }
 
+    /// The stream of a call that goes on, at the longest until `last`; `None` when it cannot.
+    pub(super) fn unfinished(relay: Relay, unfinished: Unfinished, last: Instant) -> Option<Self> {
+        let conversation = Conversation::begin(relay, unfinished, last)?;
+        Some(Self { source: Source::Conversation(Box::new(conversation)), queued: VecDeque::new(), ended: false, counted: None })
+    }
+
     fn is_subscription(&self) -> bool {
         match &self.source {
             Source::Own(_) => true,
-            Source::Parked(_) => false,
+            Source::Conversation(_) | Source::Parked(_) => false,
             Source::Upstream(relayed) => relayed.as_ref().is_some_and(|relayed| relayed.relay.is_subscription()),
         }
     }
@@ -311,25 +156,11 @@ impl EventReply {
         if self.ended {
             return None;
         }
-        let mut next = match &mut self.source {
-            Source::Own(listening) => listening.next().await.map(|message| Ok(Passed::Message(message))),
-            Source::Upstream(None) => None,
-            Source::Upstream(Some(relayed)) => relayed.next().await,
-            Source::Parked(attached) => next_of(attached).await,
-        };
-        if let Some(Ok(Passed::Asked(question))) = next {
-            let Source::Upstream(relayed) = &mut self.source else { return None };
-            let Relayed { messages, relay, .. } = *relayed.take()?;
-            // Kept before it is waited for: this future may be dropped at any wait.
-            self.source = Source::Parked(park(Incoming::Messages(messages), relay, *question));
-            let Source::Parked(attached) = &mut self.source else { return None };
-            next = next_of(attached).await;
-        }
-        match next {
-            Some(Ok(Passed::Message(message))) => Some(Ok(message)),
-            Some(Ok(Passed::Asked(_))) => None,
-            Some(Ok(Passed::Last(message))) => {
-                self.end(Outcome::Ok);
+        match self.source.next().await {
+            Some(Ok((message, is_last))) => {
+                if is_last {
+                    self.end(Outcome::Ok);
+                }
                 Some(Ok(message))
             }
             Some(Err(error)) => {
@@ -345,15 +176,65 @@ impl EventReply {
     }
 }
 
-async fn next_of(attached: &mut Attached) -> Option<Result<Passed, GatewayError>> {
-    let next = attached.next().await?;
-    Some(next.map(|(message, is_last)| if is_last { Passed::Last(message) } else { Passed::Message(message) }))
+impl Source {
+    /// The next message and whether it is the last. `None`: no answer follows. Cancel-safe.
+    async fn next(&mut self) -> Option<Result<(Bytes, bool), GatewayError>> {
+        let step = match self {
+            Self::Own(listening) => return listening.next().await.map(|message| Ok((message, false))),
+            Self::Conversation(conversation) => return conversation.next().await,
+            Self::Parked(attached) => return attached.next().await,
+            Self::Upstream(None) => return None,
+            Self::Upstream(Some(relayed)) => relayed.next().await?,
+        };
+        let goes_on = match step {
+            Ok(Step::Message(message)) => return Some(Ok((message, false))),
+            Ok(Step::Last(message)) => return Some(Ok((message, true))),
+            Ok(Step::GoesOn(goes_on)) => goes_on,
+            Err(error) => return Some(Err(error)),
+        };
+        // Kept before it is waited for: this future may be dropped at any wait.
+        let Self::Upstream(relayed) = self else { return None };
+        *self = (*relayed.take()?).goes_on(goes_on)?;
+        match self {
+            Self::Conversation(conversation) => conversation.next().await,
+            Self::Parked(attached) => attached.next().await,
+            Self::Own(_) | Self::Upstream(_) => None,
+        }
+    }
+}
+
+/// What comes next on a stream.
+enum Step {
+    Message(Bytes),
+    Last(Bytes),
+    GoesOn(GoesOn),
+}
+
+/// How a call goes on in another way.
+enum GoesOn {
+    /// A modern server's response leads to a further request.
+    Unfinished(Box<Unfinished>),
+    /// A legacy server asks its modern client, who is told by the end of the stream.
+    Asked(Box<Message>),
 }
 
 impl Relayed {
-    /// The next message. `None`: the client cancelled or its subscription ends, so no answer
-    /// follows.
-    async fn next(&mut self) -> Option<Result<Passed, GatewayError>> {
+    fn goes_on(self, goes_on: GoesOn) -> Option<Source> {
+        let Self { messages, relay, limits, client_is_gone } = self;
+        let unfinished = match goes_on {
+            GoesOn::Asked(question) => return Some(Source::Parked(park(Incoming::Messages(messages), relay, *question))),
+            GoesOn::Unfinished(unfinished) => unfinished,
+        };
+        let last = limits.map_or_else(|| Instant::now() + relay.call_timeout_max(), |limits| limits.last);
+        let mut conversation = Box::new(Conversation::begin(relay, *unfinished, last)?);
+        if client_is_gone {
+            conversation.client_is_gone();
+        }
+        Some(Source::Conversation(conversation))
+    }
+
+    /// The next message. `None`: the client cancelled or its subscription ends, so no answer follows.
+    async fn next(&mut self) -> Option<Result<Step, GatewayError>> {
         let stop = self.relay.stop().cloned();
         let drain = self.relay.gateway().drain.clone();
         loop {
@@ -404,12 +285,13 @@ impl Relayed {
                 limits.idle.as_mut().reset(Instant::now() + call_timeout);
             }
             if self.relay.is_untouched() {
-                return Some(Ok(Passed::Message(message)));
+                return Some(Ok(Step::Message(message)));
             }
             match self.relay.take(message) {
-                Ok(Taken::Send(message)) => return Some(Ok(Passed::Message(message))),
-                Ok(Taken::Last(message, _)) => return Some(Ok(Passed::Last(message))),
-                Ok(Taken::Asked(question)) => return Some(Ok(Passed::Asked(question))),
+                Ok(Taken::Send(message)) => return Some(Ok(Step::Message(message))),
+                Ok(Taken::Last(message, _)) => return Some(Ok(Step::Last(message))),
+                Ok(Taken::Unfinished(unfinished)) => return Some(Ok(Step::GoesOn(GoesOn::Unfinished(unfinished)))),
+                Ok(Taken::Asked(question)) => return Some(Ok(Step::GoesOn(GoesOn::Asked(question)))),
                 Ok(Taken::Nothing | Taken::Withdrawn(_)) => {}
                 Err(error) => return Some(Err(self.relay.failure(error))),
             }
@@ -420,13 +302,22 @@ impl Relayed {
 /// A legacy client that disconnects has not cancelled (MCP 2025-11-25, basic/transports): its call runs to the end.
 impl Drop for EventReply {
     fn drop(&mut self) {
-        let Source::Upstream(relayed) = &mut self.source else { return };
-        let Some(mut relayed) = relayed.take() else { return };
-        if self.ended || relayed.relay.is_settled() {
+        let mut source = std::mem::replace(&mut self.source, Source::Upstream(None));
+        if self.ended {
             return;
         }
-        let Some(session) = relayed.relay.client().session().cloned() else { return };
-        let gateway = Arc::clone(relayed.relay.gateway());
-        gateway.outlive(&session, async move { while let Some(Ok(Passed::Message(_))) = relayed.next().await {} });
+        let (gateway, session) = match &mut source {
+            Source::Upstream(Some(relayed)) if !relayed.relay.is_settled() => {
+                relayed.client_is_gone = true;
+                let Some(session) = relayed.relay.client().session().cloned() else { return };
+                (Arc::clone(relayed.relay.gateway()), session)
+            }
+            Source::Conversation(conversation) => {
+                conversation.client_is_gone();
+                (Arc::clone(conversation.gateway()), Arc::clone(conversation.client()))
+            }
+            Source::Upstream(_) | Source::Own(_) | Source::Parked(_) => return,
+        };
+        gateway.outlive(&session, async move { while let Some(Ok((_, false))) = source.next().await {} });
     }
 }

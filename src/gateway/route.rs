@@ -51,15 +51,14 @@ impl Gateway {
         let mut rebuilds = self.rebuilds();
         let mut route = self.look_up(method, message);
         // Right after the start the owner may not have been asked yet. It alone is waited for, not all others.
-        let waits = route.is_err() && !self.all_tried();
         while route.is_err() && !self.all_tried() {
             match timeout_at(self.patience_ends(), rebuilds.changed()).await {
                 Ok(Ok(())) => route = self.look_up(method, message),
                 Ok(Err(_)) | Err(_) => break,
             }
         }
-        if waits && route.is_err() {
-            // The last offer may have come after the last making of the catalog.
+        if route.is_err() {
+            // An offer may have come after the last making of the catalog, which costs next to nothing when none has.
             self.rebuild();
             route = self.look_up(method, message);
         }

@@ -1,6 +1,6 @@
 //! From what was seen to what an operator should know, in words.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     alert::{Alert, CertificateNote, Grade, Stage, Topic},
@@ -56,8 +56,7 @@ fn expiry(certificate: &WatchedCertificate, threshold: Threshold, now: i64) -> C
         topic: Topic::Expiry,
         stage: Stage::Firing,
         severity: threshold.severity.into(),
-        // A certificate that two upstreams show is one matter; as a trust anchor it is another.
-        key: format!("expiry:{}:{}", if certificate.role == Role::Anchor { "anchor" } else { "certificate" }, facts.fingerprint),
+        key: expiry_key(certificate),
         upstream: certificate.upstream.clone(),
         code: Some(code.code().to_owned()),
         summary: ending(certificate, now),
@@ -72,6 +71,17 @@ fn expiry(certificate: &WatchedCertificate, threshold: Threshold, now: i64) -> C
         at: u64::try_from(now).unwrap_or_default(),
     };
     Condition { rank: threshold.before.as_secs(), alert }
+}
+
+/// What is told of the ends of these certificates has these keys.
+pub(super) fn expiry_keys(certificates: &[WatchedCertificate]) -> BTreeSet<String> {
+    certificates.iter().filter(|certificate| certificate.decides).map(expiry_key).collect()
+}
+
+/// A certificate that two upstreams show is one matter; as a trust anchor it is another.
+fn expiry_key(certificate: &WatchedCertificate) -> String {
+    let kind = if certificate.role == Role::Anchor { "anchor" } else { "certificate" };
+    format!("expiry:{kind}:{}", certificate.facts.fingerprint)
 }
 
 /// `the certificate CN=crm.test of upstream "crm" ends in 5 days, on 2026-01-31T12:00:00Z`
@@ -117,6 +127,16 @@ pub(super) fn list_expiries(lists: &[WatchedList], now: Duration) -> Vec<Conditi
     lists.iter().filter_map(|list| list_expiry(list, now)).collect()
 }
 
+/// What is told of the ends of these lists has these keys.
+pub(super) fn list_keys(lists: &[WatchedList]) -> BTreeSet<String> {
+    lists.iter().map(list_key).collect()
+}
+
+/// The next list in the same file is another matter.
+fn list_key(list: &WatchedList) -> String {
+    format!("list:{}:{}:{}", list.file.display(), list.issuer, list.this_update)
+}
+
 fn list_expiry(list: &WatchedList, now: i64) -> Option<Condition> {
     let end = list.next_update?;
     let quarter = end.saturating_sub(list.this_update).max(0) / 4;
@@ -132,7 +152,7 @@ fn list_expiry(list: &WatchedList, now: i64) -> Option<Condition> {
         topic: Topic::Expiry,
         stage: Stage::Firing,
         severity,
-        key: format!("list:{}:{}", list.file.display(), list.issuer),
+        key: list_key(list),
         upstream: list.upstream.clone(),
         code: Some(if now > end { Reason::TlsCrlExpired } else { Reason::TlsExpiring }.code().to_owned()),
         summary: format!("the next revocation list of {} for {whose} {when}", list.issuer),
@@ -192,11 +212,12 @@ pub(super) fn down(upstream: &str, failures: u32, why: &Explanation, now: Durati
 pub(super) fn rejected(scope: &str, upstream: Option<&str>, detail: &str, now: Duration) -> Condition {
     // Of some receivers the summary is all that people see.
     let summary = upstream.map_or_else(|| detail.to_owned(), |name| format!("upstream {name:?}: {detail}"));
-    let why = Explanation::new(
-        Reason::ReloadRejected,
-        detail,
-        "correct the files; they are tried again by themselves, and `nexus check` names what is wrong",
-    );
+    let remedy = match scope.strip_suffix(':') {
+        // An edit of nexus.toml is taken only when somebody says so.
+        Some(_) => "correct nexus.toml, where `nexus check` names what is wrong, and reload it again",
+        None => "correct the files; they are tried again by themselves, and `nexus check` names what is wrong",
+    };
+    let why = Explanation::new(Reason::ReloadRejected, detail, remedy);
     firing(Topic::ReloadRejected, Severity::Error, scope.to_owned(), upstream, &why, summary, now)
 }
 
@@ -277,4 +298,26 @@ pub(super) fn tools(upstream: &str, difference: &Difference, now: Duration) -> A
 
 pub(super) fn seconds(since_1970: Duration) -> i64 {
     i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_list_in_the_same_file_is_told_of_anew() {
+        let list = |this_update| WatchedList {
+            upstream: None,
+            file: "/clients.crl".into(),
+            issuer: "CN=Staff".into(),
+            this_update,
+            next_update: Some(this_update + 1000),
+        };
+        let at = |seconds| Duration::from_secs(seconds);
+        let of = |list: WatchedList, now| list_expiries(&[list], at(now)).remove(0);
+        let (due, over, next) = (of(list(0), 900), of(list(0), 1001), of(list(900), 1901));
+        assert_eq!(due.alert.key, over.alert.key);
+        assert!(over.rank < due.rank);
+        assert_ne!(over.alert.key, next.alert.key);
+    }
 }

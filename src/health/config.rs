@@ -1,7 +1,8 @@
 //! `[certificates]` and `[state]`, checked.
 
-use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroU32, path::PathBuf, time::Duration};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use lettre::message::Mailbox;
 use url::Url;
 
@@ -58,6 +59,34 @@ pub enum Receiver {
         routing_key: Secret,
     },
     Email(Mail),
+}
+
+impl ChannelConfig {
+    /// The host whose certificate is verified; `None` without TLS.
+    pub fn tls_host(&self) -> Option<&str> {
+        match &self.receiver {
+            Receiver::Webhook(url) | Receiver::Slack(url) | Receiver::PagerDuty { url, .. } => {
+                url.expose().host_str().filter(|_| url.expose().scheme() == "https")
+            }
+            Receiver::Email(mail) => (mail.security != MailSecurity::Plain).then_some(mail.host.as_str()),
+        }
+    }
+
+    /// Who is told, as a text that stays the same wherever the channel stands in the file, and however its receiver is
+    /// reached. Holds no secret: a URL may be one, so it is in here as a digest.
+    pub fn key(&self) -> String {
+        let who = match &self.receiver {
+            Receiver::Webhook(url) | Receiver::Slack(url) => url.expose().to_string(),
+            Receiver::PagerDuty { url, routing_key } => format!("{} {}", url.expose(), routing_key.expose()),
+            Receiver::Email(mail) => {
+                let to: BTreeSet<_> = mail.to.iter().map(|mailbox| mailbox.email.to_string()).collect();
+                to.into_iter().collect::<Vec<_>>().join(" ")
+            }
+        };
+        let digest = digest(&SHA256, who.as_bytes());
+        let half = digest.as_ref().iter().take(16);
+        half.fold(format!("{}:", self.receiver.word()), |key, byte| format!("{key}{byte:02x}"))
+    }
 }
 
 impl Receiver {

@@ -61,72 +61,117 @@ pub(super) struct Office {
 /// Takes alerts and never waits.
 #[derive(Debug)]
 pub(super) struct Desk {
-    channels: Vec<Arc<Channel>>,
+    office: Office,
+    /// Set after each change of a queue.
+    changed: Arc<AtomicBool>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    channels: Vec<Open>,
+}
+
+/// A channel that is worked on until it is closed.
+#[derive(Debug)]
+struct Open {
+    /// [`ChannelConfig::key`], with a number after it where several channels have the same receiver.
+    key: String,
+    channel: Arc<Channel>,
+    close: CancellationToken,
 }
 
 #[derive(Debug)]
 struct Channel {
-    config: ChannelConfig,
-    counts: Arc<ChannelCounts>,
+    setup: Mutex<Arc<Setup>>,
     queue: Mutex<VecDeque<Alert>>,
     arrived: Notify,
-    /// Set after each change of the queue.
+    set_up: Notify,
     changed: Arc<AtomicBool>,
     office: Office,
 }
 
+/// How a channel is set up: another one does not keep it from sending.
+#[derive(Debug)]
+struct Setup {
+    config: ChannelConfig,
+    counts: Arc<ChannelCounts>,
+}
+
 impl Desk {
-    /// `waiting`: what was not sent before the restart, by the channel's name. `changed` is set after each change of a queue.
-    pub(super) fn open(
-        configs: &[ChannelConfig],
-        office: &Office,
-        mut waiting: BTreeMap<String, VecDeque<Alert>>,
-        changed: &Arc<AtomicBool>,
-    ) -> Self {
-        let channel = |(index, config): (usize, &ChannelConfig)| {
+    /// Without channels. Those to come work until `stop`; `changed` is set after each change of a queue.
+    pub(super) fn new(office: Office, changed: &Arc<AtomicBool>, tasks: &TaskTracker, stop: &CancellationToken) -> Self {
+        Self { office, changed: Arc::clone(changed), tasks: tasks.clone(), stop: stop.clone(), channels: Vec::new() }
+    }
+
+    /// Takes these channels instead of those of now. One with the same receiver keeps what waits for it; what waits for one that
+    /// is gone is given up. `waiting`: what was not sent before a restart, by the channel's key.
+    pub(super) fn set_up(&mut self, configs: &[ChannelConfig], mut waiting: BTreeMap<String, VecDeque<Alert>>) {
+        let mut before = std::mem::take(&mut self.channels);
+        for (index, config) in configs.iter().enumerate() {
+            let key = self.free_key(config);
             let name = format!("{} {}", config.receiver.word(), index + 1);
-            let mut queue = waiting.remove(&name).unwrap_or_default();
-            queue.truncate(MAX_WAITING);
-            let channel = Channel {
-                config: config.clone(),
-                counts: Arc::new(ChannelCounts::new(name)),
-                queue: Mutex::new(queue),
-                arrived: Notify::new(),
-                changed: Arc::clone(changed),
-                office: office.clone(),
+            let open = match before.iter().position(|open| open.key == key) {
+                Some(place) => {
+                    let open = before.swap_remove(place);
+                    open.channel.take(config.clone(), name);
+                    open
+                }
+                None => self.open(key.clone(), config.clone(), name, waiting.remove(&key).unwrap_or_default()),
             };
-            channel.count();
-            Arc::new(channel)
-        };
-        Self { channels: configs.iter().enumerate().map(channel).collect() }
+            self.channels.push(open);
+        }
+        for open in before {
+            open.close.cancel();
+            open.channel.give_up_all();
+        }
+        for (channel, queue) in waiting.iter().filter(|(_, queue)| !queue.is_empty()) {
+            tracing::warn!(channel, alerts = queue.len(), "the channel is not in the file any more; what waited for it is given up");
+        }
+        self.changed.store(true, Ordering::Relaxed);
+    }
+
+    fn free_key(&self, config: &ChannelConfig) -> String {
+        let key = config.key();
+        let is_free = |key: &String| self.channels.iter().all(|open| open.key != *key);
+        let numbered = (2_usize..).map(|number| format!("{key} {number}"));
+        std::iter::once(key.clone()).chain(numbered).find(is_free).unwrap_or(key)
+    }
+
+    fn open(&self, key: String, config: ChannelConfig, name: String, mut queue: VecDeque<Alert>) -> Open {
+        queue.truncate(MAX_WAITING);
+        let channel = Arc::new(Channel {
+            setup: Mutex::new(Arc::new(Setup { config, counts: Arc::new(ChannelCounts::new(name)) })),
+            queue: Mutex::new(queue),
+            arrived: Notify::new(),
+            set_up: Notify::new(),
+            changed: Arc::clone(&self.changed),
+            office: self.office.clone(),
+        });
+        channel.count();
+        let close = self.stop.child_token();
+        let (working, closed) = (Arc::clone(&channel), close.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = working.work() => {}
+                () = closed.cancelled() => {}
+            }
+        });
+        Open { key, channel, close }
     }
 
     pub(super) fn counts(&self) -> Vec<Arc<ChannelCounts>> {
-        self.channels.iter().map(|channel| Arc::clone(&channel.counts)).collect()
-    }
-
-    /// Starts a task for each channel, until `stop`.
-    pub(super) fn work(&self, tasks: &TaskTracker, stop: &CancellationToken) {
-        for channel in &self.channels {
-            let (channel, stop) = (Arc::clone(channel), stop.clone());
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = channel.work() => {}
-                    () = stop.cancelled() => {}
-                }
-            });
-        }
+        self.channels.iter().map(|open| Arc::clone(&open.channel.setup().counts)).collect()
     }
 
     pub(super) fn tell(&self, alert: &Alert) {
-        for channel in self.channels.iter().filter(|channel| alert.severity() >= channel.config.min_severity) {
-            channel.put(alert.clone());
+        for Open { channel, .. } in &self.channels {
+            if alert.severity() >= channel.setup().config.min_severity {
+                channel.put(alert.clone());
+            }
         }
     }
 
-    /// What was not sent yet, by the channel's name.
+    /// What was not sent yet, by the channel's key.
     pub(super) fn waiting(&self) -> BTreeMap<String, VecDeque<Alert>> {
-        let waiting = self.channels.iter().map(|channel| (channel.counts.name.clone(), channel.queue.lock().clone()));
+        let waiting = self.channels.iter().map(|open| (open.key.clone(), open.channel.queue.lock().clone()));
         waiting.filter(|(_, queue)| !queue.is_empty()).collect()
     }
 }
@@ -164,6 +209,33 @@ impl Undelivered {
 }
 
 impl Channel {
+    fn setup(&self) -> Arc<Setup> {
+        Arc::clone(&self.setup.lock())
+    }
+
+    /// Goes on with other settings. Under another name it is counted from nothing, as everything in a series of its own is.
+    fn take(&self, config: ChannelConfig, name: String) {
+        {
+            let mut setup = self.setup.lock();
+            let counts = if setup.counts.name == name { Arc::clone(&setup.counts) } else { Arc::new(ChannelCounts::new(name)) };
+            *setup = Arc::new(Setup { config, counts });
+        }
+        self.count();
+        self.set_up.notify_one();
+    }
+
+    /// Nobody works on it any more.
+    fn give_up_all(&self) {
+        let left = self.queue.lock().len();
+        if left > 0 {
+            tracing::warn!(
+                channel = self.setup().counts.name,
+                alerts = left,
+                "the channel was taken out of the file; what waited for it is given up"
+            );
+        }
+    }
+
     fn put(&self, alert: Alert) {
         let full = {
             let mut queue = self.queue.lock();
@@ -183,23 +255,28 @@ impl Channel {
 
     /// Never ends. Cancel-safe: what is being sent stays in the queue.
     async fn work(&self) {
-        // Kept for the next alert; made anew after a failure, because the CA file may have changed.
+        // Kept for the next alert; made anew after a failure, because the CA file may have changed, and with other settings.
         let mut client = None;
+        let mut setup = self.setup();
         let mut pause = FIRST_RETRY;
         loop {
             let Some(alert) = self.queue.lock().front().cloned() else {
                 self.arrived.notified().await;
                 continue;
             };
-            let attempt = timeout(ATTEMPT, self.send(&alert, &mut client)).await;
+            let latest = self.setup();
+            if !Arc::ptr_eq(&latest, &setup) {
+                (setup, client, pause) = (latest, None, FIRST_RETRY);
+            }
+            let attempt = timeout(ATTEMPT, self.send(&setup.config, &alert, &mut client)).await;
             let Err(error) = attempt.unwrap_or_else(|_| Err(Undelivered::later(format!("no answer within {ATTEMPT:?}")))) else {
-                self.counts.sent.fetch_add(1, Ordering::Relaxed);
+                setup.counts.sent.fetch_add(1, Ordering::Relaxed);
                 pause = FIRST_RETRY;
                 self.done(&alert);
                 continue;
             };
             client = None;
-            self.counts.failed.fetch_add(1, Ordering::Relaxed);
+            setup.counts.failed.fetch_add(1, Ordering::Relaxed);
             let age = self.office.clock.now().saturating_sub(Duration::from_secs(alert.at));
             match error.again {
                 // The next alert has nothing to do with why this one was not taken.
@@ -216,10 +293,14 @@ impl Channel {
                 again => {
                     // Once for each alert, not for each attempt.
                     if pause == FIRST_RETRY {
-                        tracing::warn!(channel = self.counts.name, error = error.words, "an alert could not be sent; it is tried again");
+                        tracing::warn!(channel = setup.counts.name, error = error.words, "an alert could not be sent; it is tried again");
                     }
                     let asked = if let Again::After(asked) = again { asked } else { Duration::ZERO };
-                    sleep(jittered(pause.max(asked.min(LONGEST_RETRY)))).await;
+                    tokio::select! {
+                        () = sleep(jittered(pause.max(asked.min(LONGEST_RETRY)))) => {}
+                        // They may be what mends it.
+                        () = self.set_up.notified() => {}
+                    }
                     pause = (pause * 2).min(LONGEST_RETRY);
                 }
             }
@@ -238,46 +319,47 @@ impl Channel {
     }
 
     fn gave_up(&self, why: &str) {
-        self.counts.dropped.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(channel = self.counts.name, error = why, "an alert was given up");
+        let setup = self.setup();
+        setup.counts.dropped.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(channel = setup.counts.name, error = why, "an alert was given up");
     }
 
     fn count(&self) {
-        self.counts.waiting.store(self.queue.lock().len() as u64, Ordering::Relaxed);
+        self.setup().counts.waiting.store(self.queue.lock().len() as u64, Ordering::Relaxed);
         self.changed.store(true, Ordering::Relaxed);
     }
 
-    async fn send(&self, alert: &Alert, client: &mut Option<HttpClient>) -> Result<(), Undelivered> {
+    async fn send(&self, config: &ChannelConfig, alert: &Alert, client: &mut Option<HttpClient>) -> Result<(), Undelivered> {
         let gateway = &self.office.gateway;
-        let (url, body) = match &self.config.receiver {
+        let (url, body) = match &config.receiver {
             Receiver::Webhook(url) => (url, payload::webhook(alert, gateway)),
             Receiver::Slack(url) => (url, payload::slack(alert, gateway)),
             Receiver::PagerDuty { url, routing_key } => (url, payload::pagerduty(alert, gateway, routing_key.expose())),
             Receiver::Email(mail) => {
-                let policy = if mail.security == MailSecurity::Plain { None } else { Some(self.policy(&mail.host)?) };
+                let policy = if mail.security == MailSecurity::Plain { None } else { Some(self.policy(config, &mail.host)?) };
                 let (subject, text) = payload::mail(alert, gateway);
-                return Box::pin(smtp::send(mail, policy.as_ref(), self.config.proxy.clone(), &subject, text)).await;
+                return Box::pin(smtp::send(mail, policy.as_ref(), config.proxy.clone(), &subject, text)).await;
             }
         };
         let client = match client {
             Some(client) => client,
-            none => none.insert(self.client(url.expose())?),
+            none => none.insert(self.client(config, url.expose())?),
         };
         post(client, body.to_string().into()).await
     }
 
-    fn client(&self, url: &Url) -> Result<HttpClient, Undelivered> {
+    fn client(&self, config: &ChannelConfig, url: &Url) -> Result<HttpClient, Undelivered> {
         let policy = match url.scheme() {
-            "https" => Some(self.policy(url.host_str().unwrap_or_default())?),
+            "https" => Some(self.policy(config, url.host_str().unwrap_or_default())?),
             _ => None,
         };
-        let way = Way { version: HttpVersion::Http1, proxy: self.config.proxy.clone() };
+        let way = Way { version: HttpVersion::Http1, proxy: config.proxy.clone() };
         HttpClient::by(way, url, policy.as_ref(), CONNECT).map_err(Undelivered::explained)
     }
 
-    fn policy(&self, host: &str) -> Result<TlsPolicy, Undelivered> {
+    fn policy(&self, config: &ChannelConfig, host: &str) -> Result<TlsPolicy, Undelivered> {
         let Office { clock, sources, .. } = &self.office;
-        self.config.tls.load(host, &**sources, &system_cas, clock.now()).map_err(Undelivered::explained)
+        config.tls.load(host, &**sources, &system_cas, clock.now()).map_err(Undelivered::explained)
     }
 }
 
@@ -299,6 +381,10 @@ async fn post(client: &HttpClient, body: Bytes) -> Result<(), Undelivered> {
             Err(Undelivered { words: words(), again })
         }
         StatusCode::REQUEST_TIMEOUT => Err(Undelivered::later(words())),
+        // Another credential may be on its way: the alert waits for it.
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            Err(Undelivered::later(format!("{}; check url and the receiver's settings", words())))
+        }
         _ if status.is_server_error() => Err(Undelivered::later(words())),
         _ => Err(Undelivered::never(format!("{}; check url and the receiver's settings", words()))),
     }

@@ -1,6 +1,10 @@
 //! Puts what is seen beside what was seen and told before, and says what is to be told. No clock, no I/O.
 
-use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +52,11 @@ impl Judge {
         Self { thresholds, failures_before_down, memory, streaks: BTreeMap::new(), dirty: false }
     }
 
+    /// Judges by other settings from now on.
+    pub(super) fn set_up(&mut self, thresholds: Thresholds, failures_before_down: NonZeroU32) {
+        (self.thresholds, self.failures_before_down) = (thresholds, failures_before_down);
+    }
+
     pub(super) fn memory(&self) -> &Memory {
         &self.memory
     }
@@ -79,7 +88,7 @@ impl Judge {
         if !certificates.is_empty() {
             let expiries = conditions::expiries(certificates, &self.thresholds, now);
             ended = expiries.iter().any(|expiry| expiry.rank == 0);
-            told.extend(self.settle(&format!("server:{upstream}"), expiries, now));
+            told.extend(self.settle_dated(&format!("server:{upstream}"), expiries, &conditions::expiry_keys(certificates), now));
         }
         // An end is told of already.
         let problem = if ended { None } else { conditions::problem(upstream, report, failure, now) };
@@ -102,7 +111,7 @@ impl Judge {
     /// Certificates from files, or those of a listener: `scope` is where they are.
     pub(super) fn held(&mut self, scope: &str, certificates: &[WatchedCertificate], now: Duration) -> Vec<Alert> {
         let expiries = conditions::expiries(certificates, &self.thresholds, now);
-        self.settle(scope, expiries, now)
+        self.settle_dated(scope, expiries, &conditions::expiry_keys(certificates), now)
     }
 
     /// What is served at `public_url`.
@@ -116,7 +125,7 @@ impl Judge {
     }
 
     pub(super) fn lists(&mut self, scope: &str, lists: &[WatchedList], now: Duration) -> Vec<Alert> {
-        self.settle(scope, conditions::list_expiries(lists, now), now)
+        self.settle_dated(scope, conditions::list_expiries(lists, now), &conditions::list_keys(lists), now)
     }
 
     /// The leaf that a server shows; tells of another one than before.
@@ -179,7 +188,11 @@ impl Judge {
     }
 
     fn settle(&mut self, scope: &str, conditions: Vec<Condition>, now: Duration) -> Vec<Alert> {
-        let told = self.memory.ledger.settle(scope, conditions, now.as_secs());
+        self.settle_dated(scope, conditions, &BTreeSet::new(), now)
+    }
+
+    fn settle_dated(&mut self, scope: &str, conditions: Vec<Condition>, there: &BTreeSet<String>, now: Duration) -> Vec<Alert> {
+        let told = self.memory.ledger.settle_dated(scope, conditions, there, now.as_secs());
         self.dirty |= !told.is_empty();
         told
     }
@@ -240,6 +253,8 @@ mod tests {
         assert_eq!(keys(&judge.reloaded(Some("crm"), "", Some("key and certificate differ"), NOW)), [("firing", "rejected:crm")]);
         assert_eq!(judge.reloaded(Some("crm"), "", Some("key and certificate differ"), NOW), []);
         assert_eq!(judge.reloaded(None, "", None, NOW), []);
+        assert!(judge.reloaded(None, "", Some("a typo"), NOW)[0].remedy.contains("reload it again"));
+        assert!(judge.reloaded(None, "[server.tls]", Some("no key"), NOW)[0].remedy.contains("tried again by themselves"));
         assert_eq!(keys(&judge.reloaded(Some("crm"), "", None, NOW)), [("resolved", "rejected:crm")]);
     }
 

@@ -9,8 +9,8 @@ use super::alert::{Alert, Stage};
 /// Something that holds about one of the things that are watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
-    /// How far it has gone, the smaller the worse: it is told again only when it gets worse. For an expiry, the seconds of the
-    /// threshold; two upstreams with the same certificate are told of together, because the alert's key is the certificate's.
+    /// How far it has gone, and told once for each: for an expiry, the seconds of the threshold. Two upstreams with the same
+    /// certificate are told of together, because the alert's key is the certificate's.
     pub rank: u64,
     pub alert: Alert,
 }
@@ -23,7 +23,10 @@ pub struct Ledger {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
+    /// As it was told last.
     rank: u64,
+    /// Every rank that was told: not the worst alone, because one that was told while the clock was wrong silences no other.
+    told: BTreeSet<u64>,
     /// Where it was seen; with the last of them it is over.
     scopes: BTreeSet<String>,
     /// As it was told last.
@@ -36,19 +39,27 @@ impl Ledger {
     /// A scope is one thing that is looked at as a whole, such as the chain that an upstream's server shows. `at` is in seconds
     /// since 1970.
     pub fn settle(&mut self, scope: &str, conditions: Vec<Condition>, at: u64) -> Vec<Alert> {
+        self.settle_dated(scope, conditions, &BTreeSet::new(), at)
+    }
+
+    /// The same for what comes with time. `there`: the keys of everything that is still seen, whether or not it is due. What
+    /// was told of it is not over because the clock was set back.
+    pub fn settle_dated(&mut self, scope: &str, conditions: Vec<Condition>, there: &BTreeSet<String>, at: u64) -> Vec<Alert> {
         let holds: BTreeSet<String> = conditions.iter().map(|condition| condition.alert.key.clone()).collect();
-        let mut told = self.release(scope, at, |key| !holds.contains(key));
+        let mut told = self.release(scope, at, |key, alert| !(holds.contains(key) || there.contains(key) && at < alert.at));
         for Condition { rank, mut alert } in conditions {
             alert.stage = Stage::Firing;
             match self.open.get_mut(&alert.key) {
                 None => {
                     let scopes = BTreeSet::from([scope.to_owned()]);
-                    self.open.insert(alert.key.clone(), Entry { rank, scopes, alert: alert.clone() });
+                    self.open.insert(alert.key.clone(), Entry { rank, told: BTreeSet::from([rank]), scopes, alert: alert.clone() });
                     told.push(alert);
                 }
                 Some(entry) => {
                     entry.scopes.insert(scope.to_owned());
-                    if rank < entry.rank {
+                    // What is milder than before is news only while the clock says that nothing was told yet.
+                    let is_news = rank < entry.rank || alert.at < entry.alert.at;
+                    if is_news && entry.told.insert(rank) {
                         entry.rank = rank;
                         entry.alert = alert.clone();
                         told.push(alert);
@@ -63,7 +74,7 @@ impl Ledger {
     pub fn keep(&mut self, scopes: impl Fn(&str) -> bool, at: u64) -> Vec<Alert> {
         let gone: BTreeSet<String> =
             self.open.values().flat_map(|entry| entry.scopes.iter()).filter(|scope| !scopes(scope)).cloned().collect();
-        gone.iter().flat_map(|scope| self.release(scope, at, |_| true)).collect()
+        gone.iter().flat_map(|scope| self.release(scope, at, |_, _| true)).collect()
     }
 
     /// What was told and holds on, worst first.
@@ -78,10 +89,10 @@ impl Ledger {
         self.open.contains_key(key)
     }
 
-    fn release(&mut self, scope: &str, at: u64, over: impl Fn(&str) -> bool) -> Vec<Alert> {
+    fn release(&mut self, scope: &str, at: u64, over: impl Fn(&str, &Alert) -> bool) -> Vec<Alert> {
         let mut told = Vec::new();
         self.open.retain(|key, entry| {
-            let left = over(key) && entry.scopes.remove(scope) && entry.scopes.is_empty();
+            let left = over(key, &entry.alert) && entry.scopes.remove(scope) && entry.scopes.is_empty();
             if left {
                 told.push(Alert { stage: Stage::Resolved, remedy: String::new(), at, ..entry.alert.clone() });
             }
@@ -132,6 +143,46 @@ mod tests {
         assert_eq!((over[0].at, over[0].remedy.as_str()), (5, ""));
         assert_eq!(ledger.settle("crm", vec![], 6), []);
         assert_eq!(ledger.open(), Vec::<&Alert>::new());
+    }
+
+    /// A certificate that ends on day 100, as a look on `day` finds it; the spans are 14, 7 and 1 days.
+    fn look(ledger: &mut Ledger, day: u64) -> Vec<(Stage, String)> {
+        let left = 100_u64.checked_sub(day);
+        let span = match left {
+            None => Some(0),
+            Some(left) => [1, 7, 14].into_iter().find(|span| left <= *span),
+        };
+        let conditions = span.map(|span| {
+            let mut condition = expiry("a", span);
+            condition.alert.at = day * DAY;
+            condition
+        });
+        let there = BTreeSet::from(["expiry:a".to_owned()]);
+        let told = ledger.settle_dated("crm", conditions.into_iter().collect(), &there, day * DAY);
+        told.into_iter().map(|alert| (alert.stage, alert.summary)).collect()
+    }
+
+    #[test]
+    fn a_clock_set_back_repeats_nothing_and_ends_nothing() {
+        let mut ledger = Ledger::default();
+        assert_eq!(look(&mut ledger, 86).len(), 1);
+        assert_eq!(look(&mut ledger, 93).len(), 1);
+        for day in [87, 10, 0, 86, 93, 95] {
+            assert_eq!(look(&mut ledger, day), [], "day {day}");
+            assert!(ledger.is_open("expiry:a"));
+        }
+        assert_eq!(look(&mut ledger, 99), [(Stage::Firing, "a ends within 1 days".to_owned())]);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_for_a_while_silences_nothing() {
+        let mut ledger = Ledger::default();
+        assert_eq!(look(&mut ledger, 5000), [(Stage::Firing, "a ends within 0 days".to_owned())]);
+        assert_eq!(look(&mut ledger, 10), []);
+        for (day, span) in [(86, 14), (93, 7), (99, 1)] {
+            assert_eq!(look(&mut ledger, day), [(Stage::Firing, format!("a ends within {span} days"))]);
+            assert_eq!(look(&mut ledger, day), []);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{alert::Alert, judge::Memory};
 
 const FILE: &str = "alerts.json";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Largest file that is read: a hash for each of some hundred thousand tools.
 const MAX_FILE: u64 = 64 << 20;

@@ -1,10 +1,14 @@
 //! The watch: looks at everything in turn, and says what came of it.
 
 mod keeper;
+mod notes;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
@@ -24,7 +28,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// What the watch needs of the rest.
 pub struct WatchParts {
     pub gateway: Arc<Gateway>,
-    pub certificates: CertificatesConfig,
+    /// `[certificates]`; another one takes effect at once.
+    pub certificates: watch::Receiver<CertificatesConfig>,
     pub state: StateConfig,
     /// Takes what happens, and tells of reloads.
     pub events: Events,
@@ -75,14 +80,15 @@ impl Watch {
         let kept = store.as_ref().map(Store::load).unwrap_or_default();
         let changed = Arc::default();
         let Kept { memory, waiting, .. } = kept;
-        let judge = Judge::new(parts.certificates.warn_before.clone(), parts.certificates.failures_before_down, memory);
+        let settings = parts.certificates.borrow().clone();
+        let judge = Judge::new(settings.warn_before.clone(), settings.failures_before_down, memory);
         let office = Office { clock: Arc::clone(&parts.clock), sources: Arc::clone(&parts.sources), gateway: parts.name.as_str().into() };
-        let desk = Desk::open(&parts.certificates.alerts, &office, waiting, &changed);
-        desk.work(&tasks, &stop);
+        let mut desk = Desk::new(office, &changed, &tasks, &stop);
+        desk.set_up(&settings.alerts, waiting);
         parts.board.now_telling(desk.counts());
         parts.board.now_told(judge.open());
-        let tick = TICK.min(parts.certificates.probe_interval);
-        let keeper = Keeper::new(parts, judge, desk, store, changed);
+        let tick = TICK.min(settings.probe_interval);
+        let keeper = Keeper::new(parts, settings, judge, desk, store, changed);
         tasks.spawn(run(keeper, tick, stop.clone()));
         tasks.close();
         Self { stop, tasks }
@@ -104,13 +110,14 @@ impl Drop for Watch {
 async fn run(mut keeper: Keeper, tick: Duration, stop: CancellationToken) {
     let mut ticks = interval(tick);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut events = keeper.events();
+    let (mut events, mut settings) = (keeper.events(), keeper.settings());
     keeper.begin();
     loop {
         tokio::select! {
             _ = ticks.tick() => keeper.look_around().await,
             () = keeper.next_look() => {}
             Ok(()) = events.changed() => keeper.hear(),
+            Ok(()) = settings.changed() => keeper.take_settings(),
             () = stop.cancelled() => break,
         }
     }

@@ -38,6 +38,9 @@ pub struct DevCertificates {
     pub client: PemPair,
 }
 
+/// The names that every server's certificate has.
+pub const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
 /// Mints development certificates for loopback and `hosts` (names or IP addresses); `now` is the span since 1970.
 ///
 /// The CA is constrained to loopback, `.test`, `.internal` and `hosts`, so that it is no danger to whoever trusts it.
@@ -48,7 +51,7 @@ pub fn mint(hosts: &[String], now: Duration) -> Result<DevCertificates, String> 
     if let Some(bad) = hosts.iter().find(|host| ServerName::try_from(host.trim_start_matches("*.")).is_err()) {
         return Err(format!("{:?} is no name that a certificate can carry", super::shown(bad)));
     }
-    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
+    let mut names: Vec<String> = LOOPBACK.map(str::to_owned).into();
     names.extend(hosts.iter().filter(|h| !names.contains(h)).cloned().collect::<Vec<_>>());
 
     let ca_key = new_key()?;

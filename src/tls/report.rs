@@ -141,6 +141,15 @@ impl Report {
         }
     }
 
+    /// The same with one more finding, of severity error, that makes it a failure.
+    #[must_use]
+    pub fn with_failure(&self, finding: Finding) -> Self {
+        let mut report = Self { verdict: Verdict::Fail, ..self.clone() };
+        report.findings.push(finding);
+        report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        report
+    }
+
     pub fn leaf(&self) -> Option<&ChainLink> {
         self.chain.iter().find(|link| link.position == Position::Leaf)
     }

@@ -40,6 +40,9 @@ pub enum UpstreamError {
     /// Something that one era has and the other lacks, and that is not bridged yet.
     #[error("{0}")]
     NotBridged(&'static str),
+    /// In the middle of a call it asks for what this client cannot give. Nothing was asked of the client.
+    #[error("{0}")]
+    CannotAsk(&'static str),
     /// No answer and no progress within this time.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
@@ -68,7 +71,7 @@ impl UpstreamError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Down(e) | Self::NoInitialize(e) | Self::Failed { explanation: e, .. } => e.reason,
-            Self::SessionLost | Self::WrongEra | Self::NotBridged(_) => Reason::Protocol,
+            Self::SessionLost | Self::WrongEra | Self::NotBridged(_) | Self::CannotAsk(_) => Reason::Protocol,
             Self::Redirected { .. } => Reason::HttpRedirect,
             Self::TimedOut(_) => Reason::CallTimeout,
         }
@@ -77,7 +80,7 @@ impl UpstreamError {
     /// What a client may read.
     pub fn words(&self) -> &'static str {
         match self {
-            Self::NotBridged(what) => what,
+            Self::NotBridged(what) | Self::CannotAsk(what) => what,
             other => other.reason().words(),
         }
     }
@@ -87,7 +90,7 @@ impl UpstreamError {
         match self {
             Self::Failed { never_sent, .. } => *never_sent,
             Self::SessionLost | Self::WrongEra | Self::NoInitialize(_) => true,
-            Self::Down(_) | Self::TimedOut(_) | Self::Redirected { .. } | Self::NotBridged(_) => false,
+            Self::Down(_) | Self::TimedOut(_) | Self::Redirected { .. } | Self::NotBridged(_) | Self::CannotAsk(_) => false,
         }
     }
 
@@ -106,6 +109,9 @@ impl UpstreamError {
             }
             Self::NotBridged(what) => {
                 Explanation::new(Reason::Protocol, *what, "use a client that speaks the same protocol era as the server for this")
+            }
+            Self::CannotAsk(what) => {
+                Explanation::new(Reason::Protocol, *what, "use a client that can be asked this; a server must not ask any other")
             }
             Self::Redirected { location, .. } => Explanation::new(
                 Reason::HttpRedirect,

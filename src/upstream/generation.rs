@@ -108,13 +108,18 @@ impl Generation {
         self.call_timeout
     }
 
+    /// Longest wait for an answer to a request of the gateway's own.
+    pub fn list_timeout(&self) -> Duration {
+        self.list_timeout
+    }
+
     /// Whether this is the session that the gateway opened for itself.
     pub(crate) fn is_own(&self, session: &Arc<Session>) -> bool {
         self.own_session.as_ref().is_some_and(|own| Arc::ptr_eq(own, session))
     }
 
     /// An id for a request of the gateway's own.
-    pub(crate) fn own_id(&self) -> u64 {
+    pub fn own_id(&self) -> u64 {
         match &self.own_session {
             Some(session) => session.next_id(),
             None => self.own_ids.fetch_add(1, Ordering::Relaxed),
@@ -162,6 +167,19 @@ impl Generation {
             }
             (_, Transport::Stdio(_)) => Err(UpstreamError::SessionLost),
         }
+    }
+
+    /// Sends a request and waits for the whole response message of at most `limit` bytes, within the call time-out.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]
+    pub async fn request(&self, session: Option<&Arc<Session>>, request: Outgoing, limit: usize) -> Result<Message, UpstreamError> {
+        let id = request.id;
+        let work = async {
+            let answer = self.exchange_without_limit(session, request).await?;
+            whole(answer, id, limit, session.map(|session| (self, session))).await
+        };
+        timeout(self.call_timeout, work).await.unwrap_or(Err(UpstreamError::TimedOut(self.call_timeout)))
     }
 
     /// Sends a notification, or the answer to a request of the upstream's, within the session it belongs to.

@@ -213,6 +213,11 @@ impl Upstream {
         self.recheck.notify_one();
     }
 
+    /// Has the supervisor list it anew, as after a change that it announced.
+    pub fn list_again(&self) {
+        self.missed.notify_one();
+    }
+
     /// The key under which a caller's requests share an upstream session. `owner`: the downstream session, if any.
     pub fn session_key(
         &self,

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 
@@ -9,9 +10,18 @@ from support import raw
 
 pytestmark = pytest.mark.gateway
 
-CALLERS = 40
-# An upstream of each era, each with a tool that says its text back.
-ECHOES = [("everything_http", "message"), ("rmcp_legacy", "text"), ("rmcp_modern", "text"), ("everything_stdio", "message")]
+CALLERS, CLIENTS = 40, 10
+# Upstream → a tool of it that says its text back, and its arguments. The first four take their time, so that all calls are
+# open at once. The Python server behind nginx speaks both eras, each client's own.
+ECHOES = {
+    "rmcp_legacy": ("slow_compute", lambda words: {"label": words, "seconds": 0.3}),
+    "rmcp_modern": ("slow_compute", lambda words: {"label": words, "seconds": 0.3}),
+    "python_old": ("linger", lambda words: {"text": words}),
+    "behind_nginx": ("linger", lambda words: {"text": words}),
+    "everything_http": ("echo", lambda words: {"message": words}),
+    "everything_stdio": ("echo", lambda words: {"message": words}),
+    "ts_modern": ("echo", lambda words: {"text": words}),
+}
 
 
 def open_session(url: str) -> dict:
@@ -25,8 +35,8 @@ def open_session(url: str) -> dict:
     return own
 
 
-def say_in_session(url: str, session: dict, tool: str, argument: str, words: str, number) -> str:
-    params = {"name": tool, "arguments": {argument: words}}
+def say_in_session(url: str, session: dict, tool: str, arguments: dict, number) -> str:
+    params = {"name": tool, "arguments": arguments}
     status, _, text = raw.post(url, {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}, **session)
     assert status == 200, text
     (reply,) = [message for message in map(json.loads, raw.messages_of(text)) if "method" not in message]
@@ -34,25 +44,23 @@ def say_in_session(url: str, session: dict, tool: str, argument: str, words: str
     return raw.text_of(reply)
 
 
-@pytest.mark.parametrize(("upstream", "argument"), ECHOES)
-def test_sessions_that_all_use_the_id_1_get_their_own_answers(gateway, upstream, argument):
+def say_without_session(url: str, _: None, tool: str, arguments: dict, number) -> str:
+    return raw.text_of(raw.call(url, tool, arguments, number=number))
+
+
+@pytest.mark.parametrize("upstream", ECHOES)
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+def test_forty_calls_of_ten_clients_with_one_id_get_their_own_answers(gateway, era, upstream):
     gateway.settled()
+    tool, arguments = ECHOES[upstream]
+    say = say_in_session if era == "legacy" else say_without_session
+    sessions = [open_session(gateway.url) if era == "legacy" else None for _ in range(CLIENTS)]
+    ready = Barrier(CALLERS, timeout=30)
 
     def one(number: int) -> bool:
-        words = f"session {number}"
-        return words in say_in_session(gateway.url, open_session(gateway.url), f"{upstream}__echo", argument, words, 1)
-
-    with ThreadPoolExecutor(CALLERS) as pool:
-        assert all(pool.map(one, range(CALLERS)))
-
-
-@pytest.mark.parametrize(("upstream", "argument"), ECHOES)
-def test_stateless_callers_with_one_id_get_their_own_answers(gateway, upstream, argument):
-    gateway.settled()
-
-    def one(number: int) -> bool:
-        words = f"caller {number}"
-        return words in raw.text_of(raw.call(gateway.url, f"{upstream}__echo", {argument: words}))
+        words = f"<client {number % CLIENTS}, call {number // CLIENTS}>"
+        ready.wait()
+        return words in say(gateway.url, sessions[number % CLIENTS], f"{upstream}__{tool}", arguments(words), 1)
 
     with ThreadPoolExecutor(CALLERS) as pool:
         assert all(pool.map(one, range(CALLERS)))
@@ -65,7 +73,7 @@ def test_one_session_has_many_calls_in_flight_and_ids_keep_their_type(gateway):
     def one(number: int) -> bool:
         words = f"call {number}"
         name = str(number) if number % 2 else number
-        return say_in_session(gateway.url, session, "rmcp_legacy__echo", "text", words, name) == words
+        return say_in_session(gateway.url, session, "rmcp_legacy__echo", {"text": words}, name) == words
 
     with ThreadPoolExecutor(CALLERS) as pool:
         assert all(pool.map(one, range(CALLERS)))

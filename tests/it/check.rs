@@ -98,6 +98,19 @@ fn problems_of_the_file_and_of_other_upstreams_files_come_in_one_run() {
 }
 
 #[test]
+fn the_files_of_a_channel_for_alerts_are_checked_too() {
+    let text = "[[certificates.alerts]]\ntype = \"slack\"\nurl = \"https://hooks.example.com/x\"\n\
+                [[certificates.alerts]]\ntype = \"webhook\"\nurl = \"https://hooks.example.com/x\"\n\
+                [certificates.alerts.tls]\nroot_ca_cert_path = \"/nowhere.pem\"\n";
+    let (code, out) = check(&machine(text));
+    assert_eq!(code, 64, "{out}");
+    for part in ["error: certificates.alerts[1].tls.root_ca_cert_path", ":8", "local_missing", "nothing is sent here until it is repaired"]
+    {
+        assert!(out.contains(part), "{part:?} is missing in\n{out}");
+    }
+}
+
+#[test]
 fn a_program_is_looked_up_like_the_system_does() {
     let text = "[mcp.servers.a]\ncmd = [\"server\"]\n[mcp.servers.b]\ncmd = [\"./local\"]\n";
     let sources = machine(text).with_file("/usr/bin/server", "").with_file("/etc/nexus/local", "");

@@ -10,6 +10,8 @@ mod architecture;
 mod bad_client;
 // Upstreams that break the protocol.
 mod bad_server;
+// Tasks and refusals of modern servers, for legacy clients.
+mod bridged_calls;
 // Who may stop a call, and how the upstream is told.
 mod cancellation;
 // What is listed, and under which names.
@@ -32,6 +34,8 @@ mod down_upstreams;
 mod https;
 // A desktop client's servers as TOML.
 mod import;
+// A modern server that asks legacy clients.
+mod input_required;
 // What belongs to one reaches nobody else.
 mod isolation;
 // The manifests for Kubernetes.
@@ -51,7 +55,7 @@ mod reload;
 // Certificates and keys that are replaced under a running gateway.
 mod rotation;
 // What a legacy server asks in the middle of a modern client's call.
-mod input_required;
+mod parked_calls;
 // What a server asks in the middle of a call.
 mod server_requests;
 // What servers say in a session, outside of any call.

@@ -7,6 +7,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use nexus::gateway::Changes;
 use serde_json::{Value, json};
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
     sync::{oneshot, watch},
     task::JoinHandle,
 };
@@ -17,7 +19,9 @@ use crate::support::{
     fake::{Answer, Call, FakeSpec, legacy, modern},
     nexus::{Nexus, gateway},
     program::Program,
-    soon, until,
+    soon,
+    tls_peer::Peer,
+    until,
 };
 
 /// The configuration with one upstream's table left out.
@@ -288,6 +292,72 @@ async fn sighup_reads_the_file_again_and_a_bad_file_changes_nothing() {
     program.hang_up_signal();
     program.says("upstream b: up").await;
     assert_eq!(listed(&client).await, named(&["a__work", "b__work"]));
+    program.terminate();
+    assert_eq!(program.ends().await, Some(0));
+}
+
+#[tokio::test]
+async fn over_stdio_too_sighup_reads_the_file_again_and_ends_nothing() {
+    let written = gateway().upstream("a", legacy().tool("work")).write().await;
+    let mut program = Program::start(&written, "stdio", "info", &[]);
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params":
+        {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}});
+    program.write(&hello.to_string()).await;
+    assert_eq!(program.answer().await["id"], 1);
+    let path = written.folder.path().join("nexus.toml");
+    let second = format!("{}\n[mcp.servers.b]\nurl = {:?}\n", written.toml, written.fakes["a"].url());
+    for (text, words) in [(format!("{second}\n[[["), "was rejected"), (second, "the configuration was reloaded")] {
+        std::fs::write(&path, text).unwrap();
+        program.hang_up_signal();
+        program.says(words).await;
+    }
+    program.write(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#).await;
+    let answer = program.answer().await;
+    let names: BTreeSet<_> = answer["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    assert_eq!(names, BTreeSet::from(["a__work", "b__work"]));
+    program.hang_up();
+    assert_eq!(program.ends().await, Some(0));
+}
+
+#[tokio::test]
+async fn who_may_call_is_taken_by_a_reload_of_the_file() {
+    let written = gateway().upstream("a", legacy().tool("work")).write().await;
+    let mut program = Program::start(&written, "serve", "info", &[]);
+    let address = program.address().await;
+    let asks = async || {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /mcp HTTP/1.1\r\nhost: mcp.contoso.com\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(asks().await, "403");
+    let path = written.folder.path().join("nexus.toml");
+    std::fs::write(&path, written.toml.replace("[server]\n", "[server]\nallowed_hosts = [\"mcp.contoso.com\"]\n")).unwrap();
+    program.hang_up_signal();
+    program.says("took over [server]").await;
+    assert_ne!(asks().await, "403");
+    program.terminate();
+    assert_eq!(program.ends().await, Some(0));
+}
+
+#[tokio::test]
+async fn channels_for_alerts_are_taken_by_a_reload_of_the_file() {
+    let written = gateway().upstream("a", legacy().tool("work")).write().await;
+    let mut program = Program::start(&written, "serve", "info", &[]);
+    program.says("the upstream is up").await;
+    let path = written.folder.path().join("nexus.toml");
+    let receiver = Peer::plain().await;
+    let channel = format!("[[certificates.alerts]]\ntype = \"webhook\"\nmin_severity = \"info\"\nurl = \"http://{}/\"\n", receiver.address);
+    std::fs::write(&path, format!("{}\n{channel}", written.toml)).unwrap();
+    program.hang_up_signal();
+    program.says("took over [certificates]").await;
+    // What is told next goes there: a reload that is rejected.
+    std::fs::write(&path, format!("{}\n{channel}[[[", written.toml)).unwrap();
+    program.hang_up_signal();
+    until("the alert", || !receiver.arrived().is_empty()).await;
+    let told: Value = serde_json::from_slice(&receiver.arrived()[0].body).unwrap();
+    assert_eq!(told["topic"], "reload_rejected", "{told}");
     program.terminate();
     assert_eq!(program.ends().await, Some(0));
 }

@@ -4,7 +4,7 @@
 
 use std::{path::Path, process::Output};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -129,8 +129,19 @@ async fn a_certificate_that_ends_soon_fails_only_where_that_was_asked() {
     let peer = Peer::tls(server_config(&company.sign(Leaf::server(&["localhost"]).set(days(10))))).await;
     let desk = Desk::new().with("ca.pem", company.pem());
     for (within, code) in [("14d", 1), ("7d", 0)] {
-        let said = desk.nexus(&["tls", "probe", &url(&peer), "--root-ca", "ca.pem", "--fail-within", within]).await;
-        assert_eq!((said.code, said.err.contains("10 days left")), (code, code == 1), "{within}: {said:?}");
+        let probe = ["tls", "probe", &url(&peer), "--root-ca", "ca.pem", "--fail-within", within];
+        let said = desk.nexus(&probe).await;
+        assert_eq!((said.code, said.out.contains("error tls_expiring: ")), (code, code == 1), "{within}: {said:?}");
+        let said = desk.nexus(&[&probe[..], &["--format", "json"]].concat()).await;
+        let report = &said.json()["upstreams"][0];
+        if code == 0 {
+            assert_eq!((said.code, &report["verdict"], &report["findings"]), (0, &json!("ok"), &json!([])), "{report}");
+        } else {
+            let finding = &report["findings"][0];
+            assert_eq!((said.code, &report["verdict"]), (1, &json!("fail")));
+            assert_eq!((&finding["code"], &finding["severity"]), (&json!("tls_expiring"), &json!("error")));
+            assert!(finding["detail"].as_str().unwrap().contains("10 days left"), "{finding}");
+        }
     }
     let nonsense = desk.nexus(&["tls", "probe", &url(&peer), "--fail-within", "soon"]).await;
     assert_eq!(nonsense.code, 64, "{nonsense:?}");

@@ -18,7 +18,7 @@ mod rows;
 mod separation;
 mod table;
 mod text;
-mod way;
+pub(crate) mod way;
 
 use std::{sync::Arc, time::Duration};
 

@@ -12,9 +12,9 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use nexus::{
     clock::SystemClock,
-    config,
+    config::{self, Config},
     events::Events,
-    health::{Board, Watch, WatchParts},
+    health::{Board, CertificatesConfig, Watch, WatchParts},
     outbound::probe::Prober,
     sources::MemorySources,
 };
@@ -37,6 +37,7 @@ struct Watched {
     board: Board,
     prober: Prober,
     events: Events,
+    settings: tokio::sync::watch::Sender<CertificatesConfig>,
 }
 
 /// Watches at a pace for tests. `toml` holds channels and what else belongs to them.
@@ -46,14 +47,13 @@ fn watch(nexus: &Nexus, toml: &str) -> Watched {
 
 /// The same with other parts.
 fn watch_with(nexus: &Nexus, toml: &str, change: impl FnOnce(&mut WatchParts)) -> Watched {
-    let loaded = config::load_text(toml, Path::new("/etc/nexus.toml"), None, &MemorySources::default());
-    let mut config = loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.problems));
-    config.certificates.probe_interval = Duration::from_millis(20);
+    let config = read(toml);
+    let settings = tokio::sync::watch::Sender::new(config.certificates);
     let (board, prober) = (Board::default(), Prober::new(8));
     let events = Events::new(Arc::new(SystemClock));
     let mut parts = WatchParts {
         gateway: Arc::clone(&nexus.gateway),
-        certificates: config.certificates,
+        certificates: settings.subscribe(),
         state: config.state,
         events: events.clone(),
         board: board.clone(),
@@ -66,10 +66,23 @@ fn watch_with(nexus: &Nexus, toml: &str, change: impl FnOnce(&mut WatchParts)) -
     };
     change(&mut parts);
     let watch = Watch::start(parts);
-    Watched { watch, board, prober, events }
+    Watched { watch, board, prober, events, settings }
+}
+
+/// Tables beside the upstreams', at a pace for tests.
+fn read(toml: &str) -> Config {
+    let loaded = config::load_text(toml, Path::new("/etc/nexus.toml"), None, &MemorySources::default());
+    let mut config = loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.problems));
+    config.certificates.probe_interval = Duration::from_millis(20);
+    config
 }
 
 impl Watched {
+    /// Goes on with the channels and settings of another `toml`.
+    fn set_up(&self, toml: &str) {
+        self.settings.send_replace(read(toml).certificates);
+    }
+
     /// Waits for some more checks of an upstream, whatever they say.
     async fn checks(&self, upstream: &str, more: u64) {
         let count = || self.board.checkup(upstream).map_or(0, |checkup| checkup.passed + checkup.failed.values().sum::<u64>());

@@ -21,7 +21,7 @@ use crate::{
     reason::Explanation,
     sources::Sources,
     tls::TlsSettings,
-    upstream::{EndpointConfig, StdioConfig, UpstreamConfig},
+    upstream::{EndpointConfig, StdioConfig},
 };
 
 /// What is checked, and how it is told.
@@ -94,7 +94,8 @@ fn check(path: &Path, sources: &dyn Sources, clock: &dyn Clock) -> Vec<Problem> 
             problems.extend(admin_listener(admin, sources, clock));
         }
         for upstream in &config.mcp.upstreams {
-            let files = Files { upstream, path, loaded: &loaded, sources };
+            let table = crate::table::join("mcp.servers", upstream.name.as_str());
+            let files = Files { table, without: "this upstream is down until it is repaired", path, loaded: &loaded, sources };
             if refused.iter().any(|key| files.is_own(key)) {
                 // Its settings are not what they are meant to be, so its files would give misleading problems.
                 continue;
@@ -106,6 +107,14 @@ fn check(path: &Path, sources: &dyn Sources, clock: &dyn Clock) -> Vec<Problem> 
                     }
                 }
                 EndpointConfig::Stdio(stdio) => files.process(stdio, &mut problems),
+            }
+        }
+        for (index, channel) in config.certificates.alerts.iter().enumerate() {
+            let table = format!("certificates.alerts[{index}]");
+            let files = Files { table, without: "nothing is sent here until it is repaired", path, loaded: &loaded, sources };
+            let is_refused = refused.iter().any(|key| key == "certificates.alerts" || files.is_own(key));
+            if let Some(host) = channel.tls_host().filter(|_| !is_refused) {
+                files.tls(&channel.tls, host, clock, &mut problems);
             }
         }
     }
@@ -130,9 +139,12 @@ fn admin_listener(admin: &AdminConfig, sources: &dyn Sources, clock: &dyn Clock)
     }
 }
 
-/// The files of one upstream.
+/// The files of one upstream, or of one channel for alerts.
 struct Files<'a> {
-    upstream: &'a UpstreamConfig,
+    /// Its whole path, such as `mcp.servers.crm`.
+    table: String,
+    /// What holds while its files cannot be used.
+    without: &'static str,
     path: &'a Path,
     loaded: &'a Loaded,
     sources: &'a dyn Sources,
@@ -144,17 +156,11 @@ impl Files<'_> {
             Ok(policy) => {
                 for warning in policy.warnings().iter().filter(|warning| !said_by_the_file(warning)) {
                     let (what, remedy) = warning.rsplit_once("; ").unwrap_or((warning, "look at the file"));
-                    problems.push(self.problem(
-                        Severity::Warning,
-                        &self.tls_key(warning),
-                        what,
-                        "the upstream is used all the same",
-                        remedy,
-                    ));
+                    problems.push(self.problem(Severity::Warning, &self.tls_key(warning), what, "it is used all the same", remedy));
                 }
             }
             Err(Explanation { detail, remedy, reason }) => {
-                let why = format!("this upstream is down until it is repaired ({reason}); the others serve");
+                let why = format!("{} ({reason}); the others serve", self.without);
                 problems.push(self.problem(Severity::Error, &self.tls_key(&detail), &detail, &why, &remedy));
             }
         }
@@ -212,14 +218,13 @@ impl Files<'_> {
         }
     }
 
-    /// Whether a problem at `key` is about this upstream.
+    /// Whether a problem at `key` is about this table.
     fn is_own(&self, key: &str) -> bool {
         key.strip_prefix(&self.full("")).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
     fn full(&self, key: &str) -> String {
-        let server = crate::table::join("mcp.servers", self.upstream.name.as_str());
-        if key.is_empty() { server } else { format!("{server}.{key}") }
+        if key.is_empty() { self.table.clone() } else { format!("{}.{key}", self.table) }
     }
 }
 

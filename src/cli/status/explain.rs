@@ -34,10 +34,13 @@ pub(super) fn explain<'a>(answers: &'a Answers, typed: &'a str) -> Explained<'a>
         answers.tools.iter().filter(|tool| is_meant(tool, typed)).map(|tool| Finding { tool, upstream: upstream_of(tool) }).collect();
     let known = answers.tools.iter().filter(|tool| tool.visibility == "listed").filter_map(|tool| tool.name.as_deref());
     let nearest = if found.is_empty() { nearest(typed, known) } else { None };
-    let owner = typed.split_once(SEPARATOR).map(|(owner, _)| owner);
+    let prefix = typed.split_once(SEPARATOR).map(|(prefix, _)| prefix);
+    // Without such an upstream, any that is not known may list its tools under that prefix.
+    let owner = prefix.filter(|prefix| answers.upstreams.iter().any(|upstream| upstream.name == *prefix));
     let silent = |upstream: &&Upstream| {
         let is_unknown = !answers.tools.iter().any(|tool| tool.upstream == upstream.name);
-        is_unknown && upstream.state == "down" && owner.is_none_or(|owner| owner == upstream.name || nearest.is_none())
+        let may_have_it = owner.map_or_else(|| prefix.is_none() || nearest.is_none(), |owner| owner == upstream.name);
+        is_unknown && matches!(upstream.state.as_str(), "down" | "starting") && may_have_it
     };
     let silent = if found.is_empty() { answers.upstreams.iter().filter(silent).collect() } else { Vec::new() };
     Explained { typed, found, nearest, silent }
@@ -111,10 +114,9 @@ impl Explained<'_> {
             let hint = self.nearest.map(|name| format!("\n  fix: did you mean {}?", printable(name))).unwrap_or_default();
             lines.push(format!("{} is unknown: no upstream offers it{hint}", printable(self.typed)));
         }
-        let silent = self
-            .silent
-            .iter()
-            .map(|upstream| format!("upstream {} was not up yet, so its tools are not known: down{}", upstream.name, trouble(upstream)));
+        let silent = self.silent.iter().map(|upstream| {
+            format!("upstream {} was not up yet, so its tools are not known: {}{}", upstream.name, upstream.state, trouble(upstream))
+        });
         lines.extend(silent);
         lines.join("\n")
     }

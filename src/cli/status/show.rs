@@ -47,7 +47,8 @@ fn one(out: &mut impl Write, upstream: &Upstream) -> io::Result<()> {
     if upstream.state != "down" {
         parts.push(format!("{} tool{}", upstream.tools, if upstream.tools == 1 { "" } else { "s" }));
         parts.extend(upstream.version.as_ref().map(|version| format!("MCP {version}")));
-        parts.push(printable(&upstream.policy));
+        // Before it was brought up for the first time there is none.
+        parts.extend(Some(printable(&upstream.policy)).filter(|policy| !policy.is_empty()));
         parts.extend(upstream.generation.map(|generation| format!("generation {generation}")));
     }
     parts.extend([&upstream.reason, &upstream.detail].into_iter().flatten().map(|part| printable(part)));

@@ -18,6 +18,8 @@ use super::{
     text,
 };
 use crate::{
+    finding::{Finding, Severity},
+    reason::Reason,
     table::{duration, show_duration},
     tls::{Report, ReportView, Verdict},
 };
@@ -55,6 +57,10 @@ pub(super) async fn run(world: &World, args: &ProbeArgs) -> u8 {
         Err(code) => return code,
     };
     let reports = target::probe_all(world, &probed).await;
+    let reports = reports.into_iter().map(|report| match args.fail_within.and_then(|within| ends_within(&report, within)) {
+        Some(finding) => Arc::new(report.with_failure(finding)),
+        None => report,
+    });
     let all: Vec<(&Probed, Arc<Report>)> = probed.iter().zip(reports).collect();
     let printed = match args.format {
         Format::Json => print_json(&all),
@@ -65,9 +71,6 @@ pub(super) async fn run(world: &World, args: &ProbeArgs) -> u8 {
         code = code.max(FAILURE);
     }
     for (probed, report) in &all {
-        if let Some(words) = args.fail_within.and_then(|within| ends_within(report, within)) {
-            code = code.max(fail(FAILURE, &format!("{}: {words}", probed.name)));
-        }
         if let Some(folder) = &args.save_chain {
             code = code.max(save(folder, probed, report));
         }
@@ -94,15 +97,18 @@ fn print_text(world: &World, all: &[(&Probed, Arc<Report>)]) -> io::Result<()> {
     Ok(())
 }
 
-/// What to say when the first of its certificates ends too soon.
-fn ends_within(report: &Report, within: Duration) -> Option<String> {
+/// What is wrong when the first of its certificates ends too soon; nothing when one has ended, which is told already.
+fn ends_within(report: &Report, within: Duration) -> Option<Finding> {
     let end = report.earliest_end()?;
     let limit = i64::try_from((report.at + within).as_secs()).unwrap_or(i64::MAX);
     let first = report.depends_on().find(|link| link.facts.not_after == end)?;
-    (end <= limit).then(|| {
+    let is_told = report.has(Reason::TlsExpired) || report.has(Reason::TlsIntermediateExpired);
+    (end <= limit && !(is_told && report.verdict == Verdict::Fail)).then(|| {
         let days = first.days_left(report.at);
         let left = if days < 0 { "it has expired".to_owned() } else { format!("{days} days left") };
-        format!("{} ends on {}, within {} ({left})", first.facts.subject, crate::tls::shown_date(end), show_duration(within))
+        let (subject, date, within) = (&first.facts.subject, crate::tls::shown_date(end), show_duration(within));
+        let detail = format!("the certificate {subject} ends on {date}, within {within} ({left})");
+        Finding::new(Reason::TlsExpiring, Severity::Error, detail, "renew it on the server, or give --fail-within less time")
     })
 }
 

@@ -19,6 +19,7 @@ use crate::{
     bridge,
     gateway::{
         Gateway,
+        adapt::Adapted,
         relay::{Relay, Sorted, Taken, read},
     },
     mcp::{Id, Message},
@@ -229,7 +230,7 @@ impl Call {
             }
             Sorted::Other(Taken::Asked(question)) => self.ask(*question),
             Sorted::Other(Taken::Withdrawn(id)) => self.withdraw(&id),
-            Sorted::Other(Taken::Nothing | Taken::Last(..)) => {}
+            Sorted::Other(Taken::Nothing | Taken::Last(..) | Taken::Unfinished(_)) => {}
         }
         ControlFlow::Continue(())
     }
@@ -298,7 +299,11 @@ impl Call {
         for attachment in std::mem::take(&mut self.attached) {
             self.relay.turn_to(&attachment);
             let last = match &end {
-                End::Answer(message) => self.relay.adapt(message).map(|(body, _)| body),
+                End::Answer(message) => match self.relay.adapt_last((**message).clone()) {
+                    Ok(Adapted::Ready(body, _)) => Ok(body),
+                    Ok(Adapted::Unfinished(_)) => Err(UpstreamError::protocol("a result of another revision")),
+                    Err(error) => Err(error),
+                },
                 End::Failed(error) => Err(error.clone()),
             };
             let last = last.map_err(|error| self.relay.failure(error));

@@ -60,7 +60,8 @@ pub(super) async fn send(
     let mut connection = AsyncSmtpConnection::connect_with_transport(stream, &ClientId::default()).await.map_err(refused)?;
     if let Some(login) = &mail.login {
         let credentials = Credentials::new(login.user.clone(), login.password.expose().to_owned());
-        connection.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(refused)?;
+        // However the server puts it: another password may be on its way, and the alert waits for it.
+        connection.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(|error| Undelivered::later(refused(error).words))?;
     }
     connection.send(message.envelope(), &message.formatted()).await.map_err(refused)?;
     // The mail is taken; how the server says goodbye changes nothing.

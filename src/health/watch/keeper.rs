@@ -15,12 +15,12 @@ use tokio::{
     time::Instant,
 };
 
-use super::{OwnTls, WatchParts};
+use super::{OwnTls, WatchParts, notes};
 use crate::{
-    events::{EventKind, News},
-    finding::Severity,
+    events::EventKind,
     health::{
-        alert::{Alert, Stage, Topic},
+        CertificatesConfig,
+        alert::Alert,
         board::{Checkup, Role, WatchedCertificate, WatchedList},
         definitions::Definitions,
         deliver::Desk,
@@ -32,7 +32,6 @@ use crate::{
     },
     mcp::offer::Offer,
     outbound::{Way, probe::ProbeTarget, system_cas},
-    reason::Reason,
     tls::{Position, Report, TlsSettings},
     upstream::Upstream,
 };
@@ -50,6 +49,7 @@ const PUBLIC: &str = "public";
 
 pub(super) struct Keeper {
     parts: WatchParts,
+    settings: CertificatesConfig,
     judge: Judge,
     desk: Desk,
     store: Option<Store>,
@@ -79,9 +79,17 @@ enum Look {
 }
 
 impl Keeper {
-    pub(super) fn new(parts: WatchParts, judge: Judge, desk: Desk, store: Option<Store>, changed: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        parts: WatchParts,
+        settings: CertificatesConfig,
+        judge: Judge,
+        desk: Desk,
+        store: Option<Store>,
+        changed: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             parts,
+            settings,
             judge,
             desk,
             store,
@@ -104,6 +112,9 @@ impl Keeper {
     pub(super) fn begin(&mut self) {
         let over = self.judge.started(self.parts.clock.now());
         self.tell(over);
+        // What was told before the restart may be about what is not in the file any more.
+        let upstreams: Vec<_> = self.parts.gateway.upstreams().iter().map(Arc::clone).collect();
+        self.forget(&upstreams);
     }
 
     pub(super) fn events(&self) -> watch::Receiver<u64> {
@@ -111,6 +122,29 @@ impl Keeper {
         // What happened before the start is heard too.
         events.mark_changed();
         events
+    }
+
+    /// Tells of the settings to come.
+    pub(super) fn settings(&self) -> watch::Receiver<CertificatesConfig> {
+        self.parts.certificates.clone()
+    }
+
+    /// Goes on with other settings, if there are any: what was told and what is still to be sent stays. Everything is looked
+    /// at soon.
+    pub(super) fn take_settings(&mut self) {
+        if !self.parts.certificates.has_changed().unwrap_or_default() {
+            return;
+        }
+        let settings = self.parts.certificates.borrow_and_update().clone();
+        self.judge.set_up(settings.warn_before.clone(), settings.failures_before_down);
+        self.desk.set_up(&settings.alerts, BTreeMap::new());
+        self.parts.board.now_telling(self.desk.counts());
+        let now = Instant::now();
+        self.own_due = now;
+        for due in self.due.values_mut() {
+            *due = (*due).min(now + part_of(FIRST.min(settings.probe_interval)));
+        }
+        self.settings = settings;
     }
 
     /// Begins what is due.
@@ -121,20 +155,20 @@ impl Keeper {
         for upstream in &upstreams {
             let name = upstream.name().as_str();
             self.look_at_tools(upstream);
-            let due = *self.due.entry(name.to_owned()).or_insert_with(|| now + part_of(FIRST.min(self.parts.certificates.probe_interval)));
+            let due = *self.due.entry(name.to_owned()).or_insert_with(|| now + part_of(FIRST.min(self.settings.probe_interval)));
             if due > now || self.looking.contains(name) {
                 continue;
             }
             if !look::is_ready(upstream) {
-                self.due.insert(name.to_owned(), now + NOT_YET.min(self.parts.certificates.probe_interval));
+                self.due.insert(name.to_owned(), now + NOT_YET.min(self.settings.probe_interval));
                 continue;
             }
-            self.due.insert(name.to_owned(), now + jittered(self.parts.certificates.probe_interval));
+            self.due.insert(name.to_owned(), now + jittered(self.settings.probe_interval));
             self.looking.insert(name.to_owned());
             self.look_at(upstream);
         }
         if self.own_due <= now {
-            self.own_due = now + jittered(self.parts.certificates.probe_interval);
+            self.own_due = now + jittered(self.settings.probe_interval);
             self.look_at_own();
         }
         // Both are asked: neither is to be written twice.
@@ -211,7 +245,7 @@ impl Keeper {
         let all: Vec<_> = server.iter().chain(own).cloned().collect();
         upstream.now_expiring(self.judge.concern(&all, now).as_ref());
         upstream.now_suspect(seen.failure.as_ref());
-        if standing == Standing::Down && self.judge.failures(name).is_multiple_of(self.parts.certificates.failures_before_down.get()) {
+        if standing == Standing::Down && self.judge.failures(name).is_multiple_of(self.settings.failures_before_down.get()) {
             upstream.given_up();
         }
         if standing == Standing::Well || seen.reachable {
@@ -286,6 +320,8 @@ impl Keeper {
 
     /// Takes the reloads that were noted meanwhile.
     pub(super) fn hear(&mut self) {
+        // What happened after a reload is told to its channels.
+        self.take_settings();
         let news = self.parts.events.since(self.heard);
         self.heard = news.last().map_or(self.heard, |event| event.id);
         for event in news {
@@ -305,8 +341,8 @@ impl Keeper {
         let mut any = false;
         for alert in told {
             any = true;
-            log(&alert);
-            self.parts.events.note(news(&alert));
+            notes::log(&alert);
+            self.parts.events.note(notes::news(&alert));
             self.desk.tell(&alert);
         }
         if any {
@@ -316,9 +352,13 @@ impl Keeper {
 
     fn forget_all_but(&mut self, upstreams: &[Arc<Upstream>]) {
         let names: BTreeSet<&str> = upstreams.iter().map(|upstream| upstream.name().as_str()).collect();
-        if self.due.len() == names.len() && self.due.keys().all(|name| names.contains(name.as_str())) {
-            return;
+        if self.due.len() != names.len() || self.due.keys().any(|name| !names.contains(name.as_str())) {
+            self.forget(upstreams);
         }
+    }
+
+    fn forget(&mut self, upstreams: &[Arc<Upstream>]) {
+        let names: BTreeSet<&str> = upstreams.iter().map(|upstream| upstream.name().as_str()).collect();
         let upstream = |name: &str| names.contains(name);
         // `server:NAME` and the like; what is ours stays.
         let scope = |scope: &str| match scope.split_once(':') {
@@ -360,27 +400,4 @@ impl Keeper {
             }
         }
     }
-}
-
-fn log(alert: &Alert) {
-    let (topic, key, fix) = (alert.topic.word(), alert.key.as_str(), alert.remedy.as_str());
-    let upstream = alert.upstream.as_deref().unwrap_or_default();
-    match (alert.stage, alert.severity()) {
-        (Stage::Resolved, _) => tracing::info!(topic, key, upstream, "over: {}", alert.summary),
-        (_, Severity::Info) => tracing::info!(topic, key, upstream, "{}", alert.summary),
-        (_, Severity::Warning | Severity::Error | Severity::Critical) => {
-            tracing::warn!(topic, key, upstream, fix, "{}", alert.summary);
-        }
-    }
-}
-
-fn news(alert: &Alert) -> News {
-    let kind = match (alert.stage, alert.topic) {
-        (Stage::Resolved, _) => EventKind::AlertResolved,
-        (_, Topic::CertificateChanged) => EventKind::CertificateChanged,
-        (_, Topic::ToolsChanged) => EventKind::ToolsChanged,
-        _ => EventKind::AlertSent,
-    };
-    let reason = alert.code.as_deref().and_then(|code| Reason::ALL.iter().copied().find(|reason| reason.code() == code));
-    News { kind, severity: alert.severity(), upstream: alert.upstream.clone(), listener: None, reason, detail: alert.summary.clone() }
 }

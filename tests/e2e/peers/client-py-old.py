@@ -6,6 +6,20 @@ from contextlib import AsyncExitStack
 import plan
 from mcp import ClientSession, StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.types import CreateMessageResult, ElicitResult, ListRootsResult, Root, TextContent
+
+
+async def elicit(_, params):
+    return ElicitResult(action="accept", content=plan.filled(params.requestedSchema))
+
+
+async def sample(_, params):
+    said = TextContent(type="text", text=f"model: {params.messages[0].content.text}")
+    return CreateMessageResult(role="assistant", content=said, model="none", stopReason="endTurn")
+
+
+async def roots(_):
+    return ListRootsResult(roots=[Root(uri="file:///peer", name="peer")])
 
 
 async def main():
@@ -17,7 +31,8 @@ async def main():
             receive, send, *_ = await stack.enter_async_context(streamable_http_client(first))
         else:
             receive, send = await stack.enter_async_context(stdio_client(StdioServerParameters(command=first, args=rest)))
-        session = await stack.enter_async_context(ClientSession(receive, send))
+        answers = {"elicitation_callback": elicit, "sampling_callback": sample, "list_roots_callback": roots}
+        session = await stack.enter_async_context(ClientSession(receive, send, **(answers if steps.get("answers") else {})))
         hello = await session.initialize()
         page = {"cursor": str}
         tools = await plan.every(session.list_tools, "tools", **page)

@@ -1,5 +1,6 @@
 """A server on the Python SDK 2.x, which speaks both eras: PORT. nginx stands in front of it and terminates mutual TLS."""
 
+import asyncio
 import sys
 
 from mcp.server.mcpserver import Context, MCPServer
@@ -17,6 +18,13 @@ def shout(text: str) -> str:
 def peer(ctx: Context) -> str:
     """The subject of the client certificate, as nginx passes it on."""
     return ctx.request_context.request.headers.get("x-client-subject", "")
+
+
+@server.tool()
+async def linger(text: str) -> str:
+    """Returns the text after a while."""
+    await asyncio.sleep(0.3)
+    return text
 
 
 @server.resource("inner://motto", mime_type="text/plain")

@@ -1,5 +1,6 @@
 """A server on the Python SDK 1.x, which knows only the revisions with sessions: PORT."""
 
+import asyncio
 import sys
 
 from mcp.server.fastmcp import Context, FastMCP
@@ -34,6 +35,13 @@ async def travel(times: int, ctx: Context) -> str:
         answer = await ctx.elicit(f"Where to, number {number}?", Destination)
         cities.append(answer.data.city if answer.action == "accept" else answer.action)
     return " ".join(cities)
+
+
+@server.tool()
+async def linger(text: str) -> str:
+    """Returns the text after a while."""
+    await asyncio.sleep(0.3)
+    return text
 
 
 @server.prompt()

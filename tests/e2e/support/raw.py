@@ -33,18 +33,18 @@ def post(url: str, body, trust=None, **headers: str):
         connection.close()
 
 
-def call(url: str, tool: str, arguments: dict, trust=None, **headers: str) -> dict:
-    """A stateless tools/call. Returns the JSON-RPC reply."""
+def call(url: str, tool: str, arguments: dict, trust=None, number="raw-1", **headers: str) -> dict:
+    """A stateless tools/call with the id `number`. Returns the JSON-RPC reply."""
     meta = {
         "io.modelcontextprotocol/protocolVersion": MODERN,
         "io.modelcontextprotocol/clientInfo": {"name": "raw-peer", "version": "1.0.0"},
         "io.modelcontextprotocol/clientCapabilities": {},
     }
-    body = {"jsonrpc": "2.0", "id": "raw-1", "method": "tools/call", "params": {"name": tool, "arguments": arguments, "_meta": meta}}
+    body = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": {"name": tool, "arguments": arguments, "_meta": meta}}
     headers = {"MCP_Protocol_Version": MODERN, "Mcp_Method": "tools/call", "Mcp_Name": tool} | headers
     status, _, text = post(url, body, trust, **headers)
     messages = [json.loads(message) for message in messages_of(text)]
-    replies = [message for message in messages if message.get("id") == "raw-1" and "method" not in message]
+    replies = [message for message in messages if message.get("id") == number and "method" not in message]
     assert len(replies) == 1, f"HTTP {status}: {text}"
     return replies[0]
 

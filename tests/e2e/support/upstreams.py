@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .certificates import Authority, Identity
 from .fixture import fixture
-from .paths import EVERYTHING, FIXTURE, NODE, PEERS, PYTHON_LEGACY, PYTHON_MODERN
+from .paths import EVERYTHING, FIXTURE, NODE, NODE_MODULES, PEERS, PYTHON_LEGACY, PYTHON_MODERN
 from .processes import accepts, free_port, running
 
 
@@ -44,10 +44,15 @@ class Upstreams:
             self.fastmcp(),
             self.behind_nginx(),
             self.python_old(),
+            self.typescript("ts_new", BOTH, "stateless"),
+            self.typescript("ts_modern", MODERN, "reject"),
             self.rmcp("rmcp_legacy", LEGACY, "--legacy-only"),
             self.rmcp("rmcp_modern", MODERN, "--modern-only"),
             self.rmcp_stdio(),
         ]
+
+    def named(self, name: str) -> Upstream:
+        return next(upstream for upstream in self.all if upstream.name == name)
 
     def start(self, name: str, command, port: int, **environment: str):
         process = self.stack.enter_context(running(command, self.folder / f"{name}.log", **environment))
@@ -62,6 +67,13 @@ class Upstreams:
         self.start("everything_http", [NODE, EVERYTHING, "streamableHttp"], port, PORT=str(port))
         url = f"http://127.0.0.1:{port}/mcp"
         return Upstream("everything_http", {"url": url}, [url], LEGACY, *everything())
+
+    def everything_sse(self) -> Upstream:
+        """Over the two endpoints of 2024-11-05. Not among `all`."""
+        port = free_port()
+        self.start("everything_sse", [NODE, EVERYTHING, "sse"], port, PORT=str(port))
+        url = f"http://127.0.0.1:{port}/sse"
+        return Upstream("everything_sse", {"url": url}, None, LEGACY, *everything())
 
     def fastmcp(self) -> Upstream:
         port = free_port()
@@ -94,6 +106,14 @@ class Upstreams:
         url = f"http://127.0.0.1:{port}/mcp"
         gets = [("farewell", {"name": "Ada"}, "Say goodbye to Ada.")]
         return Upstream("python_old", {"url": url}, [url], LEGACY, [("double", {"number": 21}, "42")], gets=gets)
+
+    def typescript(self, name: str, eras: frozenset, legacy: str) -> Upstream:
+        port = free_port()
+        self.start(name, [NODE, PEERS / "server-ts-new.mjs", port, legacy], port, PEER_MODULES=str(NODE_MODULES))
+        url = f"http://127.0.0.1:{port}/mcp"
+        calls = [("reverse", {"text": name}, name[::-1]), ("sum", {"numbers": [1, 2, 39]}, "42")]
+        reads, gets = [(f"ts-{legacy}://about", "a server in TypeScript")], [("toast", {"name": "Ada"}, "To Ada!")]
+        return Upstream(name, {"url": url}, [url], eras, calls, reads, gets)
 
     def rmcp(self, name: str, eras: frozenset, *flags: str) -> Upstream:
         url = self.stack.enter_context(fixture(self.folder / f"{name}.log", *flags))

@@ -1,5 +1,7 @@
 //! What Prometheus reads.
 
+use std::collections::BTreeSet;
+
 use http::StatusCode;
 use serde_json::json;
 
@@ -17,7 +19,62 @@ fn value(page: &str, series: &str) -> Option<f64> {
 async fn page(nexus: &Nexus) -> String {
     let response = nexus.operator().get("/metrics").await;
     assert_eq!(response.content_type(), "application/openmetrics-text; version=1.0.0; charset=utf-8");
-    response.text().await
+    let page = response.text().await;
+    is_strict(&page);
+    page
+}
+
+/// What OpenMetrics 1.0 asks of a page: each family in one piece behind its TYPE and HELP, no series twice, names and labels
+/// of the allowed characters, counters that end in `_total`, and an end.
+fn is_strict(page: &str) {
+    let name = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    let (body, end) = page.rsplit_once("# EOF").expect("an end");
+    assert_eq!(end, "\n");
+    let (mut families, mut series, mut kind) = (BTreeSet::new(), BTreeSet::new(), "");
+    let mut family = "";
+    for line in body.lines() {
+        if let Some(rest) = line.strip_prefix("# ") {
+            let (keyword, rest) = rest.split_once(' ').unwrap();
+            let (of, words) = rest.split_once(' ').unwrap();
+            match keyword {
+                "HELP" => assert!(families.insert(of) && name(of) && !words.is_empty(), "{line}"),
+                "TYPE" => {
+                    assert!(families.contains(of) && ["gauge", "counter", "histogram"].contains(&words), "{line}");
+                    (family, kind) = (of, words);
+                }
+                _ => panic!("{line}"),
+            }
+            continue;
+        }
+        let (what, value) = line.rsplit_once(' ').unwrap();
+        assert!(series.insert(what), "twice: {line}");
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+        let (metric, labels) = what.split_once('{').map_or((what, ""), |(metric, labels)| (metric, labels.strip_suffix('}').unwrap()));
+        let suffix = metric.strip_prefix(family).unwrap_or_else(|| panic!("outside its family {family}: {line}"));
+        let allowed: &[&str] = match kind {
+            "counter" => &["_total"],
+            "histogram" => &["_bucket", "_sum", "_count"],
+            _ => &[""],
+        };
+        assert!(allowed.contains(&suffix), "{line}");
+        let mut rest = labels;
+        while !rest.is_empty() {
+            let (label, value) = rest.split_once("=\"").unwrap_or_else(|| panic!("{line}"));
+            assert!(name(label), "{line}");
+            let mut escaped = false;
+            let close = value.find(|c| {
+                let ends = c == '"' && !escaped;
+                assert!(!escaped || matches!(c, '\\' | '"' | 'n'), "{line}");
+                escaped = c == '\\' && !escaped;
+                ends
+            });
+            let after = &value[close.unwrap_or_else(|| panic!("{line}")) + 1..];
+            rest = after.strip_prefix(',').unwrap_or(after);
+            assert!(rest.len() < after.len() || after.is_empty(), "{line}");
+        }
+    }
 }
 
 /// A request is counted a moment after its answer.

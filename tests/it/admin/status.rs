@@ -102,6 +102,21 @@ async fn every_condition_of_a_tool_is_explained() {
 }
 
 #[tokio::test]
+async fn an_unknown_tool_is_explained_by_the_upstream_that_its_prefix_names() {
+    // One has not been tried to the end yet, the other is down.
+    let (silent, _held) = legacy().tool("search").held("initialize");
+    let gone = "url = \"http://127.0.0.1:1/mcp\"";
+    let nexus = gateway().admin("").upstream("crm", silent).upstream("gone", gone).start_at_once().await;
+    nexus.state("gone", "down").await;
+    let (code, said) = status(&nexus, &explaining("crm__search")).await;
+    assert_eq!(code, 1);
+    assert!(said.contains("upstream crm was not up yet, so its tools are not known: starting"), "{said}");
+    assert!(!said.contains("gone"), "{said}");
+    let (_, said) = status(&nexus, &of("crm")).await;
+    assert!(!said.lines().any(|line| line.ends_with("· ")), "{said}");
+}
+
+#[tokio::test]
 async fn a_tool_of_a_down_upstream_is_explained_by_what_is_wrong_with_that() {
     let nexus = gateway().admin("").upstream("crm", legacy().tool("search").get_stream()).start().await;
     nexus.fake("crm").go_down();

@@ -17,7 +17,8 @@ log = open(os.environ["CHILD_NOTES"], "a")
 sleeper = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "1000")
 log.write(json.dumps({"pids": [os.getpid(), sleeper]}) + "\n")
 log.flush()
-modern = os.environ.get("CHILD_ERA") == "modern"
+era = os.environ.get("CHILD_ERA")
+modern = era != "legacy"
 held, asked = [], {}
 TOOLS = ["echo", "env", "hold", "hang", "ask", "progress", "noise", "twice", "wrong_id", "die", "endless", "log", "later"]
 
@@ -27,7 +28,7 @@ def send(message):
 
 def result(id, result):
     if modern:
-        result["resultType"] = "complete"
+        result.setdefault("resultType", "complete")
     send({"jsonrpc": "2.0", "id": id, "result": result})
 
 def text(id, words):
@@ -46,6 +47,12 @@ def call(message, line):
         if len(held) == params["arguments"]["until"]:
             while held:
                 text(*held.pop())
+    elif name == "ask" and modern:
+        form = {"message": "sure?", "requestedSchema": {"type": "object"}}
+        if "inputResponses" in params:
+            text(id, json.dumps(params["inputResponses"]["q"]))
+        else:
+            result(id, {"resultType": "input_required", "inputRequests": {"q": {"method": "elicitation/create", "params": form}}})
     elif name == "ask":
         asked["q"] = id
         send({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": {"message": "sure?", "requestedSchema": {"type": "object"}}})
@@ -80,7 +87,7 @@ for line in sys.stdin:
     log.flush()
     message = json.loads(line)
     method, id = message.get("method"), message.get("id")
-    if method == "initialize":
+    if method == "initialize" and era != "modern only":
         result(id, {"protocolVersion": message["params"]["protocolVersion"], "capabilities": {"tools": {}, "logging": {}}, "serverInfo": {"name": "child", "version": "1"}})
     elif method == "server/discover" and modern:
         result(id, {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "serverInfo": {"name": "child", "version": "1"}, "ttlMs": 0, "cacheScope": "private"})
@@ -116,6 +123,12 @@ pub(crate) fn child() -> ChildSpec {
 impl ChildSpec {
     pub(crate) fn modern(mut self) -> Self {
         self.era = "modern";
+        self
+    }
+
+    /// It knows no initialize.
+    pub(crate) fn modern_only(mut self) -> Self {
+        self.era = "modern only";
         self
     }
 

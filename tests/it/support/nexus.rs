@@ -220,7 +220,7 @@ impl GatewaySpec {
             let watch = watched.then(|| {
                 Watch::start(WatchParts {
                     gateway: Arc::clone(&gateway),
-                    certificates: config.certificates.clone(),
+                    certificates: tokio::sync::watch::Sender::new(config.certificates.clone()).subscribe(),
                     state: config.state.clone(),
                     events: events.clone(),
                     board: board.clone(),
@@ -242,7 +242,7 @@ impl GatewaySpec {
                 reload: self_reload,
                 reloads: Vec::new(),
             };
-            let serving = tokio::spawn(Admin::new(bound, admin, &config.server, parts).run(stop.clone()));
+            let serving = tokio::spawn(Admin::new(bound, admin, &config.server.clone().into(), parts).run(stop.clone()));
             let config = AdminConfig { listen_address: address, ..admin.clone() };
             operators = Some(Operators { config, board, serving, recorder, _watch: watch });
         }

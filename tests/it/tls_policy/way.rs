@@ -18,7 +18,7 @@ use crate::support::{
 };
 
 /// A proxy that answers `answer`, goes on as a tunnel if that is a 200, and reports each request head. Gives its authority.
-async fn proxy(answer: &'static str) -> (String, mpsc::UnboundedReceiver<String>) {
+pub(crate) async fn proxy(answer: &'static str) -> (String, mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (report, heads) = mpsc::unbounded_channel();
