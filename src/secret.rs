@@ -4,6 +4,9 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+/// Shortest secret that a key is derived from, in bytes.
+pub const MIN_KEY: usize = 32;
+
 /// A token, key or password. Has no `Display`; `Debug` shows nothing of it; wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);

@@ -9,6 +9,15 @@ pub enum PrincipalKey {
     Local,
 }
 
+impl PrincipalKey {
+    /// Bytes that no other principal has, for digests.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Local => b"local",
+        }
+    }
+}
+
 /// An identified caller; only [`identify`] makes one, so no request can go on without it.
 #[derive(Clone, Debug)]
 pub struct Caller {

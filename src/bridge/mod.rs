@@ -3,6 +3,7 @@
 //! Same-era messages pass without a change.
 
 mod declared;
+mod input;
 mod lists;
 mod request;
 mod required;
@@ -10,6 +11,7 @@ mod response;
 mod task;
 
 pub(crate) use declared::{Declared, TASKS};
+pub(crate) use input::{all_accepted, declined, gave_up, input_request, input_required, input_responses, may_ask, url_elicitations};
 pub(crate) use request::{Said, adapt_request, standard_headers};
 pub(crate) use required::{Given, InputRequest, InputRequired, gathered, with_input};
 pub(crate) use response::{Fit, LeadsOn, adapt_response, add_id, needs_tasks};

@@ -27,7 +27,10 @@ pub(crate) fn adapt_request(
 ) {
     match (down, up) {
         (Era::Legacy, Era::Legacy) | (Era::Modern, Era::Modern) => {}
-        (Era::Modern, Era::Legacy) => splices.request_meta(message, &[]),
+        (Era::Modern, Era::Legacy) => {
+            splices.request_meta(message, &[]);
+            remove_input(splices, message);
+        }
         (Era::Legacy, Era::Modern) => {
             let said = session();
             let version = version_literal(version);
@@ -55,6 +58,17 @@ impl Said {
 
 fn version_literal(version: Version) -> String {
     format!("\"{version}\"")
+}
+
+/// Takes out what belongs to a call that is made again with input, which a legacy server does not know.
+fn remove_input(splices: &mut Splices, message: &Message) {
+    let fields = [Field::RequestState, Field::InputResponses];
+    if let Some(params) = message.params_span()
+        && fields.iter().any(|field| message.span(*field).is_some())
+    {
+        let is_input = |key: &str| fields.iter().any(|field| field.key() == key);
+        splices.edit_object(message.bytes(), params, is_input, &[]).expect("a message's spans hold valid JSON: it was parsed");
+    }
 }
 
 /// `Mcp-Method` and `Mcp-Name`, which a modern HTTP request repeats from its body (MCP 2026-07-28, basic/transports).
@@ -105,6 +119,16 @@ mod tests {
             adapted(text, Era::Modern, Era::Legacy),
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","_meta":{"traceparent":"00-1"}}}"#
         );
+    }
+
+    #[test]
+    fn a_legacy_server_sees_nothing_of_input_that_it_did_not_ask_for() {
+        let text = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"inputResponses":{"a":{}},"name":"x","requestState":"s","_meta":{"io.modelcontextprotocol/logLevel":"info"}}}"#;
+        assert_eq!(
+            adapted(text, Era::Modern, Era::Legacy),
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","_meta":{}}}"#
+        );
+        assert_eq!(adapted(text, Era::Modern, Era::Modern), text);
     }
 
     #[test]

@@ -78,6 +78,7 @@ pub const TABLES: &[&Keys] = &[
     &tls::server_read::ADMIN_KEYS,
     &gateway::read::KEYS,
     &gateway::read::BOUNDS_KEYS,
+    &gateway::read::PARKED_KEYS,
     &upstream::read::KEYS,
     &upstream::read::STDERR_KEYS,
     &tls::read::KEYS,
@@ -156,6 +157,7 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     let certificates = health::read::read(root.table("certificates", &mut problems), &mut problems);
     mcp.probe_before_swap = certificates.probe_before_swap;
     let state = health::read::read_state(root.table("state", &mut problems), &mut problems);
+    mcp.state_secrets.clone_from(&state.secrets);
     root.finish(&KEYS, &mut problems);
     check_health(&server, &mcp, &lines, &mut problems);
     check_admin(admin.as_ref(), &server, &lines, &mut problems);

@@ -78,6 +78,15 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
             (code::MISSING_CLIENT_CAPABILITY, "Missing required client capability".to_owned(), Some(data), None)
         }
         GatewayError::InvalidParams(why) => (code::INVALID_PARAMS, format!("Invalid params: {why}"), None, None),
+        GatewayError::InvalidState => {
+            let data = r#"{"reason":"invalid_request_state"}"#.to_owned();
+            (
+                code::INVALID_PARAMS,
+                "Invalid params: `requestState` is not valid for this request, or has expired".to_owned(),
+                Some(data),
+                None,
+            )
+        }
         GatewayError::Upstream { upstream, error, since } => {
             let request_id = request_id();
             let reason = error.reason();

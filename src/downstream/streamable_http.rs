@@ -81,14 +81,14 @@ impl Endpoint {
         let text = self.read(&parts.headers, body).await?;
         let message = match Message::parse(text.clone()) {
             Ok(message) => message,
-            Err(error) if error.kind == ParseErrorKind::Batch => return self.post_batch(&parts.headers, &text).await,
+            Err(error) if error.kind == ParseErrorKind::Batch => return Box::pin(self.post_batch(&parts.headers, &text)).await,
             Err(error) => return Err(rescue_parse(&error)),
         };
         let header = parts.headers.get(PROTOCOL_VERSION).and_then(|value| value.to_str().ok());
         let session = parts.headers.get(SESSION_ID);
         let opening = classify(&message, header, session.is_some()).map_err(|error| rescue_opening(&error, message.id()))?;
         match opening {
-            Opening::Initialize => self.initialize(&message).await,
+            Opening::Initialize => Box::pin(self.initialize(&message)).await,
             Opening::Modern(_) => {
                 check_headers(&parts.headers, &message)?;
                 let client = Client::Modern(Arc::new(ModernClient { params: Some(param_headers(&parts.headers)) }));
@@ -108,7 +108,7 @@ impl Endpoint {
                 let handled = match era {
                     Era::Legacy => self.gateway.handle_to_the_end(auth::identify(), client, message).await,
                     // A modern client cancels by hanging up.
-                    Era::Modern => self.gateway.handle(&auth::identify(), &client, message).await,
+                    Era::Modern => Box::pin(self.gateway.handle(&auth::identify(), &client, message)).await,
                 };
                 match handled {
                     Ok(reply) => Ok(respond(reply, id, era)),

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     bridge::{self, Fit, LeadsOn},
     mcp::{
-        Kind, Message, Splices,
+        Kind, Message, Splices, build,
         errors::{ErrorParts, code},
     },
     upstream::{Generation, UpstreamError},
@@ -87,6 +87,11 @@ impl Relay {
     /// # Errors
     /// It cannot be shown to this client.
     pub(super) fn adapt_last(&self, message: Message) -> Result<Adapted, UpstreamError> {
+        if let Some(askable) = self.askable()
+            && let Some(result) = askable.visit_first(self.gateway(), &message)
+        {
+            return Ok(Adapted::Ready(build::response(self.client_id(), &result), StatusCode::OK));
+        }
         let mut splices = Splices::new();
         match message.id_span() {
             Some(span) => splices.replace(span, self.parties.client_id.clone().into_json()),

@@ -16,6 +16,7 @@ use super::{
     legacy::{LegacySession, Sessions},
     links::Links,
     listen::Change,
+    parked::Parking,
     rebuild::Making,
     subscriptions::Hubs,
     tally::Tally,
@@ -56,6 +57,8 @@ pub struct Gateway {
     pub(super) finder: Finder,
     /// Which upstream gave whom which URI.
     pub(super) links: Links,
+    /// Calls that wait for what their server asked.
+    pub(super) parking: Arc<Parking>,
     pub(super) tasks: TaskTracker,
     /// Streams without an end of their own end now.
     pub(super) drain: CancellationToken,
@@ -79,6 +82,7 @@ impl Gateway {
         };
         let upstreams: Arc<[_]> =
             config.upstreams.iter().map(|upstream| Arc::new(Upstream::new(upstream.clone(), surroundings.clone()))).collect();
+        let parking = Arc::new(Parking::new(&config.state_secrets));
         let lineup = Arc::new(Lineup::new(Arc::new(config), upstreams));
         let gateway = Arc::new(Self {
             sessions: Sessions::default(),
@@ -93,6 +97,7 @@ impl Gateway {
             tally: Arc::new(Tally::new()),
             finder: Finder::new(),
             links: Links::default(),
+            parking,
             tasks: TaskTracker::new(),
             drain: CancellationToken::new(),
             shutdown: CancellationToken::new(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     catalog::{Naming, Rules, ToolsMode},
+    secret::Secret,
     upstream::{Bounds, UpstreamConfig},
 };
 
@@ -34,6 +35,9 @@ pub struct McpConfig {
     /// A new identity or CA set is tried before it takes over; of `[certificates]`.
     pub probe_before_swap: bool,
     pub bounds: Bounds,
+    pub parked: ParkedConfig,
+    /// What seals the state that clients hold; of `[state]`. Empty: random at start.
+    pub state_secrets: Vec<Secret>,
     /// In file order, which settles collisions. Disabled ones are left out.
     pub upstreams: Vec<UpstreamConfig>,
 }
@@ -52,4 +56,19 @@ pub enum WhenDown {
     #[default]
     Keep,
     Hide,
+}
+
+/// Calls of modern clients that wait for what their legacy server asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct ParkedConfig {
+    /// How long one waits for its client.
+    pub ttl: Duration,
+    pub max: usize,
+    pub max_per_principal: usize,
+}
+
+impl Default for ParkedConfig {
+    fn default() -> Self {
+        Self { ttl: Duration::from_secs(600), max: 1000, max_per_principal: 32 }
+    }
 }

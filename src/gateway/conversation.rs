@@ -272,7 +272,8 @@ impl Talk {
                 Taken::Send(message) => drop(self.to_client.send(message).await),
                 Taken::Last(message, status) => return Ok(Adapted::Ready(message, status)),
                 Taken::Unfinished(unfinished) => return Ok(Adapted::Unfinished(unfinished)),
-                Taken::Nothing => {}
+                // A modern server asks by its results.
+                Taken::Nothing | Taken::Asked(_) | Taken::Withdrawn(_) => {}
             }
         }
     }

@@ -26,6 +26,9 @@ pub enum GatewayError {
     HeaderMismatch(#[from] HeaderMismatch),
     #[error("{0}")]
     InvalidParams(&'static str),
+    /// A `requestState` that is not, or not any more, good for this request.
+    #[error("the request state is not valid")]
+    InvalidState,
     #[error("upstream {upstream}: {error}")]
     Upstream {
         upstream: UpstreamName,

@@ -7,10 +7,11 @@ use http::{HeaderMap, HeaderValue};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Client, Gateway, GatewayError, Reply,
+    Client, EventReply, Gateway, GatewayError, Reply,
     again::{Again, headers_of, said},
     legacy::InFlight,
     links::Reading,
+    parked::{Aside, Begun, park},
     relay::{Relay, Renumbered},
     route::Route,
     tally::Counted,
@@ -20,7 +21,7 @@ use crate::{
     bridge::{self, Said},
     catalog::Catalog,
     limits::Admission,
-    mcp::{Era, Field, Id, Message, Method, Splices, Version},
+    mcp::{Era, Field, Id, LogLevel, Message, Method, Splices, Version},
     reason::Reason,
     upstream::{ClientCapabilities, Generation, Outgoing, Session, SessionKey, SessionSpec, Upstream, UpstreamError, own_info},
 };
@@ -37,6 +38,8 @@ pub(super) struct Forward<'a> {
     pub(super) route: Route,
     /// Nothing goes up without one.
     pub(super) admission: Admission,
+    /// How often it was made again because its server sent the user to URLs first.
+    pub(super) again: u32,
     pub(super) counted: &'a mut Counted,
 }
 
@@ -46,6 +49,11 @@ impl Gateway {
         check_params(&request)?;
         if request.route.view.lineup.is_transparent() {
             self.first_try(&request.route.upstream).await;
+        }
+        if request.message.span(Field::RequestState).is_some()
+            && let Some(reply) = Box::pin(self.resume(&mut request)).await?
+        {
+            return Ok(reply);
         }
         let mut answered = self.attempt(&request.route.upstream, &request).await;
         if let Err(error) = &answered
@@ -65,14 +73,14 @@ impl Gateway {
         };
         // None was executed (a lost session: MCP 2025-11-25, transports, session management), so it is tried once more.
         match answered {
-            Err(UpstreamError::SessionLost | UpstreamError::WrongEra) => self.attempt(upstream, &request).await.map_err(failed),
+            Err(UpstreamError::SessionLost | UpstreamError::WrongEra) => Box::pin(self.attempt(upstream, &request)).await.map_err(failed),
             // The generation that it had taken was over before it was sent.
             Err(UpstreamError::Failed { never_sent: true, explanation }) if explanation.reason == Reason::Drained => {
-                self.attempt(upstream, &request).await.map_err(failed)
+                Box::pin(self.attempt(upstream, &request)).await.map_err(failed)
             }
             Err(error) if request.method.is_safe() && error.broke_off() => {
                 tracing::debug!(%error, "a request that only reads broke off; sending it once more");
-                self.attempt(upstream, &request).await.map_err(failed)
+                Box::pin(self.attempt(upstream, &request)).await.map_err(failed)
             }
             other => other.map_err(failed),
         }
@@ -101,29 +109,42 @@ impl Gateway {
             return Err(UpstreamError::NotBridged("the upstream speaks a revision without this method"));
         }
         let session = if generation.needs_session(era) {
+            // A modern request says itself, and to a modern server, what can be asked.
+            let flags = if era == Era::Legacy { declared(&request.message) } else { ClientCapabilities::NONE };
             Some(
                 request
                     .counted
                     .watch()
-                    .waiting(self.session_for(upstream, &generation, era, request.caller.principal(), request.client))
+                    .waiting(self.session_for(upstream, &generation, era, request.caller.principal(), request.client, Shares::Calls(flags)))
                     .await?,
             )
         } else {
             None
         };
         let prepared = prepare(&generation, &request.route.view.catalog, era, session.as_ref().map(|held| &*held.session), request);
-        let mut relay = self.relay(upstream, &generation, era, session.as_ref(), request, &prepared);
+        let aside = match &session {
+            Some(Held { key: SessionKey::Pooled(_, capabilities, _), session }) if may_be_addressed(request, era, *capabilities) => {
+                Box::pin(self.join(upstream, &generation, session, *capabilities, request, prepared.outgoing.id)).await
+            }
+            _ => Aside::default(),
+        };
+        let mut relay = self.relay(upstream, &generation, era, session.as_ref(), request, &prepared).beside(aside);
         let stop = relay.stop().cloned();
         let answered = async {
             request.counted.watch().sent();
             let up = session.as_ref().map(|held| &held.session);
-            let exchanged = match request.method {
+            let begun = match request.method {
                 // It is answered when the task is done.
-                Method::TasksResult => Box::pin(generation.exchange_without_limit(up, prepared.outgoing)).await,
-                _ => generation.exchange(up, prepared.outgoing).await,
+                Method::TasksResult => Box::pin(generation.exchange_without_limit(up, prepared.outgoing)).await.map(Begun::Answer),
+                _ if relay.aside().membership.is_some() => Box::pin(relay.begin(&generation, up, prepared.outgoing)).await,
+                _ => generation.exchange(up, prepared.outgoing).await.map(Begun::Answer),
             };
-            match exchanged {
-                Ok(answer) => relay.reply(answer).await,
+            match begun {
+                Ok(Begun::Answer(answer)) => relay.reply(answer).await,
+                Ok(Begun::Asked(asked)) => {
+                    let (incoming, question) = *asked;
+                    Ok(Reply::Events(Box::new(EventReply::attached(park(incoming, relay, question)))))
+                }
                 Err(error) => {
                     if let (UpstreamError::SessionLost, Some(held)) = (&error, &session) {
                         Self::forget(upstream, held, request.client);
@@ -151,6 +172,7 @@ impl Gateway {
         era: Era,
         principal: &PrincipalKey,
         client: &Client,
+        shares: Shares,
     ) -> Result<Held, UpstreamError> {
         let down = client.session();
         if let Some(down) = down
@@ -160,9 +182,11 @@ impl Gateway {
             let key = upstream.session_key(principal, Some(down.id()), down.flags, era);
             return Ok(Held { key, session });
         }
-        // What a modern client declares cannot be asked of it in the middle of a legacy call yet, so nothing is declared.
-        let flags = down.map_or_else(ClientCapabilities::default, |down| down.flags);
-        let key = upstream.session_key(principal, down.map(|down| down.id()), flags, era);
+        let key = match (down, shares) {
+            (Some(down), _) => upstream.session_key(principal, Some(down.id()), down.flags, era),
+            (None, Shares::Calls(flags)) => upstream.session_key(principal, None, flags, era),
+            (None, Shares::Subscriptions) => upstream.listening_key(principal, era),
+        };
         let spec = || match (&key, down) {
             (SessionKey::Owned(_), Some(down)) => SessionSpec {
                 principal: principal.clone(),
@@ -182,9 +206,16 @@ impl Gateway {
                 client_info: own_info(),
                 log_level: None,
             },
+            (SessionKey::Listening(principal), _) => SessionSpec {
+                principal: principal.clone(),
+                version: Version::LATEST_LEGACY,
+                capabilities: ClientCapabilities::NONE.to_json(),
+                client_info: own_info(),
+                log_level: None,
+            },
             (SessionKey::Owned(_), None) => unreachable!("an owned key is made for a downstream session only"),
         };
-        let session = upstream.session(generation, &key, spec).await?;
+        let session = Box::pin(upstream.session(generation, &key, spec)).await?;
         if let Some(down) = down {
             down.keep_upstream_session(upstream.id(), Some(&session));
             // A reload looked for what to forget before this was kept.
@@ -246,13 +277,24 @@ impl Gateway {
             client_id,
             method: request.method,
             renumbered: prepared.renumbered.clone(),
-            wants_log: request.message.span(Field::MetaLogLevel).is_some(),
+            log: request.message.raw(Field::MetaLogLevel).and_then(|level| LogLevel::from_json(&level)),
             tasks: self.task_scope_of(request, era),
             stop,
             links: Reading::of(request),
             again: (request.client.era() == Era::Legacy && era == Era::Modern).then(|| Box::new(Again::of(request))),
         })
     }
+}
+
+/// Whether a legacy server may have something for the client besides the answer.
+fn may_be_addressed(request: &Forward<'_>, era: Era, capabilities: ClientCapabilities) -> bool {
+    let is_bridged = era == Era::Legacy && request.client.era() == Era::Modern;
+    is_bridged && (capabilities.any() || request.message.span(Field::MetaLogLevel).is_some())
+}
+
+/// What a modern client can be asked during this request.
+fn declared(request: &Message) -> ClientCapabilities {
+    request.raw(Field::MetaClientCapabilities).map_or(ClientCapabilities::NONE, |raw| ClientCapabilities::read(&raw))
 }
 
 /// A modern client repeats the arguments that the tool names as headers (MCP 2026-07-28, basic/transports). Whoever
@@ -265,6 +307,14 @@ fn check_params(request: &Forward<'_>) -> Result<(), GatewayError> {
     let arguments = request.message.raw(Field::Arguments);
     let values = |name: &str| -> Vec<&[u8]> { params.get_all(name).iter().map(HeaderValue::as_bytes).collect() };
     Ok(mirrored.check(arguments.as_deref(), values)?)
+}
+
+/// Which of the sessions that a principal's modern clients share.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shares {
+    /// That of calls by clients that can be asked for this.
+    Calls(ClientCapabilities),
+    Subscriptions,
 }
 
 /// An upstream session in use.

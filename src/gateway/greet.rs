@@ -14,7 +14,7 @@ use crate::{
     auth::Caller,
     mcp::{Era, Field, Id, Message, Method, Splices, Version, build, list::CacheScope},
     session::{SessionId, SessionRecord},
-    upstream::{Generation, Session, SessionKey, SessionSpec, Upstream, UpstreamError, own_info},
+    upstream::{ClientCapabilities, Generation, Session, SessionKey, SessionSpec, Upstream, UpstreamError, own_info},
 };
 
 /// Longest `clientInfo` and `capabilities` that are kept for a session, in bytes together.
@@ -107,6 +107,7 @@ impl Gateway {
             capabilities: match &key {
                 SessionKey::Owned(_) => session.record.capabilities.clone(),
                 SessionKey::Pooled(_, flags, _) => flags.to_json(),
+                SessionKey::Listening(_) => ClientCapabilities::NONE.to_json(),
             },
             client_info: session.record.client_info.clone(),
             log_level: None,

@@ -4,15 +4,12 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::{
-    Gateway, GatewayError, LegacySession, Reply, forward::Forward, legacy::InFlight, own_tools, route::Route, shared_process::rank,
-    tally::Counted,
-};
+use super::{Gateway, GatewayError, LegacySession, Reply, forward::Forward, legacy::InFlight, own_tools, route::Route, tally::Counted};
 use crate::{
     auth::Caller,
     catalog::OwnTool,
     limits,
-    mcp::{Era, Field, Id, Message, Method, build, list::ListKind},
+    mcp::{Era, Field, Id, LogLevel, Message, Method, build, list::ListKind},
     upstream::{Generation, Session, Upstream},
 };
 
@@ -111,7 +108,7 @@ impl Gateway {
         let route = self.route_for(caller, client, method, &message).await;
         let route = if executed.is_some() { route.map_err(own_tools::not_executed)? } else { route? };
         let admission = limits::admit(caller, route.index, &route.name);
-        self.forward(Forward { caller, client, message, method, route, admission, counted }).await
+        self.forward(Forward { caller, client, message, method, route, admission, again: 0, counted }).await
     }
 
     /// Takes a notification from a client.
@@ -159,10 +156,8 @@ impl Gateway {
 
     async fn set_level(&self, client: &Client, message: &Message, id: &Id) -> Result<Reply, GatewayError> {
         let session = client.session().ok_or_else(|| GatewayError::MethodNotFound(message.method().to_owned()))?;
-        let level = message
-            .raw(Field::Level)
-            .filter(|level| rank(level).is_some())
-            .ok_or(GatewayError::InvalidParams("`level` is not a log level"))?;
+        let level = message.raw(Field::Level).filter(|level| LogLevel::from_json(level).is_some());
+        let level = level.ok_or(GatewayError::InvalidParams("`level` is not a log level"))?;
         session.set_log_level(&level);
         for Reached { upstream, generation, up } in self.reached(session) {
             Box::pin(self.tell_level(&upstream, &generation, &up, &level)).await;

@@ -51,6 +51,6 @@ impl Gateway {
         counted: &mut Counted,
     ) -> Result<Reply, GatewayError> {
         let admission = limits::admit(caller, 0, "");
-        self.forward(Forward { caller, client, message, method, route, admission, counted }).await
+        self.forward(Forward { caller, client, message, method, route, admission, again: 0, counted }).await
     }
 }

@@ -22,6 +22,8 @@ mod notices;
 mod outbox;
 mod outlive;
 mod own_tools;
+mod parked;
+mod pooled;
 mod questions;
 pub mod read;
 mod rebuild;
@@ -40,7 +42,7 @@ mod task_ids;
 mod view;
 
 pub use build::Gateway;
-pub use config::{McpConfig, WhenDown};
+pub use config::{McpConfig, ParkedConfig, WhenDown};
 pub use document::JsonReply;
 pub use error::{GatewayError, ItemKind};
 pub use handle::{Client, ModernClient};

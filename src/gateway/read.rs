@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Bounds, McpConfig, WhenDown};
+use super::{Bounds, McpConfig, ParkedConfig, WhenDown};
 use crate::{
     catalog::{LONGEST_TOOL_NAME, ToolsMode},
     problem::Problems,
@@ -30,10 +30,10 @@ pub const KEYS: Keys = Keys {
         built("list_wait", "Longest time a list waits, after the start, for upstreams that were not tried yet."),
         built("upstream_drain", "How long calls may go on with a certificate or configuration that was replaced."),
         built("bounds", "What an upstream may make the gateway hold."),
+        built("parked", "Calls that wait for a client's answer."),
         built("servers", "The upstreams, each in a table of its own."),
         planned("downstream_cache", "Connections made for a caller's own token."),
         planned("headers", "Headers for all upstreams."),
-        planned("parked", "Calls that wait for a client's answer."),
     ],
 };
 
@@ -46,6 +46,16 @@ pub const BOUNDS_KEYS: Keys = Keys {
         built("max_list", "Largest list of one upstream, all pages together."),
         built("max_items", "Most items in one list."),
         built("max_pages", "Most pages of one list."),
+    ],
+};
+
+pub const PARKED_KEYS: Keys = Keys {
+    table: "mcp.parked",
+    doc: "Calls of 2026-07-28 clients that wait while their earlier-revision server wants to know something.",
+    keys: &[
+        built("ttl", "How long a call waits for its client."),
+        built("max", "Most calls that wait at a time."),
+        built("max_per_principal", "Most of them for one caller."),
     ],
 };
 
@@ -72,6 +82,8 @@ pub fn read(table: Option<Table>, problems: &mut Problems) -> McpConfig {
         upstream_drain: table.duration("upstream_drain", &(Duration::ZERO..=HOUR * 24), problems).unwrap_or(Duration::from_secs(600)),
         probe_before_swap: true,
         bounds: bounds(table.table("bounds", problems), problems),
+        parked: parked(table.table("parked", problems), problems),
+        state_secrets: Vec::new(),
         upstreams: table.table("servers", problems).map(|servers| upstream::read::read_all(servers, problems)).unwrap_or_default(),
     };
     if config.enabled && !table.has("servers") {
@@ -95,4 +107,16 @@ fn bounds(table: Option<Table>, problems: &mut Problems) -> Bounds {
     };
     table.finish(&BOUNDS_KEYS, problems);
     bounds
+}
+
+fn parked(table: Option<Table>, problems: &mut Problems) -> ParkedConfig {
+    let Some(mut table) = table else { return ParkedConfig::default() };
+    let default = ParkedConfig::default();
+    let parked = ParkedConfig {
+        ttl: table.duration("ttl", &(Duration::from_secs(1)..=HOUR * 24), problems).unwrap_or(default.ttl),
+        max: table.integer("max", 0..=100_000, problems).unwrap_or(default.max),
+        max_per_principal: table.integer("max_per_principal", 0..=100_000, problems).unwrap_or(default.max_per_principal),
+    };
+    table.finish(&PARKED_KEYS, problems);
+    parked
 }

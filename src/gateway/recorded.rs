@@ -17,7 +17,7 @@ impl EventReply {
         let session = match &self.source {
             Source::Upstream(Some(relayed)) => relayed.relay.client().session(),
             Source::Conversation(conversation) => Some(conversation.client()),
-            Source::Upstream(None) | Source::Own(_) => None,
+            Source::Upstream(None) | Source::Own(_) | Source::Parked(_) => None,
         };
         self.recorder = session.zip(id).and_then(|(session, id)| Recorder::begin(session, id.clone()));
         self.recorder.is_some()
@@ -73,7 +73,7 @@ impl Source {
     pub(super) fn take_pause(&mut self) -> Option<Duration> {
         match self {
             Self::Upstream(Some(relayed)) => relayed.paused.take(),
-            Self::Upstream(None) | Self::Own(_) | Self::Conversation(_) => None,
+            Self::Upstream(None) | Self::Own(_) | Self::Conversation(_) | Self::Parked(_) => None,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Brings an upstream's answer to the client that asked: ids and tokens back to the client's, results into its era.
 
+mod turned;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -15,12 +17,14 @@ use super::{
     document::JsonBody,
     legacy::Asked,
     links::Reading,
+    parked::{Aside, Incoming, park},
     task_ids::TaskScope,
 };
 use crate::{
+    bridge,
     mcp::{
-        Era, Field, Id, Kind, Message, Method, ResponseScanner, Splices, build,
-        errors::{ErrorParts, code, error_response},
+        Era, Field, Id, Kind, LogLevel, Message, Method, ResponseScanner, Splices, build,
+        errors::{ErrorParts, code},
     },
     upstream::{Answer, Generation, JsonAnswer, Messages, Session, Upstream, UpstreamError},
 };
@@ -34,6 +38,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// How long the result of a task is waited for: as long as the client does.
 const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// How long the beginning of a stream waits for the answer itself, where that decides on the HTTP status.
+const SOON: Duration = Duration::from_millis(100);
 
 /// Answers to a server's requests, in one call, that wait for the server to take them.
 const ANSWERS_UP: usize = 64;
@@ -59,7 +65,7 @@ pub(super) struct Parties {
     pub(super) method: Method,
     pub(super) renumbered: Option<Renumbered>,
     /// The modern client asked for log messages in this request.
-    pub(super) wants_log: bool,
+    pub(super) log: Option<LogLevel>,
     /// The ids of tasks in it are changed on their way.
     pub(super) tasks: Option<TaskScope>,
     /// Ends the wait for the answer when a legacy client cancels.
@@ -73,6 +79,7 @@ pub(super) struct Parties {
 /// One call's way back. When dropped before the answer came, the upstream is told that nobody waits any more.
 pub(super) struct Relay {
     pub(super) parties: Parties,
+    aside: Aside,
     asked: Vec<Id>,
     pub(super) answered: bool,
     /// Made with the first answer.
@@ -85,9 +92,20 @@ pub(super) enum Taken {
     Send(Bytes),
     /// The response: nothing follows it.
     Last(Bytes, StatusCode),
+    /// A request of the server's that the modern client is to be asked.
+    Asked(Box<Message>),
+    /// The server does not want the answer to this request of its any more.
+    Withdrawn(Id),
     /// A response after which the call goes on.
     Unfinished(Box<Unfinished>),
     Nothing,
+}
+
+/// A message before it is known for whom.
+pub(super) enum Sorted {
+    /// The message is the response.
+    Response,
+    Other(Taken),
 }
 
 impl std::fmt::Debug for Relay {
@@ -100,7 +118,7 @@ impl Relay {
     pub(super) fn new(parties: Parties) -> Self {
         let is_possible = parties.again.is_some() && parties.method == Method::ToolsCall;
         let may_repeat = MayRepeat { with_tasks: is_possible, with_headers: is_possible };
-        Self { parties, asked: Vec::new(), answered: false, answers_up: None, may_repeat }
+        Self { parties, aside: Aside::default(), asked: Vec::new(), answered: false, answers_up: None, may_repeat }
     }
 
     /// Nothing is to be cancelled any more.
@@ -155,10 +173,6 @@ impl Relay {
         self.parties.method == Method::Listen
     }
 
-    pub(super) fn client_id(&self) -> &Id {
-        &self.parties.client_id
-    }
-
     pub(super) fn client(&self) -> &Client {
         &self.parties.client
     }
@@ -207,9 +221,17 @@ impl Relay {
                 self.settle();
                 Err(UpstreamError::protocol("the request was acknowledged but not answered"))
             }
-            Answer::Json(json) => self.reply_json(json).await,
+            Answer::Json(json) => {
+                // Beside a document nothing can be said to a client.
+                self.aside.membership = None;
+                self.reply_json(json).await
+            }
             Answer::Messages(messages) if self.parties.session.as_ref().is_some_and(|session| session.is_channel()) => {
-                self.reply_first(messages).await
+                Box::pin(self.reply_first(messages, None)).await
+            }
+            // The HTTP status of a modern answer says what kind of error it is, so it is not given before it is known.
+            Answer::Messages(messages) if self.down() == Era::Modern && self.up() == Era::Legacy => {
+                Box::pin(self.reply_first(messages, Some(SOON))).await
             }
             Answer::Messages(messages) => Ok(Reply::Events(Box::new(EventReply::relayed(messages, self, Vec::new())))),
         }
@@ -280,11 +302,19 @@ impl Relay {
         }
     }
 
-    /// A process's answer becomes plain JSON when nothing comes before it, and a stream otherwise.
-    async fn reply_first(mut self, mut messages: Messages) -> Result<Reply, UpstreamError> {
+    /// An answer becomes plain JSON when nothing comes before it, and a stream otherwise: at the latest after `soon`.
+    async fn reply_first(mut self, mut messages: Messages, soon: Option<Duration>) -> Result<Reply, UpstreamError> {
         loop {
-            let next = tokio::time::timeout(self.call_timeout(), messages.next()).await;
+            let patience = soon.unwrap_or_else(|| self.call_timeout());
+            let next = async {
+                tokio::select! {
+                    message = messages.next() => message,
+                    said = self.aside.next() => Some(Ok(said)),
+                }
+            };
+            let next = tokio::time::timeout(patience, next).await;
             let message = match next {
+                Err(_) if soon.is_some() => return Ok(Reply::Events(Box::new(EventReply::relayed(messages, self, Vec::new())))),
                 Err(_) => return Err(UpstreamError::TimedOut(self.call_timeout())),
                 Ok(None) => {
                     self.settle();
@@ -293,7 +323,11 @@ impl Relay {
                 Ok(Some(message)) => message?,
             };
             match self.take(message)? {
-                Taken::Nothing => {}
+                Taken::Nothing | Taken::Withdrawn(_) => {}
+                Taken::Asked(question) => {
+                    let attached = park(Incoming::Messages(messages), self, *question);
+                    return Ok(Reply::Events(Box::new(EventReply::attached(attached))));
+                }
                 Taken::Last(body, status) => return Ok(Reply::Message { status, body }),
                 Taken::Unfinished(unfinished) => return self.goes_on(*unfinished),
                 Taken::Send(first) => return Ok(Reply::Events(Box::new(EventReply::relayed(messages, self, vec![first])))),
@@ -306,30 +340,41 @@ impl Relay {
     /// # Errors
     /// The response cannot be shown to this client.
     pub(super) fn take(&mut self, bytes: Bytes) -> Result<Taken, UpstreamError> {
-        let message = Message::parse(bytes).map_err(|error| UpstreamError::protocol(format!("a message is not JSON-RPC: {error}")))?;
-        match message.kind() {
-            Kind::Response | Kind::ErrorResponse => {
-                let anonymous = message.kind() == Kind::ErrorResponse && message.id().is_none();
-                if !anonymous && message.id() != Some(&self.expected()) {
-                    tracing::warn!(upstream = %self.parties.upstream.name(), "an answer to another request came on this stream; dropped");
-                    return Ok(Taken::Nothing);
-                }
-                self.settle();
-                self.notice_links(message.bytes());
+        let message = read(bytes)?;
+        match self.sort(&message) {
+            Sorted::Response => {
                 self.watch_era(&message);
                 Ok(match self.adapt(message)? {
                     Adapted::Ready(body, status) => Taken::Last(body, status),
                     Adapted::Unfinished(unfinished) => Taken::Unfinished(unfinished),
                 })
             }
-            Kind::Notification => Ok(self.take_notification(&message)),
-            Kind::Request => Ok(self.take_request(&message)),
+            Sorted::Other(taken) => Ok(taken),
+        }
+    }
+
+    /// The same, with a response as it came.
+    pub(super) fn sort(&mut self, message: &Message) -> Sorted {
+        match message.kind() {
+            Kind::Response | Kind::ErrorResponse => {
+                let anonymous = message.kind() == Kind::ErrorResponse && message.id().is_none();
+                if !anonymous && message.id() != Some(&self.expected()) {
+                    tracing::warn!(upstream = %self.parties.upstream.name(), "an answer to another request came on this stream; dropped");
+                    return Sorted::Other(Taken::Nothing);
+                }
+                self.settle();
+                Sorted::Response
+            }
+            Kind::Notification => Sorted::Other(self.take_notification(message)),
+            Kind::Request => Sorted::Other(self.take_request(message)),
         }
     }
 
     fn take_notification(&self, message: &Message) -> Taken {
         let mut splices = Splices::new();
+        let is_bridged = self.down() == Era::Modern && self.up() == Era::Legacy;
         match Method::parse(message.method()) {
+            Some(Method::Progress) if is_bridged && self.token().is_none() => return Taken::Nothing,
             Some(Method::Progress) => {
                 if let Some(renumbered) = &self.parties.renumbered
                     && let Some(token) = &renumbered.token
@@ -346,12 +391,11 @@ impl Relay {
                 return Taken::Nothing;
             }
             // A modern client gets log messages only where its request asked for them (MCP 2026-07-28, server/logging).
-            Some(Method::LogMessage) if self.down() == Era::Modern && !self.parties.wants_log => return Taken::Nothing,
+            Some(Method::LogMessage) if self.down() == Era::Modern && !self.wants(message) => return Taken::Nothing,
+            Some(Method::LogMessage) => {}
+            Some(Method::Cancelled) if is_bridged => return message.cancelled_id().map_or(Taken::Nothing, Taken::Withdrawn),
             // Other notifications do not belong on the stream of a modern request.
-            _ if self.down() == Era::Modern && self.up() == Era::Legacy => match Method::parse(message.method()) {
-                Some(Method::LogMessage) => {}
-                _ => return Taken::Nothing,
-            },
+            _ if is_bridged => return Taken::Nothing,
             _ => {}
         }
         if let Some(tasks) = &self.parties.tasks {
@@ -360,8 +404,8 @@ impl Relay {
         Taken::Send(splices.apply(message.bytes()))
     }
 
-    /// A server's request in the middle of a call: a legacy client answers it, for anybody else it is declined. So it is
-    /// in the session that the gateway opened for itself, which declared nothing and may be everybody's.
+    /// A server's request in the middle of a call: a client that can be asked answers it, for anybody else it is declined.
+    /// So it is in the session that the gateway opened for itself, which declared nothing and may be everybody's.
     fn take_request(&mut self, message: &Message) -> Taken {
         let (Some(id), Some(session)) = (message.id(), &self.parties.session) else { return Taken::Nothing };
         if message.method() == "ping" {
@@ -370,15 +414,16 @@ impl Relay {
             return Taken::Nothing;
         }
         let asked = || Asked { upstream: Arc::clone(&self.parties.upstream), session: Arc::clone(session), id: id.clone() };
+        if self.askable().is_some_and(|askable| bridge::may_ask(message, askable.capabilities)) {
+            return Taken::Asked(Box::new(message.clone()));
+        }
         let granted = match &self.parties.client {
             // A modern server asks by its result, which the client can be shown as a request of this revision.
             Client::Legacy(down) if self.up() == Era::Legacy && !self.parties.generation.is_own(session) => down.ask(asked()),
             Client::Legacy(_) | Client::Modern(_) => None,
         };
         let (Some(granted), Some(span)) = (granted, message.id_span()) else {
-            let words = "this client cannot be asked";
-            let refusal = error_response(Some(id), code::METHOD_NOT_FOUND, words, None);
-            self.answer_up(refusal);
+            self.decline(message);
             return Taken::Nothing;
         };
         let mut splices = Splices::new();
@@ -394,22 +439,37 @@ impl Relay {
     fn answer_up(&mut self, body: Bytes) {
         let places = self.answers_up.get_or_insert_with(|| Arc::new(Semaphore::new(ANSWERS_UP)));
         match Arc::clone(places).try_acquire_owned() {
-            Ok(place) => self.send_up(body, Some(place)),
+            Ok(place) => self.tell_up(body, Some(place)),
             Err(_) => tracing::debug!(upstream = %self.parties.upstream.name(), "an upstream asks without taking the answers; one dropped"),
         }
     }
 
-    fn send_up(&self, body: Bytes, place: Option<OwnedSemaphorePermit>) {
-        let Some(session) = self.parties.session.clone() else { return };
-        // Sessions outlive generations; what serves now can say it in any case.
-        let generation = self.parties.upstream.generation().unwrap_or_else(|_| Arc::clone(&self.parties.generation));
+    fn tell_up(&self, body: Bytes, place: Option<OwnedSemaphorePermit>) {
+        let sent = self.send_up(body);
         self.parties.gateway.tasks.spawn(async move {
             let _place = place;
-            if let Err(error) = generation.notify(&session, body).await {
+            if let Err(error) = sent.await {
                 tracing::debug!(%error, "an answer to a server's request could not be sent");
             }
         });
     }
+
+    /// Sends a message that wants no answer, in the session of the call. The future does not depend on the call.
+    pub(super) fn send_up(&self, body: Bytes) -> impl Future<Output = Result<(), UpstreamError>> + Send + use<> {
+        let session = self.parties.session.clone();
+        // Sessions outlive generations; what serves now can say it in any case.
+        let generation = self.parties.upstream.generation().unwrap_or_else(|_| Arc::clone(&self.parties.generation));
+        async move {
+            match session {
+                Some(session) => generation.notify(&session, body).await,
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+pub(super) fn read(bytes: Bytes) -> Result<Message, UpstreamError> {
+    Message::parse(bytes).map_err(|error| UpstreamError::protocol(format!("a message is not JSON-RPC: {error}")))
 }
 
 impl Drop for Relay {
@@ -421,7 +481,7 @@ impl Drop for Relay {
         // Closing the stream cancels a modern HTTP exchange; everywhere else it must be said.
         let is_told = self.answered || self.stop().is_some_and(CancellationToken::is_cancelled);
         if let (false, Some(renumbered)) = (is_told, &self.parties.renumbered) {
-            self.send_up(build::cancelled(&Id::from_u64(renumbered.id), "the client does not wait any more"), None);
+            self.tell_up(build::cancelled(&Id::from_u64(renumbered.id), "the client does not wait any more"), None);
         }
     }
 }

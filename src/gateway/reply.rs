@@ -12,11 +12,13 @@ use super::{
     conversation::{Conversation, Unfinished},
     document::JsonReply,
     listen::Listening,
+    parked::{Attached, Incoming, park},
     relay::{Relay, Taken},
     replay::{Recorder, Said},
     tally::{Counted, Outcome},
 };
 use crate::{
+    mcp::Message,
     reason::Reason,
     upstream::{Messages, UpstreamError},
 };
@@ -82,6 +84,8 @@ pub(super) enum Source {
     Upstream(Option<Box<Relayed>>),
     Own(Box<Listening>),
     Conversation(Box<Conversation>),
+    /// A call that waits for its client now and then.
+    Parked(Attached),
 }
 
 #[derive(Debug)]
@@ -116,6 +120,10 @@ impl EventReply {
         Self { source, queued, ended: false, counted: None, recorder: None }
     }
 
+    pub(super) fn attached(attached: Attached) -> Self {
+        Self::new(Source::Parked(attached), VecDeque::new())
+    }
+
     /// The stream of a call that goes on, at the longest until `last`; `None` when it cannot.
     pub(super) fn unfinished(relay: Relay, unfinished: Unfinished, last: Instant) -> Option<Self> {
         let conversation = Conversation::begin(relay, unfinished, last)?;
@@ -125,7 +133,7 @@ impl EventReply {
     fn is_subscription(&self) -> bool {
         match &self.source {
             Source::Own(_) => true,
-            Source::Conversation(_) => false,
+            Source::Conversation(_) | Source::Parked(_) => false,
             Source::Upstream(relayed) => relayed.as_ref().is_some_and(|relayed| relayed.relay.is_subscription()),
         }
     }
@@ -187,27 +195,27 @@ impl EventReply {
 impl Source {
     /// The next message and whether it is the last. `None`: no answer follows. Cancel-safe.
     pub(super) async fn next(&mut self) -> Option<Result<(Bytes, bool), GatewayError>> {
-        let unfinished = match self {
+        let step = match self {
             Self::Own(listening) => return listening.next().await.map(|message| Ok((message, false))),
             Self::Conversation(conversation) => return conversation.next().await,
+            Self::Parked(attached) => return attached.next().await,
             Self::Upstream(None) => return None,
-            Self::Upstream(Some(relayed)) => match relayed.next().await? {
-                Ok(Step::Message(message)) => return Some(Ok((message, false))),
-                Ok(Step::Last(message)) => return Some(Ok((message, true))),
-                Ok(Step::Unfinished(unfinished)) => unfinished,
-                Err(error) => return Some(Err(error)),
-            },
+            Self::Upstream(Some(relayed)) => relayed.next().await?,
         };
+        let goes_on = match step {
+            Ok(Step::Message(message)) => return Some(Ok((message, false))),
+            Ok(Step::Last(message)) => return Some(Ok((message, true))),
+            Ok(Step::GoesOn(goes_on)) => goes_on,
+            Err(error) => return Some(Err(error)),
+        };
+        // Kept before it is waited for: this future may be dropped at any wait.
         let Self::Upstream(relayed) = self else { return None };
-        let Relayed { relay, limits, client_is_gone, .. } = *relayed.take()?;
-        let last = limits.map_or_else(|| Instant::now() + relay.call_timeout_max(), |limits| limits.last);
-        let mut conversation = Box::new(Conversation::begin(relay, *unfinished, last)?);
-        if client_is_gone {
-            conversation.client_is_gone();
+        *self = (*relayed.take()?).goes_on(goes_on)?;
+        match self {
+            Self::Conversation(conversation) => conversation.next().await,
+            Self::Parked(attached) => attached.next().await,
+            Self::Own(_) | Self::Upstream(_) => None,
         }
-        *self = Self::Conversation(conversation);
-        let Self::Conversation(conversation) = self else { return None };
-        conversation.next().await
     }
 }
 
@@ -215,10 +223,32 @@ impl Source {
 enum Step {
     Message(Bytes),
     Last(Bytes),
+    GoesOn(GoesOn),
+}
+
+/// How a call goes on in another way.
+enum GoesOn {
+    /// A modern server's response leads to a further request.
     Unfinished(Box<Unfinished>),
+    /// A legacy server asks its modern client, who is told by the end of the stream.
+    Asked(Box<Message>),
 }
 
 impl Relayed {
+    fn goes_on(self, goes_on: GoesOn) -> Option<Source> {
+        let Self { messages, relay, limits, client_is_gone, .. } = self;
+        let unfinished = match goes_on {
+            GoesOn::Asked(question) => return Some(Source::Parked(park(Incoming::Messages(messages), relay, *question))),
+            GoesOn::Unfinished(unfinished) => unfinished,
+        };
+        let last = limits.map_or_else(|| Instant::now() + relay.call_timeout_max(), |limits| limits.last);
+        let mut conversation = Box::new(Conversation::begin(relay, *unfinished, last)?);
+        if client_is_gone {
+            conversation.client_is_gone();
+        }
+        Some(Source::Conversation(conversation))
+    }
+
     /// The next message. `None`: the client cancelled or its subscription ends, so no answer follows.
     async fn next(&mut self) -> Option<Result<Step, GatewayError>> {
         let stop = self.relay.stop().cloned();
@@ -239,6 +269,7 @@ impl Relayed {
             };
             let message = tokio::select! {
                 message = self.messages.next() => message,
+                said = self.relay.aside().next() => Some(Ok(said)),
                 given_up = given_up => match given_up {
                     Some(limit) => Some(Err(UpstreamError::TimedOut(limit))),
                     None => {
@@ -282,8 +313,9 @@ impl Relayed {
             match self.relay.take(message) {
                 Ok(Taken::Send(message)) => return Some(Ok(Step::Message(message))),
                 Ok(Taken::Last(message, _)) => return Some(Ok(Step::Last(message))),
-                Ok(Taken::Unfinished(unfinished)) => return Some(Ok(Step::Unfinished(unfinished))),
-                Ok(Taken::Nothing) => {}
+                Ok(Taken::Unfinished(unfinished)) => return Some(Ok(Step::GoesOn(GoesOn::Unfinished(unfinished)))),
+                Ok(Taken::Asked(question)) => return Some(Ok(Step::GoesOn(GoesOn::Asked(question)))),
+                Ok(Taken::Nothing | Taken::Withdrawn(_)) => {}
                 Err(error) => return Some(Err(self.relay.failure(error))),
             }
         }
@@ -307,7 +339,7 @@ impl Drop for EventReply {
                 conversation.client_is_gone();
                 (Arc::clone(conversation.gateway()), Arc::clone(conversation.client()))
             }
-            Source::Upstream(_) | Source::Own(_) => return,
+            Source::Upstream(_) | Source::Own(_) | Source::Parked(_) => return,
         };
         let recorder = self.recorder.take();
         if let Some(recorder) = &recorder {

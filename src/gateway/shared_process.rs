@@ -9,24 +9,15 @@ use bytes::Bytes;
 
 use super::{Gateway, LegacySession};
 use crate::{
-    mcp::{Era, Field, Message},
+    mcp::{Era, Field, LogLevel, Message},
     upstream::{Generation, Session, Upstream, UpstreamId},
 };
-
-/// From the most talkative to the least (RFC 5424, as MCP writes it).
-const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
-
-/// The place of a level, a JSON literal; `None` for what is none.
-pub(super) fn rank(level: &[u8]) -> Option<usize> {
-    let level = serde_json::from_slice::<&str>(level).ok()?;
-    LEVELS.iter().position(|known| *known == level)
-}
 
 impl LegacySession {
     /// Whether a log message is severe enough for this client. Without a level the server decides.
     pub(super) fn wants_log(&self, message: &Message) -> bool {
-        let wanted = self.log_level().and_then(|level| rank(&level));
-        let said = message.raw(Field::Level).and_then(|level| rank(&level));
+        let wanted = self.log_level().and_then(|level| LogLevel::from_json(&level));
+        let said = message.raw(Field::Level).and_then(|level| LogLevel::from_json(&level));
         wanted.is_none_or(|wanted| said.is_none_or(|said| said >= wanted))
     }
 }
@@ -51,7 +42,7 @@ impl Gateway {
             true => self.users(upstream.id(), up).filter_map(|user| user.log_level()).collect(),
             false => Vec::new(),
         };
-        let lowest = shared.iter().min_by_key(|level| rank(level)).unwrap_or(level);
+        let lowest = shared.iter().min_by_key(|level| LogLevel::from_json(level)).unwrap_or(level);
         if let Err(error) = generation.set_log_level(up, lowest).await {
             tracing::debug!(%error, "an upstream did not take the log level");
         }

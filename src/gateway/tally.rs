@@ -50,6 +50,7 @@ impl Outcome {
             | GatewayError::MethodNotFound(_)
             | GatewayError::HeaderMismatch(_)
             | GatewayError::MissingExtension(_)
+            | GatewayError::InvalidState
             | GatewayError::InvalidParams(_) => Self::Refused,
         }
     }

@@ -155,4 +155,6 @@ pub struct MailLogin {
 pub struct StateConfig {
     /// Where what must survive a restart is kept; nothing is without it.
     pub directory: Option<PathBuf>,
+    /// What seals the state that clients hold: the first seals, all open. Empty: random at start.
+    pub secrets: Vec<Secret>,
 }

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     problem::Problems,
+    secret::MIN_KEY,
     table::{Keys, Table, built, duration, planned},
 };
 
@@ -34,7 +35,7 @@ pub const STATE_KEYS: Keys = Keys {
         built("store", "`\"memory\"` keeps sessions in the process."),
         built("directory", "A folder of the gateway's own: which alerts were sent survives a restart."),
         planned("redis_url", "Sessions that any replica serves."),
-        planned("secrets", "What seals the state that clients hold."),
+        built("secrets", "What seals the state that clients hold: the first seals, all open."),
     ],
 };
 
@@ -106,6 +107,11 @@ pub fn read_state(table: Option<Table>, problems: &mut Problems) -> StateConfig 
         table.error("directory", problems, "the path holds a NUL character", "no folder has such a name", "correct the path");
     }
     let directory = directory.map(|text| PathBuf::from(table.in_folder(&text)));
+    let secrets = table.secrets("secrets", problems).unwrap_or_default();
+    if secrets.iter().any(|secret| secret.expose().len() < MIN_KEY) {
+        let why = "a short secret can be guessed, and whoever knows it can forge what it seals";
+        table.error("secrets", problems, "a secret is shorter than 32 bytes", why, "make each with `openssl rand -base64 48`");
+    }
     table.finish(&STATE_KEYS, problems);
-    StateConfig { directory }
+    StateConfig { directory, secrets }
 }

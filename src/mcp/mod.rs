@@ -10,6 +10,7 @@
 
 pub mod batch;
 pub mod build;
+pub mod digest;
 pub mod era;
 pub mod errors;
 pub mod field;
@@ -20,6 +21,7 @@ pub mod json;
 pub mod lines;
 pub mod links;
 pub mod list;
+pub mod log_level;
 pub mod message;
 pub mod method;
 pub mod offer;
@@ -34,6 +36,7 @@ pub use era::{Era, Version};
 pub use field::Field;
 pub use id::Id;
 pub use json::Span;
+pub use log_level::LogLevel;
 pub use message::{Kind, Message, ParseError, ParseErrorKind};
 pub use method::Method;
 pub use response::{ResponseScanner, ScanError};

@@ -142,6 +142,29 @@ impl Table {
         .flatten()
     }
 
+    /// A list of strings that no message shows. Warned about when it stands literally in a file that others can read.
+    pub fn secrets(&mut self, key: &str, problems: &mut Problems) -> Option<Vec<Secret>> {
+        self.hide(key);
+        let secrets = self
+            .take(key, ("a list of strings", "write it as [\"{{ env.NAME }}\"]"), problems, |value| {
+                let Value::Array(items) = value else { return Err(format!("expected a list of strings, found {}", value.kind())) };
+                let mut secrets = Vec::with_capacity(items.len());
+                for Item { value, .. } in items {
+                    match value {
+                        Value::Text(text) => secrets.push(text.value.clone()),
+                        Value::Unusable => return Ok(None),
+                        other => return Err(format!("expected strings in the list, found {}", other.kind())),
+                    }
+                }
+                Ok(Some(secrets))
+            })
+            .flatten()?;
+        if !secrets.is_empty() {
+            self.warn_of_literal(key, problems);
+        }
+        Some(secrets)
+    }
+
     /// One of a few words. `planned` are words that are known but do not work yet.
     pub fn choice<T: Copy>(&mut self, key: &str, words: &[(&str, T)], planned: &[&str], problems: &mut Problems) -> Option<T> {
         let known: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
@@ -205,7 +228,11 @@ impl Table {
 
     /// Whether a literal value here would be readable by others.
     fn warn_of_literal(&mut self, key: &str, problems: &mut Problems) {
-        let literal = self.entry(key).is_some_and(|entry| matches!(&entry.value, Value::Text(text) if text.literal));
+        let is_literal = |value: &Value| matches!(value, Value::Text(text) if text.literal);
+        let literal = self.entry(key).is_some_and(|entry| match &entry.value {
+            Value::Array(items) => items.iter().any(|item| is_literal(&item.value)),
+            value => is_literal(value),
+        });
         let Some(mode) = self.origin.open_to_others.filter(|_| literal) else { return };
         self.insecure(
             key,

@@ -12,13 +12,14 @@ use bytes::Bytes;
 use url::Url;
 
 use super::{
-    EndpointConfig, Generation, HttpConfig, Protocol, SessionSpec, StdioConfig, Upstream, UpstreamConfig, UpstreamError,
+    ClientCapabilities, EndpointConfig, Generation, HttpConfig, Protocol, SessionSpec, StdioConfig, Upstream, UpstreamConfig,
+    UpstreamError,
     generation::{Notices, Transport},
     life::Life,
     load_policy::load_policy,
     opening::initialize_process,
     own::{own_info, own_meta},
-    session::{ClientCapabilities, Session, SessionLink},
+    session::{Session, SessionLink},
     stdio_host::StdioHost,
     transport::streamable_http::{HttpTransport, Wire},
     walk::{WalkBounds, walk},

@@ -18,14 +18,13 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Bounds, Concern, EndpointConfig, Generation, Isolation, Notice, RotationRules, Session, SessionKey, SessionSpec, State, Status,
-    Traffic, UpstreamConfig, UpstreamError,
+    Bounds, ClientCapabilities, Concern, EndpointConfig, Generation, Isolation, Notice, RotationRules, Session, SessionKey, SessionSpec,
+    State, Status, Traffic, UpstreamConfig, UpstreamError,
     busy::Busy,
     ending::CLOSE_LIMIT,
     generation::Transport,
     life::Life,
     pool::{NoPlace, Pool},
-    session::ClientCapabilities,
 };
 use crate::{
     auth::PrincipalKey,
@@ -245,6 +244,14 @@ impl Upstream {
                 (Isolation::Session, Some(owner)) => SessionKey::Owned(owner),
                 (Isolation::Session, None) | (Isolation::Principal, _) => SessionKey::Pooled(principal.clone(), capabilities, era),
             },
+        }
+    }
+
+    /// The key of the session that a principal's subscriptions share. A process says everything on its one stdout.
+    pub fn listening_key(&self, principal: &PrincipalKey, era: Era) -> SessionKey {
+        match (&self.config.load().endpoint, era) {
+            (EndpointConfig::Http(_), Era::Legacy) => SessionKey::Listening(principal.clone()),
+            (EndpointConfig::Http(_) | EndpointConfig::Stdio(_), _) => self.session_key(principal, None, ClientCapabilities::NONE, era),
         }
     }
 

@@ -8,9 +8,11 @@
 mod answer;
 mod bring_up;
 mod busy;
+mod capabilities;
 mod checkup;
 mod condition;
 mod config;
+mod crowd;
 mod ending;
 mod error;
 mod generation;
@@ -32,15 +34,17 @@ pub mod transport;
 mod walk;
 
 pub use answer::{Answer, AnswerBody, JsonAnswer, Messages};
+pub use capabilities::ClientCapabilities;
 pub use config::{
     Bounds, CredentialConfig, Difference, EndpointConfig, HttpConfig, Isolation, Protocol, StderrConfig, StdioConfig, UpstreamConfig,
 };
+pub use crowd::{Crowd, Hearing, Membership};
 pub use ending::RotationRules;
 pub use error::UpstreamError;
 pub use generation::{Generation, Notice, Outgoing};
 pub use instance::{Surroundings, Upstream, UpstreamId};
 pub(crate) use own::{own_info, own_meta};
-pub use session::{ClientCapabilities, Session, SessionKey, SessionSpec};
+pub use session::{Session, SessionKey, SessionSpec};
 pub use status::{Concern, State, Status};
 pub(crate) use supervisor::supervise;
 pub use traffic::{Took, Traffic};

@@ -125,7 +125,7 @@ impl Pool {
         };
         let mut idle = Vec::new();
         self.places.lock().cells.retain(|key, cell| {
-            let goes = matches!(key, SessionKey::Pooled(..)) && is_idle(cell);
+            let goes = matches!(key, SessionKey::Pooled(..) | SessionKey::Listening(_)) && is_idle(cell);
             if goes {
                 idle.extend(cell.session.get().cloned());
             }
@@ -178,8 +178,7 @@ mod tests {
     use super::*;
     use crate::{auth::PrincipalKey, mcp::Era, upstream::ClientCapabilities};
 
-    const KEY: SessionKey =
-        SessionKey::Pooled(PrincipalKey::Local, ClientCapabilities { roots: false, sampling: false, elicitation: false }, Era::Legacy);
+    const KEY: SessionKey = SessionKey::Pooled(PrincipalKey::Local, ClientCapabilities::NONE, Era::Legacy);
 
     #[test]
     fn an_opening_that_is_given_up_leaves_no_place_taken() {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use tokio::sync::Notify;
 
-use super::{Generation, UpstreamError, interest::Interest, life::Life, transport::channel::Channel};
+use super::{ClientCapabilities, Generation, UpstreamError, crowd::Crowd, interest::Interest, life::Life, transport::channel::Channel};
 use crate::{
     auth::PrincipalKey,
     mcp::{Era, Version},
@@ -26,37 +26,9 @@ pub enum SessionKey {
     Owned(SessionId),
     /// Shared by a principal's requests of one era that declare the same capabilities.
     Pooled(PrincipalKey, ClientCapabilities, Era),
-}
-
-/// The client capabilities that a server may act on, reduced to known flags, so that they can be part of a key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ClientCapabilities {
-    pub roots: bool,
-    pub sampling: bool,
-    pub elicitation: bool,
-}
-
-impl ClientCapabilities {
-    /// Reads the known flags of a raw `capabilities` object; anything else declares nothing.
-    pub fn read(raw: &[u8]) -> Self {
-        #[derive(serde::Deserialize)]
-        struct Known {
-            roots: Option<serde::de::IgnoredAny>,
-            sampling: Option<serde::de::IgnoredAny>,
-            elicitation: Option<serde::de::IgnoredAny>,
-        }
-        serde_json::from_slice::<Known>(raw).map_or_else(
-            |_| Self::default(),
-            |known| Self { roots: known.roots.is_some(), sampling: known.sampling.is_some(), elicitation: known.elicitation.is_some() },
-        )
-    }
-
-    /// The object to declare in initialize.
-    pub fn to_json(self) -> Bytes {
-        let flags = [(self.roots, r#""roots":{}"#), (self.sampling, r#""sampling":{}"#), (self.elicitation, r#""elicitation":{}"#)];
-        let members: Vec<_> = flags.into_iter().filter_map(|(on, member)| on.then_some(member)).collect();
-        format!("{{{}}}", members.join(",")).into()
-    }
+    /// Shared by a principal's subscriptions at a legacy server: a session has one stream of its own, and to that of a pooled
+    /// session its calls listen.
+    Listening(PrincipalKey),
 }
 
 /// What a session is opened with.
@@ -87,6 +59,7 @@ pub struct Session {
     lost: AtomicBool,
     /// Told when it is lost.
     told: Notify,
+    crowd: Crowd,
 }
 
 pub(crate) enum SessionLink {
@@ -114,6 +87,7 @@ impl Session {
             next_id: AtomicU64::new(1),
             lost: AtomicBool::new(false),
             told: Notify::new(),
+            crowd: Crowd::default(),
         }
     }
 
@@ -123,6 +97,11 @@ impl Session {
             SessionLink::Http { .. } => self.next_id.fetch_add(1, Ordering::Relaxed),
             SessionLink::Process(channel) | SessionLink::Sse { channel, .. } => channel.next_id(),
         }
+    }
+
+    /// The calls of modern clients that share it.
+    pub fn crowd(&self) -> &Crowd {
+        &self.crowd
     }
 
     /// The upstream's answer to initialize.

@@ -250,8 +250,8 @@ async fn progress_moves_the_time_out_but_not_the_last_one() {
         for is_modern in [false, true] {
             let (nexus, mut streams) = streamed(server, "call_timeout = \"3s\"").await;
             let client = if is_modern { nexus.modern() } else { nexus.legacy().await };
-            let _still = StillTime::begin();
             let mut response = client.open("tools/call", json!({"name": "up__work", "_meta": {"progressToken": 1}})).await;
+            let _still = StillTime::begin();
             let (call, stream) = streams.recv().await.unwrap();
             for progress in 1..=2 {
                 advance(Duration::from_secs(2)).await;

@@ -74,15 +74,14 @@ async fn a_modern_client_uses_a_legacy_server() {
 }
 
 #[tokio::test]
-async fn modern_clients_share_a_session_that_declares_nothing() {
+async fn modern_clients_that_declare_the_same_share_a_session() {
     let nexus = both().await;
     for _ in 0..3 {
         let capabilities = json!({"io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}});
         nexus.modern().ask("tools/call", json!({"name": "old__work", "_meta": capabilities})).await;
     }
-    let opened = nexus.fake("old").seen_of("initialize");
-    assert_eq!(opened.len(), 2, "the gateway's own, and one for all three");
-    assert!(opened.iter().all(|call| call.params()["capabilities"] == json!({})));
+    let opened: Vec<_> = nexus.fake("old").seen_of("initialize").iter().map(|call| call.params()["capabilities"].clone()).collect();
+    assert_eq!(opened, [json!({}), json!({"elicitation": {}})], "the gateway's own, and one for all three");
 }
 
 #[tokio::test]
@@ -110,6 +109,17 @@ async fn an_errors_code_and_status_are_those_of_the_clients_era() {
         let (found, answer) = (response.status.as_u16(), response.answer().await);
         assert_eq!((&answer["id"], &answer["error"]["code"], found), (&json!("e"), &json!(expected), status), "{code} {method}: {answer}");
         assert_eq!(answer["error"]["data"], json!({"kept": 1}));
+    }
+}
+
+#[tokio::test]
+async fn an_error_that_a_legacy_server_streams_has_its_status_too() {
+    for (code, status) in [(-32601, 404), (-32021, 400), (-32099, 200)] {
+        let spec = legacy().tool("work").on("tools/call", move |call| Answer::events([call.error(code)]));
+        let nexus = gateway().upstream("up", spec).upstream("other", modern()).start().await;
+        let response = nexus.modern().open("tools/call", json!({"name": "up__work"})).await;
+        assert_eq!((response.status.as_u16(), response.is_stream()), (status, false));
+        assert_eq!(response.answer().await["error"]["code"], code);
     }
 }
 

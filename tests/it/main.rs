@@ -68,6 +68,8 @@ mod reload;
 mod rotation;
 // The tools `search` and `execute`.
 mod search;
+// What a legacy server asks in the middle of a modern client's call.
+mod parked_calls;
 // What a server asks in the middle of a call.
 mod server_requests;
 // What servers say in a session, outside of any call.

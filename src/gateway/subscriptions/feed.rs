@@ -16,7 +16,7 @@ use super::{
     retagged,
 };
 use crate::{
-    gateway::{Client, Gateway, LegacySession},
+    gateway::{Client, Gateway, LegacySession, forward::Shares},
     mcp::{Era, Message, Splices},
     names::UpstreamName,
     upstream::{Upstream, UpstreamError},
@@ -98,7 +98,7 @@ impl Gateway {
         let held = match generation.needs_session(Era::Modern) {
             true => {
                 let client = Client::Legacy(Arc::clone(session));
-                Some(self.session_for(upstream, &generation, Era::Modern, &session.record.principal, &client).await?)
+                Some(self.session_for(upstream, &generation, Era::Modern, &session.record.principal, &client, Shares::Subscriptions).await?)
             }
             false => None,
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Pauses, maybe_updated};
 use crate::{
-    gateway::{Client, Gateway, LegacySession},
+    gateway::{Client, Gateway, LegacySession, forward::Shares},
     mcp::{Era, Kind},
     names::UpstreamName,
     upstream::{Session, Upstream, UpstreamError},
@@ -64,7 +64,7 @@ impl Gateway {
             return Ok(None);
         }
         let client = Client::Legacy(Arc::clone(session));
-        let held = self.session_for(&upstream, &generation, Era::Legacy, &session.record.principal, &client).await?;
+        let held = self.session_for(&upstream, &generation, Era::Legacy, &session.record.principal, &client, Shares::Subscriptions).await?;
         for uri in session.subscribed.of(name) {
             let answer = generation.subscribe_to(&held.session, &uri, session.number).await;
             if let Err(error @ UpstreamError::SessionLost) = answer {

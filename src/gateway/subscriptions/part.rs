@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     auth::PrincipalKey,
-    gateway::{Client, Gateway},
+    gateway::{Client, Gateway, forward::Shares},
     mcp::{Era, Field, Kind, Message, Method, Splices, json::quote},
     names::UpstreamName,
     upstream::{Generation, Upstream, UpstreamError},
@@ -82,7 +82,9 @@ impl Part {
         told: &mut Option<oneshot::Sender<Wishes>>,
     ) -> Result<(), UpstreamError> {
         let held = match generation.needs_session(Era::Modern) {
-            true => Some(self.gateway.session_for(upstream, generation, Era::Modern, &self.principal, &self.client).await?),
+            true => Some(
+                self.gateway.session_for(upstream, generation, Era::Modern, &self.principal, &self.client, Shares::Subscriptions).await?,
+            ),
             false => None,
         };
         let words = Words::Client(Box::new(self.message.clone()));
@@ -105,7 +107,8 @@ impl Part {
             // It has nothing else to offer; of lists the gateway itself tells.
             return Ok(());
         }
-        let held = self.gateway.session_for(upstream, generation, Era::Legacy, &self.principal, &self.client).await?;
+        let held =
+            self.gateway.session_for(upstream, generation, Era::Legacy, &self.principal, &self.client, Shares::Subscriptions).await?;
         let held = Arc::new(held);
         // Heard from the beginning: an update may come before the answer.
         let (number, wanted) = (next_number(), Arc::new(self.wishes.uris.clone()));

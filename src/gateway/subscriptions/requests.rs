@@ -6,7 +6,7 @@ use super::{MAX_URI, MAX_URIS};
 use crate::{
     auth::Caller,
     bridge,
-    gateway::{Client, Gateway, GatewayError, ItemKind, LegacySession, Reply, route::Route, tally::Counted},
+    gateway::{Client, Gateway, GatewayError, ItemKind, LegacySession, Reply, forward::Shares, route::Route, tally::Counted},
     limits,
     mcp::{Era, Field, Id, Message, Method, Splices},
     reason::Reason,
@@ -91,7 +91,7 @@ impl Gateway {
             self.feed_less(session, upstream, uri).await?;
             return Ok(Done::Accepted);
         }
-        let held = self.session_for(upstream, &generation, Era::Legacy, &session.record.principal, client).await?;
+        let held = self.session_for(upstream, &generation, Era::Legacy, &session.record.principal, client, Shares::Subscriptions).await?;
         let up = &held.session;
         let id = up.next_id();
         let body = renumbered(message, id);

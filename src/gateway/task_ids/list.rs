@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::{TaskScope, places};
 use crate::{
     auth::{Caller, PrincipalKey},
-    gateway::{Client, Gateway, GatewayError, Reply},
+    gateway::{Client, Gateway, GatewayError, Reply, forward::Shares},
     mcp::{
         Era, Field, Id, Kind, Message, Method, Span, Splices, build,
         json::{for_each_item, for_each_member},
@@ -66,7 +66,7 @@ impl Gateway {
         let generation = upstream.generation()?;
         let principal = caller.principal();
         let Some(scope) = self.task_scope(principal, Era::Legacy, upstream.name()) else { return Ok(Vec::new()) };
-        let held = self.session_for(upstream, &generation, Era::Legacy, principal, client).await?;
+        let held = self.session_for(upstream, &generation, Era::Legacy, principal, client, Shares::Subscriptions).await?;
         let mut tasks = Vec::new();
         let mut cursor: Option<Bytes> = None;
         for _ in 0..MAX_PAGES {

@@ -4,13 +4,20 @@ import asyncio
 
 import plan
 from mcp import Client, StdioServerParameters
+from mcp.types import ElicitResult
 
 
 async def main():
     mode, target, steps = plan.read()
     first, *rest = target
     server = first if first.startswith("http") else StdioServerParameters(command=first, args=rest)
-    async with Client(server, mode="2026-07-28" if mode == "modern" else mode, cache=None) as client:
+    answer = steps.get("answer")
+
+    async def elicited(_context, _params):
+        return ElicitResult(action="accept", content=answer)
+
+    asked = elicited if answer else None
+    async with Client(server, mode="2026-07-28" if mode == "modern" else mode, cache=None, elicitation_callback=asked) as client:
         # A pinned client has not asked the server what it has.
         pinned, capabilities = mode == "modern", client.server_capabilities
         page = {"cursor": str}

@@ -4,6 +4,11 @@ import asyncio
 import sys
 
 from mcp.server.fastmcp import Context, FastMCP
+from pydantic import BaseModel
+
+class Destination(BaseModel):
+    city: str
+
 
 server = FastMCP("old", host="127.0.0.1", port=int(sys.argv[1]))
 
@@ -20,6 +25,16 @@ async def chatty(ctx: Context) -> str:
     await ctx.info("on my way")
     await ctx.report_progress(1, 2, "half")
     return "there"
+
+
+@server.tool()
+async def travel(times: int, ctx: Context) -> str:
+    """Asks where to, so many times."""
+    cities = []
+    for number in range(times):
+        answer = await ctx.elicit(f"Where to, number {number}?", Destination)
+        cities.append(answer.data.city if answer.action == "accept" else answer.action)
+    return " ".join(cities)
 
 
 @server.tool()
