@@ -15,10 +15,12 @@ async fn start() -> Nexus {
     gateway().upstream("up", up).upstream("other", modern()).start().await
 }
 
-/// The session in which modern clients' calls travel.
-async fn pooled(nexus: &Nexus) -> String {
+/// The session that modern clients' subscriptions share. Their calls have others, whose stream is listened to for questions.
+async fn listening(nexus: &Nexus) -> String {
     nexus.modern().call("up__x").await;
-    nexus.fake("up").last("tools/call").header("mcp-session-id").unwrap().to_owned()
+    let session = |method| nexus.fake("up").last(method).header("mcp-session-id").unwrap().to_owned();
+    assert_ne!(session("resources/subscribe"), session("tools/call"));
+    session("resources/subscribe")
 }
 
 #[tokio::test]
@@ -28,7 +30,7 @@ async fn clients_who_listen_share_one_session_and_one_stream_and_hear_what_each_
     let (mut one_hears, honoured) = listen(&one, json!("s"), json!({"resourceSubscriptions": ["file:///a"]})).await;
     assert_eq!(honoured, json!({"resourceSubscriptions": ["file:///a"]}));
     let (mut two_hears, _) = listen(&two, json!(1), json!({"resourceSubscriptions": ["file:///a", "file:///b"]})).await;
-    let session = pooled(&nexus).await;
+    let session = listening(&nexus).await;
     let up = nexus.fake("up");
     let stream = up.stream_of(&session).await;
     assert!(up.seen_of("resources/subscribe").iter().all(|call| call.header("mcp-session-id") == Some(&*session)));
@@ -67,7 +69,7 @@ async fn what_the_server_refuses_is_not_honoured() {
 async fn a_question_on_the_shared_stream_is_declined_and_a_ping_answered() {
     let nexus = start().await;
     let (_hears, _) = listen(&nexus.modern(), json!(1), json!({"resourceSubscriptions": ["file:///a"]})).await;
-    let session = pooled(&nexus).await;
+    let session = listening(&nexus).await;
     let stream = nexus.fake("up").stream_of(&session).await;
     stream.event(json!({"jsonrpc": "2.0", "id": "q", "method": "roots/list"}).to_string()).await;
     nexus.fake("up").arrives("the refusal", |call| call.json["id"] == "q" && call.json["error"]["code"] == -32601).await;
@@ -79,7 +81,7 @@ async fn a_question_on_the_shared_stream_is_declined_and_a_ping_answered() {
 async fn a_server_that_lost_the_session_is_subscribed_to_again() {
     let nexus = start().await;
     let (mut hears, _) = listen(&nexus.modern(), json!(1), json!({"resourceSubscriptions": ["file:///a"]})).await;
-    let before = pooled(&nexus).await;
+    let before = listening(&nexus).await;
     let stream = nexus.fake("up").stream_of(&before).await;
     nexus.fake("up").forget_sessions();
     stream.break_off().await;
