@@ -132,7 +132,6 @@ def test_every_upstream_comes_up(gateway):
 
 
 @pytest.mark.gateway
-@pytest.mark.xfail(strict=True, reason="upstreams over HTTP+SSE are not built")
 @pytest.mark.parametrize("name", ["ts-sdk-1.32", "ts-client-2.4-pinned"])
 def test_a_client_meets_an_upstream_over_http_and_sse(name, folder, upstreams):
     (client,) = (client for client in CLIENTS if client.name == name)
