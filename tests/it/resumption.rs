@@ -148,6 +148,21 @@ async fn a_call_whose_connection_breaks_goes_on_too() {
 }
 
 #[tokio::test]
+async fn a_modern_clients_call_in_a_session_goes_on_too() {
+    let (nexus, mut calls, mut gets) = start(legacy).await;
+    let client = nexus.modern();
+    let asked = tokio::spawn(async move { client.open_as(json!(1), "tools/call", with_token()).await.answer().await });
+    let (call, server) = soon("the call", calls.recv()).await.unwrap();
+    server.bytes("id: 1\nretry: 60\ndata: \n\n").await;
+    drop(server);
+    let (get, server) = resumed(&mut gets).await;
+    assert_eq!(get.header("last-event-id"), Some("1"));
+    server.event(call.response(r#""content":[]"#)).await;
+    let answer = soon("the answer", asked).await.unwrap();
+    assert_eq!((&answer["id"], &answer["result"]["content"]), (&json!(1), &json!([])), "{answer}");
+}
+
+#[tokio::test]
 async fn a_client_of_2025_11_25_is_let_go_too_and_comes_back_for_the_rest() {
     let (nexus, mut calls, mut gets) = start(legacy).await;
     let client = session_of(&nexus, "2025-11-25").await;

@@ -35,7 +35,11 @@ impl Incoming {
                     *self = Self::Ended;
                     return Some(whole);
                 }
-                Self::Messages(messages) => return messages.next().await,
+                Self::Messages(messages) => match messages.next().await {
+                    // The server hung up, and goes on in another stream.
+                    None if messages.take_pause().is_some() => {}
+                    next => return next,
+                },
                 Self::Ended => return None,
             }
         }

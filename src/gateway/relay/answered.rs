@@ -128,6 +128,8 @@ impl Relay {
             let message = match next {
                 Err(_) if soon.is_some() => return Ok(Reply::Events(Box::new(EventReply::relayed(messages, self, Vec::new())))),
                 Err(_) => return Err(UpstreamError::TimedOut(self.call_timeout())),
+                // The server hung up, and goes on in another stream.
+                Ok(None) if messages.take_pause().is_some() => continue,
                 Ok(None) => {
                     self.settle();
                     return Err(self.premature_end().await);
