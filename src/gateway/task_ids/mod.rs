@@ -94,12 +94,6 @@ fn digest(key: &hmac::Key, principal: &[u8], era: Era, upstream: &str, own: &str
     URL_SAFE_NO_PAD.encode(tag.as_ref().get(..DIGEST).unwrap_or_default())
 }
 
-fn bytes_of(principal: &PrincipalKey) -> &[u8] {
-    match principal {
-        PrincipalKey::Local => b"local",
-    }
-}
-
 /// Whose tasks of which upstream a call is about: their ids are changed on the way down.
 #[derive(Clone, Debug)]
 pub(super) struct TaskScope {
@@ -111,7 +105,7 @@ pub(super) struct TaskScope {
 
 impl TaskScope {
     fn shown(&self, own: &str) -> String {
-        self.ids.shown(bytes_of(&self.principal), self.era, self.upstream.as_str(), own)
+        self.ids.shown(self.principal.as_bytes(), self.era, self.upstream.as_str(), own)
     }
 
     /// Changes the ids in the answer to a request.
@@ -138,7 +132,7 @@ impl TaskScope {
     pub(super) fn restore_in_answer(&self, splices: &mut Splices, answer: &Message) {
         let Some(result) = answer.result_span() else { return };
         for Place { span, own: shown } in places::in_result(answer.bytes(), result, Method::TasksResult) {
-            let read = self.ids.read(bytes_of(&self.principal), self.era, &shown);
+            let read = self.ids.read(self.principal.as_bytes(), self.era, &shown);
             if let Some((_, own)) = read.filter(|(upstream, _)| *upstream == self.upstream.as_str()) {
                 splices.replace(span, quote(own));
             }
@@ -178,7 +172,7 @@ impl Gateway {
 
     /// The upstream and the id there of a task that a client names.
     pub(super) fn task_owner(&self, principal: &PrincipalKey, era: Era, shown: &str) -> Option<(UpstreamName, Box<str>)> {
-        let (upstream, own) = self.task_ids.read(bytes_of(principal), era, shown)?;
+        let (upstream, own) = self.task_ids.read(principal.as_bytes(), era, shown)?;
         Some((UpstreamName::parse(upstream).ok()?, own.into()))
     }
 
