@@ -46,6 +46,18 @@ async fn begin_with(client: &Client, streams: &mut Streams, params: Value) -> (R
     (response, call, sender)
 }
 
+/// A call that waits for the answer to its only question, `q`: the gateway, the client, further calls, both ends of this one,
+/// and the result that asks.
+async fn waiting() -> (Nexus, Client, Streams, Call, Sender, Value) {
+    let (spec, mut streams) = asking();
+    let nexus = spec.start().await;
+    let client = nexus.modern();
+    let (response, call, server) = begin(&client, &mut streams).await;
+    server.event(form("q")).await;
+    let round = asked(response).await;
+    (nexus, client, streams, call, server, round)
+}
+
 fn question(id: &Value, method: &str, params: &Value) -> String {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string()
 }

@@ -16,7 +16,7 @@ use tokio::{
 use crate::support::{
     child::{child, is_dead},
     client::Client,
-    fake::{Answer, Call, FakeSpec, legacy, modern},
+    fake::{Answer, Call, FakeSpec, legacy, modern, stream_until_the_next_tick},
     nexus::{Nexus, gateway},
     program::Program,
     soon,
@@ -199,27 +199,11 @@ async fn a_removed_process_ends() {
 
 #[tokio::test]
 async fn two_hundred_streaming_calls_notice_nothing_of_twenty_reloads() {
-    let (spec, mut streams) = modern().tool("work").streamed("tools/call");
+    let (spec, streams) = modern().tool("work").streamed("tools/call");
     let other = || -> FakeSpec { legacy().tool("work") };
     let nexus = Arc::new(gateway().upstream("up", spec).upstream("x", other()).upstream("y", other()).start().await);
     let tick = watch::Sender::new(0_u32);
-    let ticks = tick.clone();
-    tokio::spawn(async move {
-        while let Some((call, sender)) = streams.recv().await {
-            let mut ticks = ticks.subscribe();
-            let now = *ticks.borrow_and_update();
-            tokio::spawn(async move {
-                sender
-                    .event(
-                        json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 1, "progress": 1}})
-                            .to_string(),
-                    )
-                    .await;
-                let _ = ticks.wait_for(|tick| *tick > now).await;
-                sender.event(call.response(r#""resultType":"complete","content":[]"#)).await;
-            });
-        }
-    });
+    tokio::spawn(stream_until_the_next_tick(streams, tick.clone()));
     let done = watch::Sender::new(false);
     let callers: Vec<_> = (0..200)
         .map(|_| {

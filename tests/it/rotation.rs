@@ -26,7 +26,7 @@ use crate::{
     reload::without,
     support::{
         StillTime,
-        fake::{Answer, FakeSpec, Streams, legacy, modern},
+        fake::{Answer, FakeSpec, legacy, modern, stream_until_the_next_tick},
         in_time,
         nexus::{Nexus, gateway},
         pass,
@@ -98,24 +98,6 @@ async fn swapped(nexus: &Nexus, before: u64) {
 /// The client certificates on the connections that are open.
 fn names(shown: &[Shown]) -> Vec<&str> {
     shown.iter().filter_map(|shown| shown.client.as_deref()).collect()
-}
-
-/// Answers each call with a stream that lasts until the next tick.
-async fn stream_until_the_next_tick(mut streams: Streams, tick: watch::Sender<u32>) {
-    while let Some((call, sender)) = streams.recv().await {
-        let mut ticks = tick.subscribe();
-        let now = *ticks.borrow_and_update();
-        tokio::spawn(async move {
-            sender
-                .event(
-                    json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 1, "progress": 1}})
-                        .to_string(),
-                )
-                .await;
-            let _ = ticks.wait_for(|tick| *tick > now).await;
-            sender.event(call.response(r#""resultType":"complete","content":[]"#)).await;
-        });
-    }
 }
 
 #[tokio::test]

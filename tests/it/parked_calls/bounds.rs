@@ -84,12 +84,7 @@ async fn a_question_that_its_server_withdraws_gets_no_answer() {
 
 #[tokio::test]
 async fn an_answer_that_another_call_waits_for_ends_no_call_that_waits() {
-    let (spec, mut streams) = asking();
-    let nexus = spec.start().await;
-    let client = nexus.modern();
-    let (response, call, server) = begin(&client, &mut streams).await;
-    server.event(form("q")).await;
-    let round = asked(response).await;
+    let (nexus, client, _streams, call, server, round) = waiting().await;
     server.event(r#"{"jsonrpc":"2.0","id":99999,"result":{"content":[]}}"#).await;
     server.event("no JSON").await;
     let answer = client.ask("tools/call", retry_of(&params(), &round, &accepting(&round, &json!({})))).await;

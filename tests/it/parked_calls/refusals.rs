@@ -10,12 +10,7 @@ use crate::support::{StillTime, in_time, pass};
 
 #[tokio::test]
 async fn a_state_is_good_for_its_own_request_only_and_what_is_refused_disturbs_nothing() {
-    let (spec, mut streams) = asking();
-    let nexus = spec.start().await;
-    let client = nexus.modern();
-    let (response, call, server) = begin(&client, &mut streams).await;
-    server.event(form("q")).await;
-    let round = asked(response).await;
+    let (nexus, client, _streams, call, server, round) = waiting().await;
     let right = retry_of(&params(), &round, &accepting(&round, &json!({})));
     let state = round["requestState"].as_str().unwrap();
 

@@ -7,12 +7,7 @@ use crate::support::{StillTime, in_time, pass};
 
 #[tokio::test]
 async fn the_same_answers_again_give_the_same_result_and_others_are_refused() {
-    let (spec, mut streams) = asking();
-    let nexus = spec.start().await;
-    let client = nexus.modern();
-    let (response, call, server) = begin(&client, &mut streams).await;
-    server.event(form("q")).await;
-    let round = asked(response).await;
+    let (nexus, client, _streams, call, server, round) = waiting().await;
     let retry = retry_of(&params(), &round, &accepting(&round, &json!({"a": 1, "b": 2})));
     let first = client.open_as(json!("first"), "tools/call", retry.clone()).await;
     answer_to(nexus.fake("crm"), &json!("q")).await;
@@ -77,12 +72,7 @@ async fn a_result_is_remembered_for_a_minute() {
 
 #[tokio::test]
 async fn a_result_that_came_while_the_client_was_away_waits_for_it() {
-    let (spec, mut streams) = asking();
-    let nexus = spec.start().await;
-    let client = nexus.modern();
-    let (response, call, server) = begin(&client, &mut streams).await;
-    server.event(form("q")).await;
-    let round = asked(response).await;
+    let (_nexus, client, _streams, call, server, round) = waiting().await;
     server.event(call.response(r#""content":[{"type":"text","text":"without you"}]"#)).await;
     let retry = retry_of(&params(), &round, &accepting(&round, &json!({})));
     assert_eq!(text(&client.ask("tools/call", retry).await), "without you");
@@ -90,12 +80,7 @@ async fn a_result_that_came_while_the_client_was_away_waits_for_it() {
 
 #[tokio::test]
 async fn a_call_that_broke_while_the_client_was_away_is_told_as_broken() {
-    let (spec, mut streams) = asking();
-    let nexus = spec.start().await;
-    let client = nexus.modern();
-    let (response, _call, server) = begin(&client, &mut streams).await;
-    server.event(form("q")).await;
-    let round = asked(response).await;
+    let (_nexus, client, _streams, _call, server, round) = waiting().await;
     server.break_off().await;
     let answer = client.ask("tools/call", retry_of(&params(), &round, &accepting(&round, &json!({})))).await;
     assert_eq!((&answer["error"]["code"], &answer["error"]["data"]["upstream"]), (&json!(-32603), &json!("crm")), "{answer}");

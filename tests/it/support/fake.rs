@@ -4,6 +4,9 @@
 
 mod sse;
 mod state;
+mod ticking;
+
+pub(crate) use ticking::stream_until_the_next_tick;
 
 use std::{
     collections::HashMap,
