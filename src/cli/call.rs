@@ -71,7 +71,7 @@ async fn call(gateway: &Arc<Gateway>, tool: &str, arguments: &str) -> Result<Byt
     let body = build::request(&Id::from_u64(1), Method::ToolsCall, Some(&params));
     let message = Message::parse(body).map_err(|_| GatewayError::InvalidParams("the call cannot be written as a message"))?;
     let client = Client::Modern(Arc::new(ModernClient::default()));
-    match gateway.handle(&auth::identify(), &client, message).await? {
+    match gateway.handle(&auth::Caller::local(), &client, message).await? {
         Reply::Message { body, .. } => Ok(body),
         Reply::Pieces(pieces) => Ok(pieces.concat().into()),
         Reply::Json(json) => Ok(json.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default()),

@@ -68,7 +68,7 @@ async fn one(gateway: Arc<Gateway>, client: Client, text: Bytes, room: Arc<Atomi
             return stream::empty().boxed();
         }
     }
-    match gateway.handle_to_the_end(auth::identify(), client, message).await {
+    match gateway.handle_to_the_end(auth::Caller::local(), client, message).await {
         Err(error) => only(rescue(&error, id.as_ref(), Era::Legacy).body),
         Ok(Reply::Events(events)) => {
             let messages = stream::unfold(*events, move |events| next(events, id.clone(), Arc::clone(&room)));

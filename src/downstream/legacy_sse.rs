@@ -70,7 +70,7 @@ impl Endpoint {
             if open.len() >= config.max_sessions {
                 return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, code::SERVER_ERROR, "too many sessions; try again later"));
             }
-            open.insert(id, Open { principal: auth::identify().principal().clone(), peer: Arc::clone(&peer) });
+            open.insert(id, Open { principal: auth::Caller::local().principal().clone(), peer: Arc::clone(&peer) });
         }
         let path = messages_path(request.uri().path());
         let endpoint = sse::Event {
@@ -101,7 +101,7 @@ impl Endpoint {
         }
         let unknown = || refusal(StatusCode::NOT_FOUND, code::INVALID_REQUEST, "the session is not known: open the event stream again");
         let id = session_id(parts.uri.query().unwrap_or_default()).ok_or_else(unknown)?;
-        let peer = self.streams.find(id, auth::identify().principal()).ok_or_else(unknown)?;
+        let peer = self.streams.find(id, auth::Caller::local().principal()).ok_or_else(unknown)?;
         let text = self.read(&parts.headers, body).await?;
         match Message::parse(text.clone()) {
             Ok(message) if message.method() == "initialize" => {

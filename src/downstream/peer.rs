@@ -174,7 +174,7 @@ impl Peer {
     }
 
     async fn initialize(self: &Arc<Self>, message: &Message) {
-        match self.gateway.initialize(&auth::identify(), message).await {
+        match self.gateway.initialize(&auth::Caller::local(), message).await {
             Ok((session, reply)) => {
                 let mut outbox = self.gateway.open_stream(&session);
                 let ended = session.end_token();
@@ -211,7 +211,7 @@ impl Peer {
         let Some(place) = self.place() else { return self.refuse_one_more(Some(&id)).await };
         let (peer, era, key) = (Arc::clone(self), client.era(), id.clone());
         let work = async move {
-            match peer.gateway.handle(&auth::identify(), &client, message).await {
+            match peer.gateway.handle(&auth::Caller::local(), &client, message).await {
                 Ok(reply) => peer.send(reply, Some(id), era).await,
                 Err(error) => peer.say(rescue(&error, Some(&id), era).body).await,
             }

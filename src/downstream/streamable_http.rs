@@ -106,9 +106,9 @@ impl Endpoint {
             Kind::Request => {
                 let (id, era) = (message.id().cloned(), client.era());
                 let handled = match era {
-                    Era::Legacy => self.gateway.handle_to_the_end(auth::identify(), client, message).await,
+                    Era::Legacy => self.gateway.handle_to_the_end(auth::Caller::local(), client, message).await,
                     // A modern client cancels by hanging up.
-                    Era::Modern => Box::pin(self.gateway.handle(&auth::identify(), &client, message)).await,
+                    Era::Modern => Box::pin(self.gateway.handle(&auth::Caller::local(), &client, message)).await,
                 };
                 match handled {
                     Ok(reply) => Ok(respond(reply, id, era)),
@@ -151,7 +151,7 @@ impl Endpoint {
     }
 
     async fn initialize(&self, message: &Message) -> Answer {
-        let greeted = self.gateway.initialize(&auth::identify(), message).await;
+        let greeted = self.gateway.initialize(&auth::Caller::local(), message).await;
         let (session, reply) = greeted.map_err(|error| rescue(&error, message.id(), Era::Legacy))?;
         let mut response = respond(reply, message.id().cloned(), Era::Legacy);
         if let Ok(mut id) = HeaderValue::from_str(&session.id().to_string()) {
@@ -229,7 +229,7 @@ impl Endpoint {
         let error = |status, words| Rescued { status, body: body(words), request_id: None, retry_after: None };
         let header = header.ok_or_else(|| error(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing: send initialize first"))?;
         SessionId::parse(header.as_bytes())
-            .and_then(|id| self.gateway.sessions().find(id, &auth::identify()))
+            .and_then(|id| self.gateway.sessions().find(id, &auth::Caller::local()))
             .ok_or_else(|| error(StatusCode::NOT_FOUND, "the session is not known: send initialize again"))
     }
 }

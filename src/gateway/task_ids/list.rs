@@ -37,9 +37,9 @@ impl Gateway {
             return Err(GatewayError::InvalidParams("the cursor is unknown: this list has one page"));
         }
         // A server takes everybody who comes through this gateway for one, and lists the tasks of all of them. Where callers
-        // differ, those of others would have to be left out.
-        match caller.principal() {
-            PrincipalKey::Local => {}
+        // differ, those of others would have to be left out, so the method is not there for them.
+        if *caller.principal() != PrincipalKey::Local {
+            return Err(GatewayError::MethodNotFound(message.method().to_owned()));
         }
         let upstreams = self.upstreams();
         let asked = upstreams.iter().filter(|upstream| lists_tasks(upstream));
