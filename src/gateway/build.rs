@@ -87,7 +87,7 @@ impl Gateway {
         let gateway = Arc::new(Self {
             sessions: Sessions::default(),
             hubs: Hubs::default(),
-            task_ids: Arc::new(TaskIds::new(&[])),
+            task_ids: Arc::new(TaskIds::new(&config.state_secrets)),
             surroundings,
             view: ArcSwap::from_pointee(View { lineup: Arc::clone(&lineup), catalog: Arc::default() }),
             changes: watch::Sender::new(Change::default()),
