@@ -7,10 +7,10 @@ use tokio::sync::watch;
 use super::{World, start};
 use crate::{
     config::Config,
-    downstream::ListenerTls,
+    downstream::{ListenerTls, LiveServer},
     events::Events,
     gateway::Gateway,
-    health::{Board, CertificatesConfig, OwnListener, OwnTls, Watch, WatchParts, WatchedList},
+    health::{Board, CertificatesConfig, OwnAddress, OwnListener, OwnTls, Watch, WatchParts, WatchedList},
     outbound::probe::Prober,
     tls::ServerIdentityFiles,
 };
@@ -40,8 +40,9 @@ pub(super) fn start(
     bound: SocketAddr,
     listeners: Vec<OwnListener>,
     certificates: watch::Receiver<CertificatesConfig>,
+    server: LiveServer,
 ) -> Watch {
-    let public_url = config.server.public_url.clone();
+    let listens = start::listens(config, bound).origin().ascii_serialization();
     Watch::start(WatchParts {
         gateway: Arc::clone(gateway),
         certificates,
@@ -51,8 +52,7 @@ pub(super) fn start(
         prober: shared.prober.clone(),
         clock: Arc::clone(&world.clock),
         sources: Arc::clone(&world.sources),
-        name: public_url.as_ref().map_or_else(|| start::endpoint(config, bound).origin().ascii_serialization(), ToString::to_string),
-        public_url,
+        address: OwnAddress::new(&listens, move || server.now().public_url.clone()),
         listeners,
     })
 }
