@@ -207,13 +207,7 @@ mod tests {
         ] {
             assert!(is_live(key), "{key}");
         }
-        for key in [
-            "server.listen_address",
-            "server.health.listen",
-            "admin.token",
-            "state.directory",
-            "mcpx",
-        ] {
+        for key in ["server.listen_address", "server.health.listen", "admin.token", "state.directory", "mcpx"] {
             assert!(!is_live(key), "{key}");
         }
     }

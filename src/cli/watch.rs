@@ -31,18 +31,22 @@ impl Shared {
     }
 }
 
+/// The gateway that listens at `bound`.
+pub(super) fn address(config: &Config, bound: SocketAddr, server: LiveServer) -> OwnAddress {
+    let listens = start::listens(config, bound).origin().ascii_serialization();
+    OwnAddress::new(&listens, move || server.now().public_url.clone())
+}
+
 /// Starts it. `listeners` are those of ours that speak TLS.
 pub(super) fn start(
     world: &World,
     config: &Config,
     gateway: &Arc<Gateway>,
     shared: &Shared,
-    bound: SocketAddr,
+    address: OwnAddress,
     listeners: Vec<OwnListener>,
     certificates: watch::Receiver<CertificatesConfig>,
-    server: LiveServer,
 ) -> Watch {
-    let listens = start::listens(config, bound).origin().ascii_serialization();
     Watch::start(WatchParts {
         gateway: Arc::clone(gateway),
         certificates,
@@ -52,7 +56,7 @@ pub(super) fn start(
         prober: shared.prober.clone(),
         clock: Arc::clone(&world.clock),
         sources: Arc::clone(&world.sources),
-        address: OwnAddress::new(&listens, move || server.now().public_url.clone()),
+        address,
         listeners,
     })
 }
