@@ -78,7 +78,16 @@ impl Endpoint {
         self.knock(&request)?;
         let (mut parts, body) = request.into_parts();
         self.check_intent(&parts.headers)?;
-        let caller = self.caller(&mut parts).await?;
+        let caller = match self.caller(&mut parts).await {
+            Ok(caller) => caller,
+            Err(refused) => {
+                // A token that ended in the middle of a session: the client has to read that, and may still be writing.
+                if !parts.headers.contains_key(EXPECT) {
+                    discard(body).await;
+                }
+                return Err(refused);
+            }
+        };
         if !is_json(&parts.headers) {
             return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "the body must be application/json"));
         }
