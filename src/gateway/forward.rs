@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Client, EventReply, Gateway, GatewayError, Reply,
     again::{Again, headers_of, said},
-    legacy::InFlight,
+    flights::InFlight,
     links::Reading,
     parked::{Aside, Begun, park},
     relay::{Relay, Renumbered},
@@ -251,6 +251,7 @@ impl Gateway {
         prepared: &Prepared,
     ) -> Relay {
         let client_id = request.message.id().cloned().unwrap_or_else(|| Id::from_u64(0));
+        let token = request.message.raw(Field::MetaProgressToken);
         // A legacy server closes the stream of a cancelled call; a modern one is told by closing it, and a channel has none for each.
         let is_channel = held.is_some_and(|held| held.session.is_channel());
         let stop = (request.client.era() == Era::Legacy && (era == Era::Modern || is_channel)).then(CancellationToken::new);
@@ -265,7 +266,7 @@ impl Gateway {
                 (None, Some(stop)) => InFlight::Modern(stop.clone()),
                 (None, None) => InFlight::Ambiguous,
             };
-            down.began(&client_id, flight);
+            down.flights.began(&client_id, upstream.id(), token.as_ref(), flight);
         }
         Relay::new(super::relay::Parties {
             gateway: Arc::clone(self),
@@ -277,6 +278,7 @@ impl Gateway {
             client_id,
             method: request.method,
             renumbered: prepared.renumbered.clone(),
+            token,
             log: request.message.raw(Field::MetaLogLevel).and_then(|level| LogLevel::from_json(&level)),
             tasks: self.task_scope_of(request, era),
             stop,

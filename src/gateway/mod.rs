@@ -9,6 +9,7 @@ mod conversation;
 mod document;
 mod error;
 mod finder;
+mod flights;
 mod follow;
 mod forward;
 mod greet;

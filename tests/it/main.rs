@@ -38,6 +38,8 @@ mod https;
 mod import;
 // A modern server that asks legacy clients.
 mod input_required;
+// Upstreams that mean harm.
+mod hostile_servers;
 // What belongs to one reaches nobody else.
 mod isolation;
 // The manifests for Kubernetes.

@@ -97,7 +97,7 @@ impl Relay {
         if !matches!(message.kind(), Kind::Response | Kind::ErrorResponse) {
             return Err(UpstreamError::protocol("what came instead of the answer is a message of another kind"));
         }
-        if !anonymous && message.id() != Some(&self.expected()) {
+        if !anonymous && !self.is_answered_by(&message) {
             return Err(UpstreamError::protocol("the answer carries the id of another request"));
         }
         self.watch_era(&message);
