@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -97,7 +98,7 @@ impl Gateway {
     pub(super) async fn first_try(&self, upstream: &Upstream) {
         if !upstream.was_up() && !upstream.status().borrow().tried {
             // A slow upstream then looks as it is: still starting.
-            let _ = tokio::time::timeout(FIRST_TRY, upstream.status().wait_for(|status| status.tried)).await;
+            let _ = timeout(FIRST_TRY, upstream.status().wait_for(|status| status.tried)).await;
         }
     }
 
@@ -111,13 +112,11 @@ impl Gateway {
         let session = if generation.needs_session(era) {
             // A modern request says itself, and to a modern server, what can be asked.
             let flags = if era == Era::Legacy { declared(&request.message) } else { ClientCapabilities::NONE };
-            Some(
-                request
-                    .counted
-                    .watch()
-                    .waiting(self.session_for(upstream, &generation, era, request.caller.principal(), request.client, Shares::Calls(flags)))
-                    .await?,
-            )
+            let opened = self.session_for(upstream, &generation, era, request.caller.principal(), request.client, Shares::Calls(flags));
+            // One after the other tries to open it where a server does not answer.
+            let limit = generation.call_timeout();
+            let opened = timeout(limit, request.counted.watch().waiting(opened)).await;
+            Some(opened.unwrap_or(Err(UpstreamError::TimedOut(limit)))?)
         } else {
             None
         };

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
+
 use super::{Relay, Taken};
 use crate::{
     gateway::{
@@ -116,18 +118,21 @@ impl Relay {
 
     /// An answer becomes plain JSON when nothing comes before it, and a stream otherwise: at the latest after `soon`.
     async fn reply_first(mut self, mut messages: Messages, soon: Option<Duration>) -> Result<Reply, UpstreamError> {
+        let began = Instant::now();
+        // However much comes that is for nobody.
+        let last = began + soon.unwrap_or_else(|| self.call_timeout_max());
         loop {
-            let patience = soon.unwrap_or_else(|| self.call_timeout());
+            let until = last.min(Instant::now() + self.call_timeout());
             let next = async {
                 tokio::select! {
                     message = messages.next() => message,
                     said = self.aside.next() => Some(Ok(said)),
                 }
             };
-            let next = tokio::time::timeout(patience, next).await;
+            let next = timeout_at(until, next).await;
             let message = match next {
                 Err(_) if soon.is_some() => return Ok(Reply::Events(Box::new(EventReply::relayed(messages, self, Vec::new())))),
-                Err(_) => return Err(UpstreamError::TimedOut(self.call_timeout())),
+                Err(_) => return Err(UpstreamError::TimedOut(if until == last { self.call_timeout_max() } else { self.call_timeout() })),
                 // The server hung up, and goes on in another stream.
                 Ok(None) if messages.take_pause().is_some() => continue,
                 Ok(None) => {
