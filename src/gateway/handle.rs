@@ -82,7 +82,9 @@ impl Gateway {
             Method::Ping => return Ok(Reply::result(&id, b"{}")),
             Method::SetLevel => return self.set_level(client, &message, &id).await,
             Method::Discover => return self.discover(caller, client, message, &id, counted).await,
-            Method::Listen if !self.relays_listen() => return self.listen(caller, client, &message, &id).map(Reply::listening),
+            Method::Listen if !self.relays_listen(caller.principal()) => {
+                return self.listen(caller, client, &message, &id).map(Reply::listening);
+            }
             Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
                 return Box::pin(self.subscription(caller, client, &message, &id, method, counted)).await;
             }
@@ -92,7 +94,7 @@ impl Gateway {
             Method::ResourceTemplatesList => return self.list(caller, client, message, &id, ListKind::ResourceTemplates, counted).await,
             _ => {}
         }
-        if method == Method::TasksList && Route::only(self.view()).is_none() {
+        if method == Method::TasksList && !(Route::only(self.view()).is_some() && self.passes_task_ids(caller.principal())) {
             return Box::pin(self.list_tasks(caller, client, &message, &id)).await;
         }
         let own = if method == Method::ToolsCall { self.own_tool(&message).await } else { None };

@@ -11,12 +11,13 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     flights::Flights,
     outbox::{Inlet, Outbox, Refused, outbox},
+    outlive::MAX_OUTLIVING_OF_ONE,
     questions::Questions,
     replay::Kept,
     subscriptions::{self, Feeds, Wanted},
@@ -55,6 +56,8 @@ pub struct LegacySession {
     outbox: Mutex<Option<Inlet>>,
     /// What is kept for a client that comes back.
     pub(super) kept: Kept,
+    /// Places for calls that go on although the client hung up.
+    pub(super) outliving: Arc<Semaphore>,
     /// Upstream sessions whose own streams are brought to the client's.
     followed: Mutex<HashMap<UpstreamId, Arc<Session>>>,
     /// Milliseconds since the process began to keep sessions.
@@ -99,6 +102,7 @@ impl LegacySession {
             flights: Flights::default(),
             outbox: Mutex::default(),
             kept: Kept::default(),
+            outliving: Arc::new(Semaphore::new(MAX_OUTLIVING_OF_ONE)),
             followed: Mutex::default(),
             last_used: AtomicU64::new(0),
             end: CancellationToken::new(),
