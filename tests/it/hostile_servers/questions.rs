@@ -1,7 +1,7 @@
 //! Requests that the client has not allowed, and those that no server may make.
 
 use super::*;
-use crate::support::until;
+use crate::support::{program::Program, until};
 
 const FORBIDDEN: [&str; 7] =
     ["sampling/createMessage", "elicitation/create", "roots/list", "tools/call", "initialize", "subscriptions/listen", "tasks/get"];
@@ -77,4 +77,29 @@ async fn a_question_that_its_server_takes_back_is_taken_back_from_the_client() {
     assert_eq!(told["params"]["reason"], "never mind");
     server.event(result(call.id(), "done")).await;
     assert_eq!(text(&response.next().await.unwrap()), "done", "of all others the client hears nothing");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_take_an_answer_holds_up_nothing_else_that_is_read_from_stdin() {
+    let (spec, mut streams) = legacy().tool("work").streamed("tools/call");
+    let (spec, mut held) = spec.held("");
+    let written = gateway().upstream("evil", spec).upstream("good", modern().tool("x")).write().await;
+    let mut program = Program::start(&written, "stdio", "info", &[]);
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {"elicitation": {}}, "clientInfo": {"name": "t", "version": "1"}});
+    program.write(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}).to_string()).await;
+    program.answer().await;
+    program.write(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"evil__work"}}"#).await;
+    let (_, server) = soon("the call", streams.recv()).await.unwrap();
+    server.event(question(1, "elicitation/create")).await;
+    let asked = loop {
+        let message = program.read().await.unwrap();
+        if message["method"] == "elicitation/create" {
+            break message;
+        }
+    };
+    program.write(&json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"action": "decline"}}).to_string()).await;
+    let _never_taken = soon("the answer", held.recv()).await.unwrap();
+    program.write(r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"good__x"}}"#).await;
+    let answer = soon("the good server's answer", program.answer()).await;
+    assert_eq!((&answer["id"], text(&answer)), (&json!(2), "good:x"));
 }
