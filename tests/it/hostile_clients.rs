@@ -45,7 +45,7 @@ impl Person {
 
     async fn send(&self, client: &Client, method: &str, params: &Value) -> Result<Reply, GatewayError> {
         let message = Self::message(Some(1), method, params);
-        soon(method, self.gateway.handle(&self.caller, client, message)).await
+        soon(method, Box::pin(self.gateway.handle(&self.caller, client, message))).await
     }
 
     /// As a modern client that can be asked for everything and knows tasks.
