@@ -72,7 +72,7 @@ fn server(of: fn() -> FakeSpec, answers: &Arc<Mutex<(bool, Vec<String>)>>) -> Fa
         let answers = Arc::clone(answers);
         spec = spec.on(method, move |call: &Call| {
             let (streams, texts) = &*answers.lock();
-            let texts: Vec<_> = texts.iter().map(|text| text.replace("ID", &raw_id(&call.text()))).collect();
+            let texts: Vec<_> = texts.iter().map(|text| text.replace("ID", &raw_id(call.text()))).collect();
             if *streams { Answer::events(texts) } else { Answer::json(texts.last().unwrap().clone()) }
         });
     }
@@ -118,10 +118,10 @@ async fn passes(of: fn() -> FakeSpec, prefix: &str) {
                     expected.iter().map(|text| text.trim()).collect::<Vec<_>>()
                 );
                 let arrived = nexus.fake("up").last(method);
-                let expected = body.replace("NAME", if named == "x" { "x" } else { "" }).replace("ID", &raw_id(&arrived.text()));
+                let expected = body.replace("NAME", if named == "x" { "x" } else { "" }).replace("ID", &raw_id(arrived.text()));
                 assert_eq!(arrived.text(), expected, "{method}");
                 if is_modern {
-                    assert!(raw_id(&arrived.text()) == r#""mine\u0021""#, "an exchange of its own needs no other id");
+                    assert!(raw_id(arrived.text()) == r#""mine\u0021""#, "an exchange of its own needs no other id");
                 }
             }
         }
