@@ -14,6 +14,7 @@ use super::{
     links::Reading,
     parked::{Aside, Begun, park},
     relay::{Relay, Renumbered},
+    required_task::{self, Made, has_to_be_a_task},
     route::Route,
     tally::Counted,
 };
@@ -120,7 +121,21 @@ impl Gateway {
         } else {
             None
         };
-        let prepared = prepare(&generation, &request.route.view.catalog, era, session.as_ref().map(|held| &*held.session), request);
+        let mut prepared = prepare(&generation, &request.route.view.catalog, era, session.as_ref().map(|held| &*held.session), request);
+        let made = match &session {
+            Some(held) if has_to_be_a_task(request, era) => {
+                let limit = self.config().bounds.max_event;
+                let made = Box::pin(required_task::make(&generation, &held.session, &prepared.outgoing, limit)).await;
+                if let Err(UpstreamError::SessionLost) = &made {
+                    Self::forget(upstream, held, request.client);
+                }
+                Some(made?)
+            }
+            _ => None,
+        };
+        if let Some(Made::Task(task)) = &made {
+            required_task::result_of(&mut prepared.outgoing, task);
+        }
         let aside = match &session {
             Some(Held { key: SessionKey::Pooled(_, capabilities, _), session }) if may_be_addressed(request, era, *capabilities) => {
                 Box::pin(self.join(upstream, &generation, session, *capabilities, request, prepared.outgoing.id)).await
@@ -128,6 +143,14 @@ impl Gateway {
             _ => Aside::default(),
         };
         let mut relay = self.relay(upstream, &generation, era, session.as_ref(), request, &prepared).beside(aside);
+        match made {
+            None => {}
+            Some(Made::Task(task)) => relay.waits_for(task),
+            Some(Made::Answer(message)) => {
+                relay.settle();
+                return relay.reply_message(*message);
+            }
+        }
         let stop = relay.stop().cloned();
         let answered = async {
             request.counted.watch().sent();
@@ -136,6 +159,11 @@ impl Gateway {
                 // It is answered when the task is done.
                 Method::TasksResult => Box::pin(generation.exchange_without_limit(up, prepared.outgoing)).await.map(Begun::Answer),
                 _ if relay.aside().membership.is_some() => Box::pin(relay.begin(&generation, up, prepared.outgoing)).await,
+                _ if relay.parties.task.is_some() => {
+                    let limit = relay.call_timeout();
+                    let answer = timeout(limit, Box::pin(generation.exchange_without_limit(up, prepared.outgoing))).await;
+                    answer.unwrap_or(Err(UpstreamError::TimedOut(limit))).map(Begun::Answer)
+                }
                 _ => generation.exchange(up, prepared.outgoing).await.map(Begun::Answer),
             };
             match begun {
@@ -280,6 +308,7 @@ impl Gateway {
             token,
             log: request.message.raw(Field::MetaLogLevel).and_then(|level| LogLevel::from_json(&level)),
             tasks: self.task_scope_of(request, era),
+            task: None,
             stop,
             links: Reading::of(request),
             again: (request.client.era() == Era::Legacy && era == Era::Modern).then(|| Box::new(Again::of(request))),

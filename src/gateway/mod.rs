@@ -34,6 +34,7 @@ mod reload;
 mod reloader;
 mod replay;
 mod reply;
+mod required_task;
 mod route;
 mod shared_process;
 mod subscriptions;

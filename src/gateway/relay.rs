@@ -61,6 +61,8 @@ pub(super) struct Parties {
     pub(super) log: Option<LogLevel>,
     /// The ids of tasks in it are changed on their way.
     pub(super) tasks: Option<TaskScope>,
+    /// Raw id of the task whose result is the answer, which the client knows nothing of.
+    pub(super) task: Option<Bytes>,
     /// Ends the wait for the answer when a legacy client cancels.
     pub(super) stop: Option<CancellationToken>,
     /// Only where what the answer links to could be another upstream's.
@@ -137,6 +139,10 @@ impl Relay {
     pub(super) fn call_timeout(&self) -> Duration {
         if self.parties.method == Method::TasksResult {
             return UNLIMITED;
+        }
+        // A task reports nothing, unless it reports progress.
+        if self.parties.task.is_some() {
+            return self.call_timeout_max();
         }
         self.parties.generation.call_timeout()
     }
@@ -356,6 +362,7 @@ impl Drop for Relay {
         let is_told = self.answered || self.stop().is_some_and(CancellationToken::is_cancelled);
         if let (false, Some(renumbered)) = (is_told, &self.parties.renumbered) {
             self.tell_up(build::cancelled(&Id::from_u64(renumbered.id), "the client does not wait any more"), None);
+            self.cancel_task();
         }
     }
 }

@@ -77,6 +77,14 @@ impl Relay {
         if let Some(status) = untouched {
             return Ok(Reply::Message { status, body: message.into_bytes() });
         }
+        self.reply_message(message)
+    }
+
+    /// A whole response becomes the client's reply.
+    ///
+    /// # Errors
+    /// It cannot be shown to this client.
+    pub(in crate::gateway) fn reply_message(mut self, message: Message) -> Result<Reply, UpstreamError> {
         match self.adapt(message)? {
             Adapted::Ready(body, status) => Ok(Reply::Message { status, body }),
             Adapted::Unfinished(unfinished) => self.goes_on(*unfinished),
