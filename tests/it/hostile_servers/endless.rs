@@ -54,6 +54,10 @@ async fn a_gigabyte_without_the_end_of_an_event_takes_no_memory() {
         let (nexus, mut streams) = beside(evil).await;
         for (begin_with, piece) in shapes {
             for client in clients(&nexus).await {
+                // What is not cut off is read to its end, which takes long: once is enough.
+                if piece == comment && (client.is_modern() || !evil().is_modern()) {
+                    continue;
+                }
                 let before = memory();
                 let called = client.open("tools/call", json!({"name": "evil__work"}));
                 let poured = async {
