@@ -124,6 +124,21 @@ impl Gateway {
         Arc::clone(&self.view.load().lineup.upstreams)
     }
 
+    /// Whether some upstream takes its callers' own tokens, so that a bearer of one is somebody.
+    pub fn takes_callers_tokens(&self) -> bool {
+        self.view.load().lineup.takes_callers_tokens
+    }
+
+    /// The time that it goes by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.surroundings.clock
+    }
+
+    /// Where files are read.
+    pub fn sources(&self) -> &Arc<dyn Sources> {
+        &self.surroundings.sources
+    }
+
     /// What happens in this gateway; whoever learns of something notes it here.
     pub fn events(&self) -> &Events {
         &self.surroundings.events
