@@ -24,6 +24,7 @@ use super::{
     view::{Lineup, View},
 };
 use crate::{
+    auth::PrincipalKey,
     catalog::Catalog,
     clock::Clock,
     events::Events,
@@ -172,11 +173,11 @@ impl Gateway {
     }
 
     /// A transparent gateway's client listens to its upstream itself, if that is a modern one with a stream for it.
-    pub(super) fn relays_listen(&self) -> bool {
+    pub(super) fn relays_listen(&self, principal: &PrincipalKey) -> bool {
         let relays = |generation: Arc<Generation>| generation.era() == Era::Modern && !generation.is_stdio();
         let is_modern = |upstream: &Arc<Upstream>| upstream.generation().is_ok_and(relays);
         let view = self.view.load();
-        view.lineup.is_transparent() && view.upstreams().first().is_some_and(is_modern)
+        self.passes_task_ids(principal) && view.upstreams().first().is_some_and(is_modern)
     }
 
     /// Whether every upstream was tried to the end once.
