@@ -228,9 +228,13 @@ impl Endpoint {
 
     /// Who calls. Where an upstream takes its caller's own token, whoever brings one is somebody; else everybody is alike.
     pub(super) fn caller(&self, headers: &HeaderMap) -> Caller {
-        match bearer(headers) {
+        let caller = match bearer(headers) {
             Some(token) if self.gateway.takes_callers_tokens() => Caller::bearing(token),
             Some(_) | None => Caller::local(),
+        };
+        match self.gateway.forwarded(headers) {
+            Some(said) => caller.saying(said),
+            None => caller,
         }
     }
 

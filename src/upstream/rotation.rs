@@ -14,6 +14,7 @@ use super::{
     Concern, EndpointConfig, Generation, Upstream, UpstreamConfig, UpstreamError,
     bring_up::{Trusting, discover_body, next_number, trusting},
     condition::insecure_credential,
+    credential::Credential,
     generation::Transport,
     life::Life,
     transport::streamable_http::{HttpTransport, Wire},
@@ -100,8 +101,9 @@ async fn prepare(upstream: &Upstream, config: &UpstreamConfig, running: &Generat
     };
     let Trusting { tls, policy, warnings } = trusting(upstream, http).await?;
     let client = HttpClient::by(http.way.clone(), before.url(), tls.as_ref(), config.connect_timeout)?;
-    let transport =
-        HttpTransport::new(http, before.url().clone(), client, upstream.bounds.max_event, Wire::Streamable, upstream.busy.clone())?;
+    let credential = Credential::prepare(upstream, config, http).await?;
+    let (url, busy) = (before.url().clone(), upstream.busy.clone());
+    let transport = HttpTransport::new(http, url, client, credential, upstream.bounds.max_event, Wire::Streamable, busy);
     let generation = Generation {
         number: next_number(),
         era: running.era,

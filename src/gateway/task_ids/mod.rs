@@ -178,7 +178,7 @@ impl Gateway {
 
     /// Where a request goes, be it about a task.
     pub(super) async fn route_for(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         client: &Client,
         method: Method,
@@ -188,7 +188,7 @@ impl Gateway {
         if !is_about_a_task {
             return self.route(caller, method, message).await;
         }
-        let view = self.view();
+        let view = self.view_for(caller);
         if view.lineup.is_transparent() {
             return self.route(caller, method, message).await;
         }
