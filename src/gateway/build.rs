@@ -26,7 +26,7 @@ use super::{
     view::{Lineup, View},
 };
 use crate::{
-    auth::Caller,
+    auth::{Caller, PrincipalKey},
     catalog::Catalog,
     clock::Clock,
     events::Events,
@@ -126,6 +126,11 @@ impl Gateway {
     /// Those of now, in file order; a reload replaces the whole list.
     pub fn upstreams(&self) -> Arc<[Arc<Upstream>]> {
         Arc::clone(&self.view.load().lineup.upstreams)
+    }
+
+    /// The same as a principal reaches them: some may be its own.
+    pub fn upstreams_of(&self, principal: &PrincipalKey) -> Arc<[Arc<Upstream>]> {
+        Arc::clone(&self.view_of(principal).lineup.upstreams)
     }
 
     /// Whether some upstream takes its callers' own tokens, so that a bearer of one is somebody.

@@ -30,6 +30,11 @@ impl Upstream {
         self.behalf.is_none() && self.config.load().takes_callers_token()
     }
 
+    /// Whether it is one principal's own.
+    pub fn is_personal(&self) -> bool {
+        self.behalf.is_some()
+    }
+
     /// Whose own it is.
     pub(super) fn behalf(&self) -> Option<Arc<Behalf>> {
         self.behalf.as_ref().map(|own| Arc::clone(&own.who))

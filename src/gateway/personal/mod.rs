@@ -234,7 +234,7 @@ impl Person {
             let status = status.borrow();
             matches!(&status.state, State::Down(why) if matches!(why.reason, Reason::AuthRequired | Reason::AuthTokenEndpoint | Reason::NeedsCaller))
         };
-        if !self.view.load().upstreams().iter().any(is_refused) {
+        if !self.view.load().upstreams().iter().any(|upstream| upstream.is_personal() && is_refused(upstream)) {
             return;
         }
         let mut making = self.making.lock();
@@ -265,6 +265,11 @@ impl Person {
         for own in own {
             gateway.dismiss(&own.upstream);
         }
+    }
+
+    /// A server has taken its token.
+    fn was_served(&self) -> bool {
+        self.view.load().upstreams().iter().any(|upstream| upstream.is_personal() && upstream.was_up())
     }
 
     /// Somebody follows its lists.

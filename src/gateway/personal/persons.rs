@@ -73,13 +73,14 @@ impl Persons {
         (person, true)
     }
 
-    /// Takes out whoever was not seen for the longest time, as long as there are more than `max`.
+    /// Takes out whoever was not seen for the longest time, as long as there are more than `max`; first those whose tokens no
+    /// server has taken yet, so that made-up ones drive nobody out.
     pub(super) fn take_oldest(&self, max: usize, but: &Arc<Person>) -> Vec<Arc<Person>> {
         let mut gone = Vec::new();
         while self.count.load(Ordering::Relaxed) > max.max(1) {
             let all = self.all();
             let others = all.iter().filter(|person| !Arc::ptr_eq(person, but));
-            let Some(oldest) = others.min_by_key(|person| person.last_used.load(Ordering::Relaxed)) else { break };
+            let Some(oldest) = others.min_by_key(|person| (person.was_served(), person.last_used.load(Ordering::Relaxed))) else { break };
             if self.take(oldest) {
                 gone.push(Arc::clone(oldest));
             }

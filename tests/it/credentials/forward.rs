@@ -2,8 +2,10 @@
 
 use super::{SERVERS, personal, token};
 use crate::support::{
+    StillTime,
     client::text,
     fake::{Answer, Call, legacy, modern},
+    in_time,
     nexus::gateway,
     until,
 };
@@ -164,6 +166,30 @@ async fn no_more_callers_are_kept_than_configured_and_whoever_returns_begins_ane
     assert!(nexus.fake("crm").seen_of("DELETE").iter().all(|call| token(call) == "bob"));
     assert_eq!(text(&nexus.bearing(true, "bob").await.call("crm__whoami").await), "whoami for bob");
     assert!(opened() > before);
+}
+
+#[tokio::test]
+async fn made_up_tokens_drive_nobody_out() {
+    let nexus = gateway().mcp("downstream_cache = { max_size = 3 }").upstream("crm", refusing(legacy)).start().await;
+    let ann = nexus.bearing(true, "ann").await;
+    ann.call("crm__whoami").await;
+    let of_ann = || nexus.fake("crm").seen_of("initialize").iter().filter(|call| token(call) == "ann").count();
+    let before = of_ann();
+    for n in 0..10 {
+        nexus.bearing(true, &format!("made-up{n}")).await.call("crm__whoami").await;
+    }
+    assert_eq!(text(&ann.call("crm__whoami").await), "whoami for ann");
+    assert_eq!(of_ann(), before);
+}
+
+#[tokio::test]
+async fn what_is_kept_for_a_caller_ends_when_he_stays_away() {
+    let still = StillTime::begin();
+    let nexus = gateway().mcp("downstream_cache = { idle_timeout = \"5s\" }").upstream("crm", personal(legacy)).start().await;
+    nexus.bearing(true, "ann").await.call("crm__whoami").await;
+    assert!(nexus.fake("crm").seen_of("DELETE").is_empty());
+    in_time("the end of ann's sessions", || nexus.fake("crm").seen_of("DELETE").iter().any(|call| token(call) == "ann")).await;
+    drop(still);
 }
 
 #[tokio::test]
