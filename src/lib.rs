@@ -22,12 +22,14 @@ pub mod table;
 pub mod mcp;
 pub mod tls;
 
-pub mod auth;
-pub mod limits;
+pub mod outbound;
 
+pub mod auth;
+pub mod redis;
+
+pub mod limits;
 pub mod session;
 
-pub mod outbound;
 pub mod upstream;
 
 pub mod catalog;

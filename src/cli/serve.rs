@@ -83,7 +83,7 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
             reloads: reloads(&reloader, &renewals),
         },
     );
-    let watch = watch::start(world, &config, &gateway, &shared, address, listeners, certificates);
+    let watch = watch::start(world, &config, &gateway, &shared, watch::address(&config, address, live.clone()), listeners, certificates);
     ready(address);
 
     let stop = Stop::default();

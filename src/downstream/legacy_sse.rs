@@ -3,9 +3,9 @@
 
 use std::{collections::HashMap, convert::Infallible, sync::Arc};
 
-use axum::{body::Body, extract::State};
+use axum::body::Body;
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -40,12 +40,12 @@ impl OpenStreams {
 }
 
 /// `GET`: opens a stream.
-pub(super) async fn open(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    endpoint.open_sse(&request).unwrap_or_else(|rescued| respond_error(&rescued))
+pub(super) fn open(endpoint: &Arc<Endpoint>, request: &Request<Body>) -> Response<Body> {
+    endpoint.open_sse(request).unwrap_or_else(|rescued| respond_error(&rescued))
 }
 
 /// `POST`: one message, or a batch; what comes of it is said on the stream.
-pub(super) async fn post(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
+pub(super) async fn post(endpoint: &Endpoint, request: Request<Body>) -> Response<Body> {
     endpoint.post_sse(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
 }
 
@@ -57,10 +57,6 @@ pub fn messages_path(sse_path: &str) -> String {
 impl Endpoint {
     fn open_sse(self: &Arc<Self>, request: &Request<Body>) -> Answer {
         self.knock(request)?;
-        // HEAD comes here too.
-        if request.method() != Method::GET {
-            return Ok(empty(StatusCode::METHOD_NOT_ALLOWED));
-        }
         let config = self.gateway.config();
         let caller = self.caller(request.headers());
         let (id, gone) = (SessionId::random(), CancellationToken::new());

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
-use axum::{body::Body, extract::State};
+use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::BoxStream};
 use http::{
@@ -50,7 +50,6 @@ pub(super) struct Endpoint {
     pub(super) gateway: Arc<Gateway>,
     pub(super) door: Door,
     pub(super) server: LiveServer,
-    pub(super) request_timeout: Duration,
     /// Of old clients.
     pub(super) streams: OpenStreams,
 }
@@ -58,18 +57,18 @@ pub(super) struct Endpoint {
 pub(super) type Answer = Result<Response<Body>, Rescued>;
 
 /// `POST`: one JSON-RPC message.
-pub(super) async fn post(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
+pub(super) async fn post(endpoint: Arc<Endpoint>, request: Request<Body>) -> Response<Body> {
     endpoint.post(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
 }
 
 /// `GET`: the stream of messages that answer no request; legacy sessions only.
-pub(super) async fn get(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    endpoint.get(&request).unwrap_or_else(|rescued| respond_error(&rescued))
+pub(super) fn get(endpoint: &Endpoint, request: &Request<Body>) -> Response<Body> {
+    endpoint.get(request).unwrap_or_else(|rescued| respond_error(&rescued))
 }
 
 /// `DELETE`: the end of a legacy session.
-pub(super) async fn delete(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    endpoint.delete(&request).unwrap_or_else(|rescued| respond_error(&rescued))
+pub(super) fn delete(endpoint: &Endpoint, request: &Request<Body>) -> Response<Body> {
+    endpoint.delete(request).unwrap_or_else(|rescued| respond_error(&rescued))
 }
 
 impl Endpoint {
@@ -215,7 +214,7 @@ impl Endpoint {
             return Err(too_large());
         }
         let whole = Limited::new(&mut body, max_body_size).collect();
-        match tokio::time::timeout(self.request_timeout, whole).await {
+        match tokio::time::timeout(self.server.now().request_timeout, whole).await {
             Ok(Ok(whole)) => Ok(whole.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 discard(body).await;

@@ -88,12 +88,13 @@ impl Gateway {
         let upstreams: Arc<[_]> =
             config.upstreams.iter().map(|upstream| Arc::new(Upstream::new(upstream.clone(), surroundings.clone()))).collect();
         let parking = Arc::new(Parking::new(&config.state_secrets));
+        let task_ids = Arc::new(TaskIds::new(&config.state_secrets));
         let lineup = Arc::new(Lineup::new(Arc::new(config), upstreams));
         let gateway = Arc::new(Self {
             sessions: Sessions::default(),
             persons: Persons::new(),
             hubs: Hubs::default(),
-            task_ids: Arc::new(TaskIds::new(&[])),
+            task_ids,
             surroundings,
             view: ArcSwap::from_pointee(View { lineup: Arc::clone(&lineup), catalog: Arc::default() }),
             changes: watch::Sender::new(Change::default()),

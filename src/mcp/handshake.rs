@@ -52,16 +52,7 @@ impl ServerFacts {
     /// It lists no versions, or its capabilities are no object.
     pub fn from_discover(result: &Bytes) -> Result<Self, HandshakeError> {
         let mut facts = Self::read(result)?;
-        facts.versions.clear();
-        if let Some(array) = lookup(result, &["supportedVersions"]) {
-            for_each_item(array, |item| {
-                if facts.versions.len() < MAX_VERSIONS
-                    && let Some(version) = unescape(item.of(array))
-                {
-                    facts.versions.push(version.into_owned());
-                }
-            })?;
-        }
+        facts.versions = versions_in(result, "supportedVersions");
         let meta = lookup(result, &["_meta", "io.modelcontextprotocol/serverInfo"]);
         facts.server_info = meta.filter(|raw| raw.starts_with(b"{")).map(|raw| result.slice_ref(raw)).or(facts.server_info);
         if facts.versions.is_empty() { Err(HandshakeError::Missing("supportedVersions")) } else { Ok(facts) }
@@ -100,6 +91,20 @@ impl ServerFacts {
     pub fn has(&self, path: &[&str]) -> bool {
         lookup(&self.capabilities, path).is_some_and(|raw| raw != b"false" && raw != b"null")
     }
+}
+
+/// The protocol versions in the array `key` of a raw JSON object, as written, at most the first 64; none where it is no array.
+pub fn versions_in(object: &[u8], key: &str) -> Vec<String> {
+    let mut versions = Vec::new();
+    let Some(array) = lookup(object, &[key]) else { return versions };
+    let read = for_each_item(array, |item| {
+        if versions.len() < MAX_VERSIONS
+            && let Some(version) = unescape(item.of(array))
+        {
+            versions.push(version.into_owned());
+        }
+    });
+    if read.is_err() { Vec::new() } else { versions }
 }
 
 #[cfg(test)]

@@ -147,6 +147,26 @@ impl Table {
         }
     }
 
+    /// Takes `key` out of the table, as if the file did not have it.
+    pub fn remove(&mut self, key: &str) {
+        self.entries.retain(|entry| entry.key != key);
+    }
+
+    /// Reads what is under `from` as `to`; messages name `to` from now on, at the line of `from`.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.key == from) {
+            to.clone_into(&mut entry.key);
+        }
+    }
+
+    /// Puts `to = value` in the place of `from`.
+    pub fn set_bool(&mut self, from: &str, to: &str, value: bool) {
+        self.rename(from, to);
+        for entry in self.entries.iter_mut().filter(|entry| entry.key == to) {
+            (entry.value, entry.taken) = (Value::Boolean(value), false);
+        }
+    }
+
     /// Leaves `keys` unread without reporting them as left over.
     pub fn ignore(&mut self, keys: &[&str]) {
         for entry in self.entries.iter_mut().filter(|entry| keys.contains(&entry.key.as_str())) {

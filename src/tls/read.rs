@@ -164,7 +164,7 @@ impl RawTls {
         ];
         for (key, repeats_default) in keys.into_iter().filter(|(key, _)| table.has(key)) {
             let said = format!("a TLS setting on {what}");
-            let remedy = format!("remove {key}, or use an https:// URL");
+            let remedy = format!("remove {key}, or use a URL with TLS");
             if repeats_default {
                 table.warn(key, problems, said, "there is no TLS here; the setting repeats its default and changes nothing", &remedy);
             } else {

@@ -30,7 +30,7 @@ use crate::{
     mcp::{
         Era, Field, Id, Kind, Message, Method, Version, build,
         errors::{ErrorParts, code},
-        handshake::ServerFacts,
+        handshake::{ServerFacts, versions_in},
         offer::{Greeting, Offer},
     },
     outbound::HttpClient,
@@ -199,9 +199,7 @@ async fn discover_child(upstream: &Upstream, host: StdioHost) -> Result<(Generat
     let process = host.start_own().await.map_err(|explanation| UpstreamError::Failed { explanation, never_sent: true })?;
     let session = Arc::new(Session::new(Version::V2026_07_28, SessionLink::Process(Arc::clone(&process)), b""));
     let generation = candidate(upstream, Transport::Stdio(Box::new(host)), Some(Arc::clone(&session)));
-    let id = session.next_id();
-    let probe = generation.ask(Some(&session), Method::Discover, id, discover_body(id));
-    match tokio::time::timeout(CHILD_PROBE, probe).await {
+    match tokio::time::timeout(CHILD_PROBE, ask_discover(&generation, Some(&session))).await {
         Ok(Ok(message)) => {
             if let Some(greeting) = modern_greeting(&message)? {
                 return Ok((generation, greeting));
@@ -248,8 +246,7 @@ async fn discover(generation: Generation, known: Option<Era>) -> Result<(Generat
             Err(error) => return Err(error),
         }
     }
-    let id = generation.own_id();
-    let first = match generation.ask(None, Method::Discover, id, discover_body(id)).await {
+    let first = match ask_discover(&generation, None).await {
         Ok(message) => match modern_greeting(&message)? {
             Some(greeting) => return Ok((generation, greeting)),
             None => None,
@@ -265,6 +262,23 @@ async fn discover(generation: Generation, known: Option<Era>) -> Result<(Generat
             _ => second,
         }),
     }
+}
+
+/// Asks `server/discover`, and once more where the server refuses the version but names it as one it speaks: a client is to
+/// try again with one of those (MCP 2026-07-28, basic/versioning).
+async fn ask_discover(generation: &Generation, session: Option<&Arc<Session>>) -> Result<Message, UpstreamError> {
+    let ask = || {
+        let id = session.map_or_else(|| generation.own_id(), |session| session.next_id());
+        generation.ask(session, Method::Discover, id, discover_body(id))
+    };
+    let message = ask().await?;
+    if refuses_what_it_speaks(&message) { ask().await } else { Ok(message) }
+}
+
+fn refuses_what_it_speaks(message: &Message) -> bool {
+    let Some(error) = ErrorParts::of(message).filter(|error| error.code == code::UNSUPPORTED_PROTOCOL_VERSION) else { return false };
+    let supported = error.data.map(|data| versions_in(data.of(message.bytes()), "supported")).unwrap_or_default();
+    Version::best_modern(supported.iter().map(String::as_str)).is_some()
 }
 
 /// Opens the gateway's own session with a server of 2024-11-05.

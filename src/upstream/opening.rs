@@ -173,7 +173,8 @@ fn agreed_version(message: &Message, status: Option<StatusCode>) -> Result<Versi
         });
     }
     let facts = ServerFacts::from_initialize(&message.raw(Field::Result).unwrap_or_default());
-    let facts = facts.map_err(|error| UpstreamError::protocol(error.to_string()))?;
+    // Where the server is known to speak the modern era, such an answer only shows that it does not know this method.
+    let facts = facts.map_err(|error| UpstreamError::NoInitialize(UpstreamError::protocol(error.to_string()).explanation()))?;
     facts
         .versions
         .iter()

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -297,6 +299,7 @@ async fn only_an_answer_that_knows_no_initialize_makes_a_server_modern_only() {
         ("405", Box::new(busy(405, "")), true),
         ("an unknown method", Box::new(error(-32601)), true),
         ("an unknown version", Box::new(error(-32022)), true),
+        ("nothing that greets", Box::new(|call: &Call| Answer::json(call.response(""))), true),
     ];
     for (what, answer, is_bridged) in cases {
         let nexus = gateway().upstream("both", dual().tool("work").on("initialize", answer)).start().await;
@@ -304,5 +307,24 @@ async fn only_an_answer_that_knows_no_initialize_makes_a_server_modern_only() {
         assert_eq!(called["result"].is_object(), is_bridged, "{what}: {called}");
         let again = nexus.legacy().await.call("both__work").await;
         assert_eq!(again["result"].is_object(), is_bridged, "{what}, again: {again}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_a_version_which_it_says_it_speaks_is_asked_once_more() {
+    for (supported, times, is_modern) in [(json!(["2026-07-28"]), 2, true), (json!(["2025-11-25"]), 1, false), (json!([]), 1, false)] {
+        let asked = AtomicUsize::new(0);
+        let spec = dual().tool("work").on("server/discover", move |call: &Call| {
+            if asked.fetch_add(1, Ordering::SeqCst) > 0 {
+                return Answer::json(call.response(r#""supportedVersions":["2026-07-28"],"capabilities":{"tools":{}}"#));
+            }
+            let data = json!({"supported": supported, "requested": "2026-07-28"});
+            let error = json!({"code": -32022, "message": "Unsupported protocol version", "data": data});
+            Answer::new(400, "application/json", json!({"jsonrpc": "2.0", "id": call.id(), "error": error}).to_string())
+        });
+        let nexus = gateway().upstream("picky", spec).start().await;
+        assert_eq!(text(&nexus.modern().call("picky__work").await), "picky:work");
+        let fake = nexus.fake("picky");
+        assert_eq!((fake.seen_of("server/discover").len(), fake.seen_of("initialize").is_empty()), (times, is_modern));
     }
 }

@@ -68,6 +68,8 @@ mod stdio_child;
 mod reload;
 // Certificates and keys that are replaced under a running gateway.
 mod rotation;
+// What replicas share.
+mod redis;
 // The tools `search` and `execute`.
 mod search;
 // What a legacy server asks in the middle of a modern client's call.

@@ -279,3 +279,19 @@ async fn a_single_upstreams_tasks_are_not_declared_to_the_other_era() {
     let greeting = Client::stranger(nexus.address).ask("initialize", params).await;
     assert_eq!(greeting["result"]["capabilities"]["extensions"], json!({}), "{greeting}");
 }
+
+#[tokio::test]
+async fn with_a_secret_of_the_operators_a_task_outlives_the_gateway() {
+    let start = |list: &str| {
+        let tables = format!("[state]\nsecrets = [{list}]");
+        let spec = gateway().upstream("a", old()).upstream("b", old()).env("OLD", &"o".repeat(32)).env("NEW", &"n".repeat(32));
+        async move { spec.tables(&tables).start().await }
+    };
+    let (old, new) = ("\"{{ env.OLD }}\"", "\"{{ env.NEW }}\"");
+    let id = begin(&start(old).await.legacy().await, "b__work").await;
+    let after = start(&format!("{new}, {old}")).await;
+    let found = after.legacy().await.ask("tasks/get", json!({"taskId": id})).await;
+    assert_eq!(found["result"]["status"], "working", "{found}");
+    let forgotten = start(new).await.legacy().await.ask("tasks/get", json!({"taskId": id})).await;
+    assert_eq!(forgotten["error"]["code"], -32602, "{forgotten}");
+}

@@ -10,6 +10,7 @@ pub(crate) mod old_client;
 pub(crate) mod operator;
 pub(crate) mod pki;
 pub(crate) mod program;
+pub(crate) mod redis;
 pub(crate) mod tls_peer;
 pub(crate) mod wire;
 

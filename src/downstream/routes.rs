@@ -1,0 +1,96 @@
+//! Which part of the program a path belongs to. The paths are those of the configuration at the moment of the request.
+
+use std::sync::Arc;
+
+use axum::{Router, body::Body, extract::State};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{ALLOW, CONTENT_TYPE},
+};
+
+use super::{
+    LiveServer, ServerConfig,
+    legacy_sse::{self, messages_path},
+    streamable_http::{self, Endpoint, empty},
+};
+use crate::gateway::McpConfig;
+
+/// What is served at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Mcp,
+    Sse,
+    SseMessages,
+    Health,
+    Nothing,
+}
+
+impl Place {
+    fn of(path: &str, mcp: &McpConfig, server: &ServerConfig) -> Self {
+        let sse_path = mcp.sse_path.as_deref().filter(|_| mcp.enabled);
+        if mcp.enabled && path == mcp.path {
+            Self::Mcp
+        } else if sse_path == Some(path) {
+            Self::Sse
+        } else if sse_path.is_some_and(|sse_path| path == messages_path(sse_path)) {
+            Self::SseMessages
+        } else if server.health.listen.is_none() && is_health(path, server) {
+            Self::Health
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
+fn is_health(path: &str, server: &ServerConfig) -> bool {
+    server.health.enabled && path == server.health.path
+}
+
+/// Everything that clients reach.
+pub(super) fn all(endpoint: Arc<Endpoint>) -> Router {
+    Router::new().fallback(route).with_state(endpoint)
+}
+
+/// Health alone, for its own listener.
+pub(super) fn health(server: LiveServer) -> Router {
+    Router::new().fallback(health_only).with_state(server)
+}
+
+async fn route(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
+    match Place::of(request.uri().path(), &endpoint.gateway.config(), &endpoint.server.now()) {
+        Place::Mcp => match *request.method() {
+            Method::POST => streamable_http::post(endpoint, request).await,
+            Method::GET => streamable_http::get(&endpoint, &request),
+            Method::DELETE => streamable_http::delete(&endpoint, &request),
+            _ => not_allowed("GET,POST,DELETE"),
+        },
+        Place::Sse if request.method() == Method::GET => legacy_sse::open(&endpoint, &request),
+        Place::Sse => not_allowed("GET"),
+        Place::SseMessages if request.method() == Method::POST => legacy_sse::post(&endpoint, request).await,
+        Place::SseMessages => not_allowed("POST"),
+        Place::Health => healthy(request.method()),
+        Place::Nothing => empty(StatusCode::NOT_FOUND),
+    }
+}
+
+async fn health_only(State(server): State<LiveServer>, request: Request<Body>) -> Response<Body> {
+    if is_health(request.uri().path(), &server.now()) { healthy(request.method()) } else { empty(StatusCode::NOT_FOUND) }
+}
+
+/// Liveness; never depends on upstreams.
+fn healthy(method: &Method) -> Response<Body> {
+    // hyper sends no body in answer to HEAD.
+    if *method != Method::GET && *method != Method::HEAD {
+        return not_allowed("GET,HEAD");
+    }
+    let mut response = Response::new(Body::from(r#"{"status":"healthy"}"#));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// RFC 9110 §15.5.6.
+fn not_allowed(allowed: &'static str) -> Response<Body> {
+    let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}

@@ -1,0 +1,271 @@
+//! The handle by which commands are sent.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use fred::{
+    clients::{Client, Pool, WithOptions},
+    error::{Error, ErrorKind},
+    interfaces::{ClientLike as _, KeysInterface as _, ListInterface as _, LuaInterface as _},
+    types::{Expiration, Key, SetOptions, Value, config::Options},
+};
+use tokio::{
+    sync::{Mutex, watch},
+    task::AbortHandle,
+    time::timeout,
+};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+use super::{RedisConfig, RedisError, Reply, Script, keeper, patience::Patience};
+use crate::{
+    clock::Clock,
+    sources::{Sources, Watcher},
+};
+
+/// Puts an element at the end of a list that vanishes by itself.
+const PUSH: &str = "redis.call('RPUSH', KEYS[1], ARGV[1]) return redis.call('PEXPIRE', KEYS[1], ARGV[2])";
+
+/// Longest wait for a connection to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What the client needs of the rest.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    pub clock: Arc<dyn Clock>,
+    pub sources: Arc<dyn Sources>,
+    pub watcher: Watcher,
+}
+
+/// A Redis or Valkey. Cheap to clone; its connections end with the last clone, or with [`Redis::shut_down`].
+///
+/// Every command is one round trip and takes at most `response_timeout`. None is repeated: what was sent may have run.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    shared: Arc<Shared>,
+    push: Arc<Script>,
+    keeper: Arc<Keeper>,
+}
+
+#[derive(Debug)]
+struct Keeper {
+    tasks: TaskTracker,
+    end: CancellationToken,
+    _end: DropGuard,
+}
+
+/// What the handle and its keeper both know.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: RedisConfig,
+    /// Absent until the TLS files were read for the first time.
+    pub(super) live: ArcSwapOption<Live>,
+    pub(super) is_connected: watch::Sender<bool>,
+    patience: Patience,
+    options: Options,
+}
+
+/// One set of connections.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) pool: Pool,
+    /// For commands that keep their connection waiting; connects with the first of them.
+    waiting: Mutex<Waiting>,
+    tasks: Vec<AbortHandle>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    client: Client,
+    task: Option<AbortHandle>,
+}
+
+impl Live {
+    pub(super) fn new(pool: Pool, waiting: Client, tasks: Vec<AbortHandle>) -> Self {
+        Self { pool, waiting: Mutex::new(Waiting { client: waiting, task: None }), tasks }
+    }
+
+    /// Closes the connections.
+    pub(super) async fn end(&self) {
+        let _ = timeout(GOODBYE, self.pool.quit()).await;
+        for task in &self.tasks {
+            task.abort();
+        }
+        // Whoever waits on it learns that it is gone.
+        let Ok(waiting) = timeout(GOODBYE, self.waiting.lock()).await else { return };
+        if let Some(task) = &waiting.task {
+            let _ = timeout(GOODBYE, waiting.client.quit()).await;
+            task.abort();
+        }
+    }
+}
+
+impl Redis {
+    /// Connects in the background, and goes on doing so: also when there is nobody yet, and when the connection is lost.
+    /// Follows the files of its TLS table. Needs a tokio runtime.
+    pub fn start(config: RedisConfig, surroundings: Surroundings) -> Self {
+        let options = Options { timeout: Some(config.response_timeout), max_attempts: Some(1), fail_fast: true, ..Options::default() };
+        let shared = Arc::new(Shared {
+            config,
+            live: ArcSwapOption::empty(),
+            is_connected: watch::Sender::new(false),
+            patience: Patience::new(),
+            options,
+        });
+        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(keeper::keep(Arc::clone(&shared), surroundings, end.clone()));
+        tasks.close();
+        let keeper = Keeper { tasks, end: end.clone(), _end: end.drop_guard() };
+        Self { shared, push: Arc::new(Script::new(PUSH)), keeper: Arc::new(keeper) }
+    }
+
+    pub fn config(&self) -> &RedisConfig {
+        &self.shared.config
+    }
+
+    /// What the key is called in the server.
+    pub fn key(&self, name: &str) -> Bytes {
+        Bytes::from([self.shared.config.key_prefix.as_str(), name].concat())
+    }
+
+    /// Whether there is a connection now; looked at every second.
+    pub fn is_connected(&self) -> watch::Receiver<bool> {
+        self.shared.is_connected.subscribe()
+    }
+
+    /// Closes all connections and waits for that.
+    pub async fn shut_down(&self) {
+        self.keeper.end.cancel();
+        self.keeper.tasks.wait().await;
+    }
+
+    /// # Errors
+    /// As all commands: [`RedisError`].
+    pub async fn get(&self, key: Bytes) -> Result<Option<Bytes>, RedisError> {
+        self.ask(|client| async move { client.get::<Option<Bytes>, _>(key).await }).await
+    }
+
+    /// Sets a value that vanishes after `lifetime`.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub async fn set(&self, key: Bytes, value: Bytes, lifetime: Duration) -> Result<(), RedisError> {
+        let expiry = Some(Expiration::PX(millis(lifetime)));
+        self.ask(|client| async move { client.set::<(), _, _>(key, value, expiry, None, false).await }).await
+    }
+
+    /// Sets a value that vanishes after `lifetime`, unless there is one. Whether it was set.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub async fn set_if_absent(&self, key: Bytes, value: Bytes, lifetime: Duration) -> Result<bool, RedisError> {
+        let expiry = Some(Expiration::PX(millis(lifetime)));
+        let set = |client: WithOptions<Client>| async move {
+            client.set::<Option<String>, _, _>(key, value, expiry, Some(SetOptions::NX), false).await
+        };
+        Ok(self.ask(set).await?.is_some())
+    }
+
+    /// Lets the value vanish after `lifetime` from now. Whether there is one.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub async fn expire(&self, key: Bytes, lifetime: Duration) -> Result<bool, RedisError> {
+        let lifetime = millis(lifetime);
+        Ok(self.ask(|client| async move { client.pexpire::<i64, _>(key, lifetime, None).await }).await? == 1)
+    }
+
+    /// Whether there was one.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub async fn delete(&self, key: Bytes) -> Result<bool, RedisError> {
+        Ok(self.ask(|client| async move { client.del::<i64, _>(Key::from(key)).await }).await? == 1)
+    }
+
+    /// Puts `element` at the end of a list that vanishes `lifetime` after its last one.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub async fn push(&self, list: Bytes, element: Bytes, lifetime: Duration) -> Result<(), RedisError> {
+        let lifetime = Bytes::from(millis(lifetime).to_string());
+        self.run(&self.push, vec![list], vec![element, lifetime]).await.map(drop)
+    }
+
+    /// Takes the first element of the first of these lists that has one, and waits up to `longest` for it. The list, and
+    /// the element.
+    ///
+    /// Uses a connection of its own, on which one of these waits at a time: others wait for their turn first. With a
+    /// cluster, all lists must have one hash tag. Cancel-safe: no, an element may be lost; so give it the time it needs.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub async fn pop_first(&self, lists: &[Bytes], longest: Duration) -> Result<Option<(Bytes, Bytes)>, RedisError> {
+        let live = self.shared.live.load_full().ok_or(RedisError::NotConnected)?;
+        let mut waiting = live.waiting.lock().await;
+        if waiting.task.is_none() {
+            waiting.task = Some(waiting.client.connect().abort_handle());
+        }
+        let config = &self.shared.config;
+        timeout(config.connection_timeout, waiting.client.wait_for_connect()).await.map_err(|_| RedisError::NotConnected)??;
+        let options = Options { timeout: None, ..self.shared.options.clone() };
+        let lists: Vec<Key> = lists.iter().cloned().map(Key::from).collect();
+        let client = waiting.client.with_options(&options);
+        let popped = Box::pin(client.blpop::<(Bytes, Bytes), _>(lists, longest.as_secs_f64()));
+        match timeout(longest + config.response_timeout, popped).await.map_err(|_| RedisError::TimedOut)? {
+            Ok(popped) => Ok(Some(popped)),
+            // This is what the client makes of the answer that there is none.
+            Err(error) if *error.kind() == ErrorKind::Timeout => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Runs a script in one piece. `keys` are all the keys that it uses; with a cluster they must have one hash tag.
+    ///
+    /// One round trip, and one more when the server does not know the script yet.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub async fn run(&self, script: &Script, keys: Vec<Bytes>, arguments: Vec<Bytes>) -> Result<Reply, RedisError> {
+        let keys: Vec<Key> = keys.into_iter().map(Key::from).collect();
+        let arguments: Vec<Value> = arguments.into_iter().map(Value::Bytes).collect();
+        let (again, sha1) = ((keys.clone(), arguments.clone()), script.sha1.as_str());
+        let known = self.ask(|client| async move { client.evalsha::<Value, _, _, _>(sha1, keys, arguments).await }).await;
+        match known {
+            Err(error) if error.is_unknown_script() => {
+                let (keys, arguments) = again;
+                let text = script.text;
+                Reply::of(self.ask(|client| async move { client.eval::<Value, _, _, _>(text, keys, arguments).await }).await?)
+            }
+            other => Reply::of(other?),
+        }
+    }
+
+    async fn ask<T, F>(&self, command: impl FnOnce(WithOptions<Client>) -> F) -> Result<T, RedisError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let shared = &self.shared;
+        let live = shared.live.load_full().ok_or(RedisError::NotConnected)?;
+        if !shared.patience.may_ask() {
+            return Err(RedisError::TimedOut);
+        }
+        // The futures of commands take kilobytes, which would be kept in every caller's.
+        let asked = Box::pin(command(live.pool.next_connected().with_options(&shared.options)));
+        let outcome = asked.await.map_err(RedisError::from);
+        match &outcome {
+            Err(RedisError::TimedOut) => shared.patience.waited_in_vain(),
+            Err(RedisError::NotConnected | RedisError::Busy) => {}
+            Ok(_) | Err(RedisError::Refused(_) | RedisError::Nonsense) => shared.patience.answered(),
+        }
+        outcome
+    }
+}
+
+/// At least one, because 0 is refused by the server.
+fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX).max(1)
+}

@@ -1,0 +1,65 @@
+//! Why a command got no answer.
+
+use std::fmt;
+
+use fred::error::{Error, ErrorKind};
+
+use crate::tls::shown;
+
+/// What is kept of a server's own words, in characters.
+const LONGEST: usize = 200;
+
+/// A command without an answer that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisError {
+    /// There is no connection, or it ended before the answer came.
+    NotConnected,
+    /// No answer within `response_timeout`; or the server did not answer others, and is left alone for a moment.
+    TimedOut,
+    /// More commands wait than the client holds.
+    Busy,
+    /// The server's own error.
+    Refused(String),
+    /// The answer is none to that command.
+    Nonsense,
+}
+
+impl fmt::Display for RedisError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotConnected => f.write_str("there is no connection to Redis"),
+            Self::TimedOut => f.write_str("Redis did not answer in time"),
+            Self::Busy => f.write_str("too many commands wait for Redis"),
+            Self::Refused(words) => write!(f, "Redis refused: {words}"),
+            Self::Nonsense => f.write_str("Redis answered something else"),
+        }
+    }
+}
+
+impl std::error::Error for RedisError {}
+
+impl RedisError {
+    /// Whether the server has forgotten the script, or never knew it.
+    pub(super) fn is_unknown_script(&self) -> bool {
+        matches!(self, Self::Refused(words) if words.starts_with("NOSCRIPT"))
+    }
+}
+
+impl From<Error> for RedisError {
+    fn from(error: Error) -> Self {
+        match error.kind() {
+            ErrorKind::Timeout => Self::TimedOut,
+            ErrorKind::Backpressure => Self::Busy,
+            ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Routing | ErrorKind::Tls | ErrorKind::Sentinel => Self::NotConnected,
+            ErrorKind::Protocol | ErrorKind::Parse | ErrorKind::NotFound => Self::Nonsense,
+            // A conversion of an answer fails with `InvalidArgument`, too, but so does a key of another type.
+            ErrorKind::InvalidArgument if !error.details().starts_with("WRONGTYPE") => Self::Nonsense,
+            _ => Self::Refused(words(error.details())),
+        }
+    }
+}
+
+/// A server's text, as it may be shown.
+pub(super) fn words(text: &str) -> String {
+    shown(&text.chars().take(LONGEST).collect::<String>())
+}
