@@ -35,6 +35,13 @@ impl Upstream {
         self.behalf.is_some()
     }
 
+    /// Says what is to be known of its files; what all callers share is said once.
+    pub(super) fn warn_of(&self, warnings: &[String]) {
+        for warning in warnings.iter().filter(|_| !self.is_personal()) {
+            tracing::warn!(upstream = %self.name(), "{warning}");
+        }
+    }
+
     /// Whose own it is.
     pub(super) fn behalf(&self) -> Option<Arc<Behalf>> {
         self.behalf.as_ref().map(|own| Arc::clone(&own.who))
@@ -77,9 +84,7 @@ pub(super) async fn await_callers(upstream: &Arc<Upstream>) {
         let EndpointConfig::Http(http) = &config.endpoint else { return };
         match trusting(upstream, http).await {
             Ok(trusting) => {
-                for warning in &trusting.warnings {
-                    tracing::warn!(upstream = %upstream.name(), "{warning}");
-                }
+                upstream.warn_of(&trusting.warnings);
                 upstream.concern(Concern::Insecure, insecure_credential(upstream).as_ref());
                 let suspicion = upstream.suspicion.lock().clone();
                 match suspicion {

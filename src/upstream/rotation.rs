@@ -168,9 +168,7 @@ impl Upstream {
     /// The new generation takes over: calls that have begun end on the old one.
     pub(crate) fn swap(self: &Arc<Self>, rotated: Rotated, old: Arc<Generation>) -> Arc<Generation> {
         let Rotated { generation, policy, warnings } = rotated;
-        for warning in &warnings {
-            tracing::warn!(upstream = %self.name(), "{warning}");
-        }
+        self.warn_of(&warnings);
         let generation = Arc::new(generation);
         self.now_serving(Some(Arc::clone(&generation)));
         self.concern(Concern::Reload, None);
@@ -185,6 +183,10 @@ impl Upstream {
     }
 
     pub(crate) fn note(&self, kind: EventKind, severity: Severity, reason: Option<Reason>, detail: String) {
+        // What concerns all is noted once, by what all share.
+        if self.is_personal() {
+            return;
+        }
         self.events.note(News { kind, severity, upstream: Some(self.name().to_string()), listener: None, reason, detail });
     }
 }

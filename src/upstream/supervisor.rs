@@ -66,9 +66,7 @@ async fn keep_up(upstream: &Arc<Upstream>) {
         match bring_up(upstream, notices.clone()).await {
             Ok(up) => {
                 delay = FIRST_RETRY;
-                for warning in &up.warnings {
-                    tracing::warn!(upstream = %upstream.name(), "{warning}");
-                }
+                upstream.warn_of(&up.warnings);
                 let generation = Arc::new(up.generation);
                 upstream.now_serving(Some(Arc::clone(&generation)));
                 upstream.concern(Concern::Insecure, insecure_credential(upstream).as_ref());

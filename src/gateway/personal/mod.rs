@@ -73,7 +73,8 @@ pub(in crate::gateway) struct Person {
     pub(super) changes: watch::Sender<Change>,
     /// The index of `search`, and what it is of.
     index: Mutex<Option<(Arc<Catalog>, Arc<SearchIndex>)>>,
-    since: Instant,
+    /// Since when its upstreams are being tried.
+    since: Mutex<Instant>,
     /// Microseconds since the first of all began.
     last_used: AtomicU64,
     end: CancellationToken,
@@ -110,7 +111,7 @@ impl Person {
             rebuilt: watch::Sender::new(0),
             changes: watch::Sender::new(Change::default()),
             index: Mutex::default(),
-            since: Instant::now(),
+            since: Mutex::new(Instant::now()),
             last_used: AtomicU64::new(now),
             end: CancellationToken::new(),
         }
@@ -130,7 +131,7 @@ impl Person {
 
     /// Until when its answers may wait for its upstreams.
     pub(super) fn patience_ends(&self, list_wait: Duration) -> Instant {
-        self.since + list_wait
+        *self.since.lock() + list_wait
     }
 
     /// Makes the catalog anew if something of it is different, and tells its clients.
@@ -164,6 +165,8 @@ impl Person {
             // What all share has changed for all, who were told.
             let change = if is_own_change { Change::between(&before, &fresh) } else { Change::default() };
             self.view.store(Arc::new(View { lineup, catalog: Arc::new(fresh) }));
+            // Last: whoever sees it sees its own upstreams too.
+            self.of.store(Some(shared));
             making.parts = parts;
             self.tell(gateway, change);
         }
@@ -213,7 +216,6 @@ impl Person {
             gateway.dismiss(&gone.upstream);
         }
         making.lineup = Some(Arc::new(shared.with(upstreams)));
-        self.of.store(Some(Arc::clone(shared)));
         making.own = own;
         making.parts.clear();
     }
@@ -241,6 +243,7 @@ impl Person {
         for own in making.own.iter_mut().filter(|own| is_refused(&own.upstream)) {
             if has_another || own.asked.elapsed() >= REFUSED_FOR {
                 own.asked = Instant::now();
+                *self.since.lock() = Instant::now();
                 own.upstream.try_again();
             }
         }
@@ -261,9 +264,15 @@ impl Person {
     /// Ends what is its own; calls that have begun are answered.
     fn dismiss(&self, gateway: &Gateway) {
         self.end.cancel();
+        let was_served = self.was_served();
         let own = std::mem::take(&mut self.making.lock().own);
         for own in own {
-            gateway.dismiss(&own.upstream);
+            // Where nobody was served no session knows of it, and there may be many sessions.
+            if was_served {
+                gateway.dismiss(&own.upstream);
+            } else {
+                own.upstream.dismiss();
+            }
         }
     }
 

@@ -1,5 +1,13 @@
 //! `type = "forward"`: the caller's own token, and nobody else's.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
 use super::{SERVERS, personal, token};
 use crate::support::{
     StillTime,
@@ -7,7 +15,7 @@ use crate::support::{
     fake::{Answer, Call, legacy, modern},
     in_time,
     nexus::gateway,
-    until,
+    pass, until,
 };
 use serde_json::{Value, json};
 
@@ -108,6 +116,24 @@ async fn a_token_that_the_server_refuses_is_its_bearers_trouble_alone() {
 }
 
 #[tokio::test]
+async fn a_refused_token_is_tried_again_when_its_bearer_comes_back_after_a_while() {
+    let still = StillTime::begin();
+    let refuses = Arc::new(AtomicBool::new(true));
+    let is_refusing = Arc::clone(&refuses);
+    let refuse = move |_: &Call| is_refusing.load(Ordering::SeqCst).then(|| Answer::status(401));
+    let nexus = gateway().upstream("crm", personal(legacy).before(refuse)).start().await;
+    let ann = nexus.bearing(true, "ann").await;
+    assert_eq!(ann.call("crm__whoami").await["error"]["data"]["reason"], "auth_required");
+    refuses.store(false, Ordering::SeqCst);
+    let asked = nexus.fake("crm").seen().len();
+    assert_eq!(ann.call("crm__whoami").await["error"]["data"]["reason"], "auth_required");
+    assert_eq!(nexus.fake("crm").seen().len(), asked, "a moment later it would be the same");
+    pass(Duration::from_secs(6)).await;
+    assert_eq!(text(&ann.call("crm__whoami").await), "whoami for ann");
+    drop(still);
+}
+
+#[tokio::test]
 async fn a_forbidden_caller_says_nothing_about_the_servers_era() {
     let forbidden = |call: &Call| match token(call) {
         "ann" => None,
@@ -146,7 +172,7 @@ async fn a_change_of_ones_own_list_is_told_to_its_owner_only() {
     assert_eq!(heard[0].next().await.unwrap()["method"], "notifications/tools/list_changed");
     assert_eq!(ann.list("tools").await, [""; 0]);
     assert_eq!(bob.list("tools").await, ["crm__whoami", "crm__of_bob"]);
-    let none = tokio::time::timeout(std::time::Duration::from_millis(50), heard[1].next()).await;
+    let none = tokio::time::timeout(Duration::from_millis(50), heard[1].next()).await;
     assert!(none.is_err(), "{none:?}");
 }
 

@@ -19,6 +19,8 @@ use crate::support::{
     fake::{Answer, Call, Fake, FakeSpec, legacy, modern},
     nexus::gateway,
     pass,
+    pki::{Authority, Leaf},
+    tls_peer::server_config,
 };
 
 /// The fields of a request for a token.
@@ -231,5 +233,30 @@ async fn a_token_endpoint_that_gives_no_token_is_told_in_our_words() {
         assert!(!answer.to_string().contains("hunter2") && !answer.to_string().contains("s3cr"), "{answer}");
         assert_eq!(nexus.fake("crm").seen().len(), 0);
         assert_eq!(text(&ann.call("all__open").await), "all:open", "nobody else is concerned");
+    }
+}
+
+#[tokio::test]
+async fn the_endpoint_is_trusted_as_its_upstream_is_and_nobody_else() {
+    let (ours, other) = (Authority::root("ours"), Authority::root("other"));
+    for (ca, is_trusted) in [(&ours, true), (&other, false)] {
+        let idp = modern()
+            .https(server_config(&ca.sign(Leaf::server(&["localhost"]))))
+            .before(|_| Some(Answer::json(r#"{"access_token":"t","token_type":"Bearer"}"#)))
+            .start("idp")
+            .await;
+        let mut spec = fetching(legacy, "client_credentials", &idp, SECRET).https(server_config(&ours.sign(Leaf::server(&["localhost"]))));
+        spec.toml.push_str("[.tls]\nroot_ca_cert_path = \"/ca.pem\"\n");
+        let nexus = gateway().file("/ca.pem", ours.pem()).upstream("crm", spec).start().await;
+        let answer = nexus.modern().call("crm__whoami").await;
+        if is_trusted {
+            assert_eq!(text(&answer), "whoami for t");
+        } else {
+            assert_eq!(answer["error"]["data"]["reason"], "auth_token_endpoint");
+            let status = nexus.upstream("crm").status();
+            let detail = status.borrow().state.explanation().unwrap().detail.clone();
+            assert!(detail.contains("tls_unknown_ca"), "{detail}");
+            assert_eq!((idp.seen().len(), nexus.fake("crm").seen().len()), (0, 0), "no secret went anywhere");
+        }
     }
 }
