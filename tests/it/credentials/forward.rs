@@ -214,6 +214,8 @@ async fn what_is_kept_for_a_caller_ends_when_he_stays_away() {
     let nexus = gateway().mcp("downstream_cache = { idle_timeout = \"5s\" }").upstream("crm", personal(legacy)).start().await;
     nexus.bearing(true, "ann").await.call("crm__whoami").await;
     assert!(nexus.fake("crm").seen_of("DELETE").is_empty());
+    // The next look for whoever stays away.
+    tokio::time::advance(Duration::from_secs(31)).await;
     in_time("the end of ann's sessions", || nexus.fake("crm").seen_of("DELETE").iter().any(|call| token(call) == "ann")).await;
     drop(still);
 }
