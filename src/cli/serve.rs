@@ -144,6 +144,9 @@ fn announce(announcer: Announcer, path: &Path, config: &Config, bound: &Bound, g
     } else {
         announcer.say(&format!("listening on {} · MCP is off (mcp.enabled = false)", listening(address, "", bound.tls())));
     }
+    if let Some(words) = config.server.auth.words() {
+        announcer.say(&format!("callers need {words}"));
+    }
     if let Some(health) = bound.health_address() {
         announcer.say(&format!("health on http://{health}{}", config.server.health.path));
     }

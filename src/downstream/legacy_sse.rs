@@ -40,8 +40,8 @@ impl OpenStreams {
 }
 
 /// `GET`: opens a stream.
-pub(super) fn open(endpoint: &Arc<Endpoint>, request: &Request<Body>) -> Response<Body> {
-    endpoint.open_sse(request).unwrap_or_else(|rescued| respond_error(&rescued))
+pub(super) async fn open(endpoint: &Arc<Endpoint>, request: Request<Body>) -> Response<Body> {
+    endpoint.open_sse(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
 }
 
 /// `POST`: one message, or a batch; what comes of it is said on the stream.
@@ -55,10 +55,11 @@ pub fn messages_path(sse_path: &str) -> String {
 }
 
 impl Endpoint {
-    fn open_sse(self: &Arc<Self>, request: &Request<Body>) -> Answer {
-        self.knock(request)?;
+    async fn open_sse(self: &Arc<Self>, request: Request<Body>) -> Answer {
+        self.knock(&request)?;
+        let (mut parts, _) = request.into_parts();
+        let caller = self.caller(&mut parts).await?;
         let config = self.gateway.config();
-        let caller = self.caller(request.headers());
         let (id, gone) = (SessionId::random(), CancellationToken::new());
         let (queue, source) = event_queue(&gone);
         let peer = Peer::new(Arc::clone(&self.gateway), Outlet::Events(queue), gone.clone());
@@ -69,7 +70,7 @@ impl Endpoint {
             }
             open.insert(id, Open { principal: caller.principal().clone(), peer: Arc::clone(&peer) });
         }
-        let path = messages_path(request.uri().path());
+        let path = messages_path(parts.uri.path());
         let endpoint = sse::Event {
             event: Some(Bytes::from_static(b"endpoint")),
             data: Some(format!("{path}?sessionId={id}").into()),
@@ -92,12 +93,13 @@ impl Endpoint {
 
     async fn post_sse(&self, request: Request<Body>) -> Answer {
         self.knock(&request)?;
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        self.check_intent(&parts.headers)?;
+        let caller = self.caller(&mut parts).await?;
         if !is_json(&parts.headers) {
             return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "the body must be application/json"));
         }
         let unknown = || refusal(StatusCode::NOT_FOUND, code::INVALID_REQUEST, "the session is not known: open the event stream again");
-        let caller = self.caller(&parts.headers);
         let id = session_id(parts.uri.query().unwrap_or_default()).ok_or_else(unknown)?;
         let peer = self.streams.find(id, caller.principal()).ok_or_else(unknown)?;
         let text = self.read(&parts.headers, body).await?;

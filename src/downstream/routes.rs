@@ -11,9 +11,10 @@ use http::{
 use super::{
     LiveServer, ServerConfig,
     legacy_sse::{self, messages_path},
+    page::{self, Page},
     streamable_http::{self, Endpoint, empty},
 };
-use crate::gateway::McpConfig;
+use crate::{auth::Challenge, gateway::McpConfig};
 
 /// What is served at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ enum Place {
     Mcp,
     Sse,
     SseMessages,
+    /// How to get a token.
+    Metadata,
     Health,
     Nothing,
 }
@@ -36,6 +39,8 @@ impl Place {
             Self::SseMessages
         } else if server.health.listen.is_none() && is_health(path, server) {
             Self::Health
+        } else if mcp.enabled && Challenge::is_metadata(path, &mcp.path) {
+            Self::Metadata
         } else {
             Self::Nothing
         }
@@ -58,18 +63,36 @@ pub(super) fn health(server: LiveServer) -> Router {
 
 async fn route(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
     match Place::of(request.uri().path(), &endpoint.gateway.config(), &endpoint.server.now()) {
-        Place::Mcp => match *request.method() {
-            Method::POST => streamable_http::post(endpoint, request).await,
-            Method::GET => streamable_http::get(&endpoint, &request),
-            Method::DELETE => streamable_http::delete(&endpoint, &request),
-            _ => not_allowed("GET,POST,DELETE"),
-        },
-        Place::Sse if request.method() == Method::GET => legacy_sse::open(&endpoint, &request),
-        Place::Sse => not_allowed("GET"),
-        Place::SseMessages if request.method() == Method::POST => legacy_sse::post(&endpoint, request).await,
-        Place::SseMessages => not_allowed("POST"),
         Place::Health => healthy(request.method()),
         Place::Nothing => empty(StatusCode::NOT_FOUND),
+        place => {
+            let page = endpoint.page(&request);
+            let mut response = answer(&endpoint, place, request, page.as_ref()).await;
+            if let Some(page) = page {
+                page.share(&mut response);
+            }
+            response
+        }
+    }
+}
+
+/// What pages of other origins may read, where `[server.cors]` says so.
+async fn answer(endpoint: &Arc<Endpoint>, place: Place, request: Request<Body>, page: Option<&Page>) -> Response<Body> {
+    let methods = match place {
+        Place::Mcp => "GET,POST,DELETE",
+        Place::SseMessages => "POST",
+        Place::Sse | Place::Metadata | Place::Health | Place::Nothing => "GET",
+    };
+    match (place, request.method()) {
+        (Place::Mcp, &Method::POST) => streamable_http::post(endpoint, request).await,
+        (Place::Mcp, &Method::GET) => streamable_http::get(endpoint, request).await,
+        (Place::Mcp, &Method::DELETE) => streamable_http::delete(endpoint, request).await,
+        (Place::Sse, &Method::GET) => legacy_sse::open(endpoint, request).await,
+        (Place::SseMessages, &Method::POST) => legacy_sse::post(endpoint, request).await,
+        (Place::Metadata, &Method::GET | &Method::HEAD) => page::metadata(endpoint),
+        // Before any credential is looked at, since a browser sends none with it (Fetch standard, CORS-preflight fetch).
+        (_, &Method::OPTIONS) => page::preflight(endpoint, &request, page).unwrap_or_else(|| not_allowed(methods)),
+        _ => not_allowed(methods),
     }
 }
 

@@ -6,13 +6,14 @@ use tokio::net::TcpListener;
 
 use super::{
     LiveServer, ServerConfig,
+    callers::Callers,
     door::Door,
     legacy_sse::OpenStreams,
     listener::{self, Limits, ListenerTls, Stop},
     routes,
     streamable_http::Endpoint,
 };
-use crate::{gateway::Gateway, problem::Problem, sources::Sources};
+use crate::{auth::Surroundings, gateway::Gateway, problem::Problem, sources::Sources};
 
 /// Listeners that are bound but not served yet, so that a taken port is told before anything is started.
 #[derive(Debug)]
@@ -91,7 +92,9 @@ impl Server {
         let Self { bound, config, gateway } = self;
         let limits = Limits::Live(config.clone());
         let door = Door::new(&config, bound.address);
-        let endpoint = Arc::new(Endpoint { door, server: config.clone(), streams: OpenStreams::default(), gateway });
+        let surroundings = Surroundings { clock: Arc::clone(gateway.clock()), sources: Arc::clone(gateway.sources()) };
+        let callers = Callers::new(&config, surroundings);
+        let endpoint = Arc::new(Endpoint { door, callers, server: config.clone(), streams: OpenStreams::default(), gateway });
         // Plain HTTP: what asks it is an orchestrator on the same machine or network.
         let health = bound.health.map(|listener| listener::serve(listener, routes::health(config), limits.clone(), None, stop.clone()));
         let mcp = listener::serve(bound.mcp, routes::all(endpoint), limits, bound.tls, stop);

@@ -156,6 +156,16 @@ impl Gateway {
         Some(said)
     }
 
+    /// The time that it goes by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.surroundings.clock
+    }
+
+    /// Where files are read.
+    pub fn sources(&self) -> &Arc<dyn Sources> {
+        &self.surroundings.sources
+    }
+
     /// What happens in this gateway; whoever learns of something notes it here.
     pub fn events(&self) -> &Events {
         &self.surroundings.events
@@ -193,7 +203,7 @@ impl Gateway {
     pub(super) fn relays_listen(self: &Arc<Self>, caller: &Caller) -> bool {
         let relays = |generation: Arc<Generation>| generation.era() == Era::Modern && !generation.is_stdio();
         let is_modern = |upstream: &Arc<Upstream>| upstream.generation().is_ok_and(relays);
-        self.view.load().lineup.is_transparent() && self.view_for(caller).upstreams().first().is_some_and(is_modern)
+        self.passes_task_ids(caller.principal()) && self.view_for(caller).upstreams().first().is_some_and(is_modern)
     }
 
     /// Whether every upstream was tried to the end once.

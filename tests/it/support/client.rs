@@ -200,6 +200,10 @@ impl Client {
         self.header("authorization", &format!("Bearer {token}"))
     }
 
+    pub(crate) fn is_modern(&self) -> bool {
+        self.modern
+    }
+
     pub(crate) fn session(&self) -> &str {
         self.headers["mcp-session-id"].to_str().unwrap()
     }
