@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Gateway, subscriptions::TASKS_EXTENSION};
+use super::{subscriptions::TASKS_EXTENSION, view::View};
 use crate::mcp::{
     Era, Span, Splices,
     json::{for_each_member, lookup},
@@ -12,7 +12,7 @@ use crate::mcp::{
     splice::object,
 };
 
-impl Gateway {
+impl View {
     /// The union of what the upstreams can do; everything, until all were tried, because a client asks only once.
     pub(super) fn own_capabilities(&self, era: Era) -> String {
         let offers: Vec<Arc<Offer>> = self.upstreams().iter().filter_map(|upstream| upstream.offer()).collect();

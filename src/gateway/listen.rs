@@ -115,7 +115,7 @@ impl Gateway {
         if !wishes.tasks.is_empty() && !message.raw(Field::MetaClientCapabilities).is_some_and(|raw| declares_tasks(&raw)) {
             return Err(GatewayError::MissingExtension(TASKS_EXTENSION));
         }
-        let mut changes = self.changes.subscribe();
+        let mut changes = self.person(caller).map_or_else(|| self.changes.subscribe(), |person| person.changes.subscribe());
         let seen = *changes.borrow_and_update();
         let (sink, inbox) = ListenSink::new(id.clone());
         let sink = Arc::new(sink);
@@ -159,9 +159,9 @@ impl Gateway {
 
     /// Splits what a client wishes by the upstreams that it concerns: resources and tasks go to their owners, what the gateway
     /// does not know to every modern upstream.
-    fn parts_of(&self, caller: &Caller, wishes: Wishes) -> BTreeMap<UpstreamName, Portion> {
+    fn parts_of(self: &Arc<Self>, caller: &Caller, wishes: Wishes) -> BTreeMap<UpstreamName, Portion> {
         let mut parts: BTreeMap<UpstreamName, Portion> = BTreeMap::new();
-        let view = self.view();
+        let view = self.view_for(caller);
         for uri in wishes.uris {
             let owner = self.resource_owner(&view, caller, &uri).and_then(|owner| view.upstreams().get(owner));
             if let Some(owner) = owner {

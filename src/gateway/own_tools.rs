@@ -2,9 +2,14 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::{Client, Gateway, GatewayError, ModernClient, Reply, view::Lineup};
+use super::{
+    Client, Gateway, GatewayError, ModernClient, Reply,
+    personal::Person,
+    view::{Lineup, View},
+};
 use crate::{
-    catalog::{Catalog, ListedTool, Lookup, MOST_FOUND, OwnTool, search_result},
+    auth::Caller,
+    catalog::{Catalog, ListedTool, Lookup, MOST_FOUND, OwnTool, search::SearchIndex, search_result},
     mcp::{
         Field, Id, Message, Span, Splices,
         json::{for_each_member, unescape},
@@ -13,7 +18,7 @@ use crate::{
 
 impl Gateway {
     /// Which of its own tools a call means, if one. Where they are not listed, an upstream's tool of that name comes first.
-    pub(super) async fn own_tool(&self, message: &Message) -> Option<OwnTool> {
+    pub(super) async fn own_tool(self: &Arc<Self>, caller: &Caller, message: &Message) -> Option<OwnTool> {
         let own = OwnTool::named(&message.name()?)?;
         let view = self.view();
         if view.lineup.config.tools.lists_own() {
@@ -22,20 +27,31 @@ impl Gateway {
         if view.lineup.is_transparent() {
             return None;
         }
-        self.settled().await;
-        (self.catalog().tool(own.name()) == Lookup::Unknown).then_some(own)
+        let view = self.settled_for(caller).await;
+        (view.catalog.tool(own.name()) == Lookup::Unknown).then_some(own)
     }
 
     /// Answers a call of `search`.
-    pub(super) async fn search(&self, client: &Client, message: &Message, id: &Id) -> Result<Reply, GatewayError> {
+    pub(super) async fn search(
+        self: &Arc<Self>,
+        caller: &Caller,
+        client: &Client,
+        message: &Message,
+        id: &Id,
+    ) -> Result<Reply, GatewayError> {
         let keywords = keywords(message)?;
-        self.settled().await;
+        let own = self.settled_for(caller).await;
+        let (structured, era) = (own.lineup.config.structured, client.era());
         let making = *self.rebuilt.borrow();
-        let index = self.finder.index(self.patience_ends(), making).await;
-        let view = self.view();
-        let structured = view.lineup.config.structured;
-        let era = client.era();
+        let index = match self.person(caller) {
+            Some(person) => Index::Own(person),
+            None => Index::Shared(self.finder.index(self.patience_ends(), making).await, self.view()),
+        };
         let search = move || {
+            let (view, index) = match index {
+                Index::Shared(index, view) => (view, index),
+                Index::Own(person) => person.index().map(|(view, index)| (view, Some(index)))?,
+            };
             // What has gone since the index was made is not found any more.
             let is_visible = |name: &str, _: &_| view.catalog.listed_tool(name).is_some();
             let found = index.as_ref().map(|index| index.search(&keywords, MOST_FOUND, is_visible));
@@ -50,6 +66,13 @@ impl Gateway {
             None => Err(GatewayError::SearchFailed),
         }
     }
+}
+
+/// Where a search looks.
+enum Index {
+    /// In what all see.
+    Shared(Option<Arc<SearchIndex>>, Arc<View>),
+    Own(Arc<Person>),
 }
 
 /// Says which tools give way to the gateway's own, as far as it was not said before.

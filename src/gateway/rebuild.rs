@@ -7,11 +7,11 @@ use super::{
     listen::Change,
     own_tools,
     reload::Successor,
-    view::{Lineup, View},
+    view::{Lineup, Shown, View},
 };
 use crate::{
     catalog::{self, Catalog},
-    mcp::{build, list::ListKind, offer::Offer},
+    mcp::{build, offer::Offer},
     reason::{Explanation, Reason},
     upstream::Concern,
 };
@@ -37,18 +37,8 @@ impl Gateway {
     pub(super) fn rebuild(&self) {
         let mut making = self.making.lock();
         let lineup = Arc::clone(&making.lineup);
-        let sources: Vec<_> = lineup
-            .shown()
-            .map(|shown| catalog::Source {
-                name: shown.upstream.name(),
-                prefix: &shown.config.prefix,
-                expose: shown.expose,
-                hide: shown.hide,
-                offer: shown.upstream.offer(),
-                listed: lineup.config.when_down == WhenDown::Keep || shown.upstream.status().borrow().state.serves(),
-            })
-            .collect();
-        let parts: Vec<_> = sources.iter().map(|source| (source.offer.clone(), source.listed)).collect();
+        let sources = sources_of(&lineup);
+        let parts = parts_of(&sources);
         let view = self.view.load_full();
         let is_same_lineup = Arc::ptr_eq(&view.lineup, &lineup);
         if is_same_lineup && making.of.as_ref().is_some_and(|before| same_parts(before, &parts)) {
@@ -56,12 +46,7 @@ impl Gateway {
         }
         let fresh = catalog::merge(&sources, &lineup.config.rules());
         let before = Arc::clone(&view.catalog);
-        let differs = |kind| before.list(kind) != fresh.list(kind);
-        let change = Change {
-            tools: u64::from(differs(ListKind::Tools)),
-            prompts: u64::from(differs(ListKind::Prompts)),
-            resources: u64::from(differs(ListKind::Resources) || differs(ListKind::ResourceTemplates)),
-        };
+        let change = Change::between(&before, &fresh);
         for (upstream, name) in fresh.collisions().iter().filter(|collision| !before.collisions().contains(collision)) {
             let upstream = lineup.upstreams.get(*upstream).map(|upstream| upstream.name().as_str()).unwrap_or_default();
             tracing::warn!(upstream, name, reason = "name_collision", "this name is taken already; the first in the file keeps it");
@@ -79,6 +64,7 @@ impl Gateway {
             return;
         }
         self.changes.send_modify(|counts| *counts = counts.plus(change));
+        self.tell_persons(change);
         let methods = change.methods();
         for session in self.sessions.all() {
             for method in &methods {
@@ -88,10 +74,27 @@ impl Gateway {
     }
 }
 
-/// One upstream's offer, and whether it is listed.
-type Part = (Option<Arc<Offer>>, bool);
+/// What a lineup's upstreams offer now.
+pub(super) fn sources_of(lineup: &Lineup) -> Vec<catalog::Source<'_>> {
+    let sources = lineup.shown().map(|Shown { upstream, config, expose, hide }| catalog::Source {
+        name: upstream.name(),
+        prefix: &config.prefix,
+        expose,
+        hide,
+        offer: upstream.offer(),
+        listed: lineup.config.when_down == WhenDown::Keep || upstream.status().borrow().state.serves(),
+    });
+    sources.collect()
+}
 
-fn same_parts(before: &[Part], now: &[Part]) -> bool {
+pub(super) fn parts_of(sources: &[catalog::Source<'_>]) -> Vec<Part> {
+    sources.iter().map(|source| (source.offer.clone(), source.listed)).collect()
+}
+
+/// One upstream's offer, and whether it is listed.
+pub(super) type Part = (Option<Arc<Offer>>, bool);
+
+pub(super) fn same_parts(before: &[Part], now: &[Part]) -> bool {
     let same = |(a, b): (&Part, &Part)| {
         a.1 == b.1
             && match (&a.0, &b.0) {

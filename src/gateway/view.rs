@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
+use http::HeaderName;
 
 use super::McpConfig;
 use crate::{
@@ -18,8 +19,10 @@ pub(super) struct Lineup {
     pub(super) upstreams: Arc<[Arc<Upstream>]>,
     /// Some of them take their callers' own tokens.
     pub(super) takes_callers_tokens: bool,
+    /// Headers of callers that some of them get.
+    pub(super) forwarded: Arc<[HeaderName]>,
     /// What each of them shows, and what it hides.
-    globs: Box<[(GlobSet, GlobSet)]>,
+    globs: Arc<[(GlobSet, GlobSet)]>,
 }
 
 /// Taken once per request and kept to its end, so that an index into it always means the same upstream.
@@ -34,7 +37,22 @@ impl Lineup {
     pub(super) fn new(config: Arc<McpConfig>, upstreams: Arc<[Arc<Upstream>]>) -> Self {
         let globs = config.upstreams.iter().map(|upstream| (glob_set(&upstream.expose), glob_set(&upstream.hide))).collect();
         let takes_callers_tokens = config.upstreams.iter().any(UpstreamConfig::takes_callers_token);
-        Self { config, upstreams, takes_callers_tokens, globs }
+        let mut forwarded: Vec<HeaderName> = config.upstreams.iter().flat_map(UpstreamConfig::forwarded_headers).cloned().collect();
+        forwarded.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        forwarded.dedup();
+        Self { config, upstreams, takes_callers_tokens, forwarded: forwarded.into(), globs }
+    }
+
+    /// The same with other upstreams in the same places.
+    pub(super) fn with(&self, upstreams: Arc<[Arc<Upstream>]>) -> Self {
+        let Self { config, takes_callers_tokens, forwarded, globs, .. } = self;
+        Self {
+            config: Arc::clone(config),
+            upstreams,
+            takes_callers_tokens: *takes_callers_tokens,
+            forwarded: Arc::clone(forwarded),
+            globs: Arc::clone(globs),
+        }
     }
 
     /// With a single upstream that passes its names through, everything it says is relayed as it is.
@@ -44,7 +62,7 @@ impl Lineup {
 
     /// Each upstream with how it is shown.
     pub(super) fn shown(&self) -> impl Iterator<Item = Shown<'_>> {
-        let both = self.upstreams.iter().zip(&self.config.upstreams).zip(&self.globs);
+        let both = self.upstreams.iter().zip(&self.config.upstreams).zip(&self.globs[..]);
         both.map(|((upstream, config), (expose, hide))| Shown { upstream, config, expose, hide })
     }
 }

@@ -53,7 +53,7 @@ impl Gateway {
             return Err(GatewayError::InvalidParams("this session follows 1024 resources already"));
         }
         // Whoever was asked first is asked again, also when another lists the resource by now.
-        let remembered = known.and_then(|owner| Route::to(&self.view(), &owner, uri.as_str().into(), None));
+        let remembered = known.and_then(|owner| Route::to(&self.view_for(caller), &owner, uri.as_str().into(), None));
         let route = match remembered {
             Some(route) => route,
             None => self.route(caller, method, message).await?,

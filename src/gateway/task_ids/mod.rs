@@ -183,7 +183,7 @@ impl Gateway {
 
     /// Where a request goes, be it about a task.
     pub(super) async fn route_for(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         client: &Client,
         method: Method,
@@ -193,7 +193,7 @@ impl Gateway {
         if !is_about_a_task {
             return self.route(caller, method, message).await;
         }
-        let view = self.view();
+        let view = self.view_for(caller);
         if self.passes_task_ids(caller.principal()) {
             return self.route(caller, method, message).await;
         }
