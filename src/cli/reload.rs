@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Tables and keys that take effect without a restart.
-const LIVE: [&str; 8] = [
+const LIVE: [&str; 9] = [
     "mcp",
     CERTIFICATES,
     "server.allowed_hosts",
@@ -26,6 +26,7 @@ const LIVE: [&str; 8] = [
     "server.shutdown_grace",
     "server.insecure",
     "server.allow_anonymous",
+    "server.client_ip",
 ];
 const CERTIFICATES: &str = "certificates";
 const SERVER: &str = "server";

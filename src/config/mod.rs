@@ -74,6 +74,7 @@ pub const TABLES: &[&Keys] = &[
     &downstream::read::KEYS,
     &tls::server_read::KEYS,
     &downstream::read::HEALTH_KEYS,
+    &downstream::read::CLIENT_IP_KEYS,
     &admin::read::KEYS,
     &tls::server_read::ADMIN_KEYS,
     &gateway::read::KEYS,

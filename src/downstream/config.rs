@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 
+use super::ClientIp;
 use crate::tls::ServerTlsSettings;
 
 /// The listener for MCP clients, checked.
@@ -27,6 +28,7 @@ pub struct ServerConfig {
     /// Absent: plain HTTP.
     pub tls: Option<ServerTlsSettings>,
     pub health: HealthConfig,
+    pub client_ip: ClientIp,
 }
 
 impl ServerConfig {

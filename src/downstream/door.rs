@@ -180,6 +180,7 @@ mod tests {
             allow_anonymous: false,
             tls: None,
             health: HealthConfig { enabled: true, path: "/health".into(), listen: None },
+            client_ip: crate::downstream::ClientIp::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What clients meet: the listener and its checks, streamable HTTP, stdio, and every error in a client's words.
 
 mod batch;
+mod client_ip;
 mod config;
 pub(crate) mod door;
 mod legacy_sse;
@@ -15,6 +16,7 @@ mod server;
 mod stdio;
 mod streamable_http;
 
+pub use client_ip::{ClientIp, client_address};
 pub use config::{HealthConfig, Insecure, LiveServer, ServerConfig};
 pub use legacy_sse::messages_path;
 pub use listener::{ListenerTls, Prepared, Renewal, RenewalParts, Stop, Swapped};

@@ -7,7 +7,11 @@ use std::{
 
 use url::{Position, Url};
 
-use super::config::{HealthConfig, Insecure, ServerConfig};
+pub use super::client_ip::KEYS as CLIENT_IP_KEYS;
+use super::{
+    ClientIp,
+    config::{HealthConfig, Insecure, ServerConfig},
+};
 use crate::{
     problem::Problems,
     table::{Keys, Table, built, planned},
@@ -32,7 +36,7 @@ pub const KEYS: Keys = Keys {
         built("health", "The health path."),
         planned("cors", "Answers for other browser origins."),
         planned("csrf", "A header that a web page cannot send."),
-        planned("client_ip", "Whose forwarded addresses are believed."),
+        built("client_ip", "Whose forwarded addresses are believed."),
         planned("oauth", "JWT bearer tokens."),
         planned("api_keys", "Static keys."),
         planned("client_identification", "Who a client is, for limits and access."),
@@ -73,6 +77,7 @@ pub fn read(table: Option<Table>, listen: Option<SocketAddr>, problems: &mut Pro
         allow_anonymous: table.bool("allow_anonymous", problems).unwrap_or(false),
         tls: table.table("tls", problems).and_then(|table| tls::server_read::read(table, &tls::server_read::KEYS, problems)),
         health: health(table.table("health", problems), problems),
+        client_ip: table.table("client_ip", problems).map(|table| ClientIp::read(table, problems)).unwrap_or_default(),
     };
     table.finish(&KEYS, problems);
     let usable = listen.is_some() || in_file.is_some() || !table.has("listen_address");
