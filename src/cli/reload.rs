@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Tables and keys that take effect without a restart.
-const LIVE: [&str; 9] = [
+const LIVE: [&str; 10] = [
     "mcp",
     CERTIFICATES,
     "server.allowed_hosts",
@@ -27,6 +27,7 @@ const LIVE: [&str; 9] = [
     "server.insecure",
     "server.allow_anonymous",
     "server.client_ip",
+    "server.rate_limits",
 ];
 const CERTIFICATES: &str = "certificates";
 const SERVER: &str = "server";

@@ -15,7 +15,9 @@ use crate::{
     downstream::{self, ServerConfig},
     gateway::{self, McpConfig},
     health::{self, CertificatesConfig, StateConfig},
+    limits,
     problem::{Problem, Problems},
+    redis,
     sources::{FileFacts, Noted, Sources},
     table::{Keys, Origin, built, planned},
     tls, upstream,
@@ -75,6 +77,10 @@ pub const TABLES: &[&Keys] = &[
     &tls::server_read::KEYS,
     &downstream::read::HEALTH_KEYS,
     &downstream::read::CLIENT_IP_KEYS,
+    &limits::read::KEYS,
+    &limits::read::QUOTA_KEYS,
+    &limits::read::STORAGE_KEYS,
+    &redis::read::POOL_KEYS,
     &admin::read::KEYS,
     &tls::server_read::ADMIN_KEYS,
     &gateway::read::KEYS,
@@ -85,6 +91,8 @@ pub const TABLES: &[&Keys] = &[
     &tls::read::KEYS,
     &upstream::read::AUTH_KEYS,
     &upstream::read::HEADER_KEYS,
+    &limits::read::UPSTREAM_KEYS,
+    &limits::read::TOOL_KEYS,
     &health::read::KEYS,
     &health::read::ALERT_KEYS,
     &health::read::STATE_KEYS,
@@ -159,6 +167,7 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     mcp.probe_before_swap = certificates.probe_before_swap;
     let state = health::read::read_state(root.table("state", &mut problems), &mut problems);
     mcp.state_secrets.clone_from(&state.secrets);
+    mcp.limits.clone_from(&server.rate_limits);
     root.finish(&KEYS, &mut problems);
     check_health(&server, &mcp, &lines, &mut problems);
     check_admin(admin.as_ref(), &server, &lines, &mut problems);

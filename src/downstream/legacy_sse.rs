@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
+    batch::Toll,
     outlet::{EventSource, event_queue},
     peer::{Outlet, Peer},
     rescue::{refusal, rescue_parse},
@@ -41,7 +42,7 @@ impl OpenStreams {
 
 /// `GET`: opens a stream.
 pub(super) async fn open(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    endpoint.open_sse(&request).unwrap_or_else(|rescued| respond_error(&rescued))
+    endpoint.open_sse(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
 }
 
 /// `POST`: one message, or a batch; what comes of it is said on the stream.
@@ -55,8 +56,8 @@ pub fn messages_path(sse_path: &str) -> String {
 }
 
 impl Endpoint {
-    fn open_sse(self: &Arc<Self>, request: &Request<Body>) -> Answer {
-        self.knock(request)?;
+    async fn open_sse(self: &Arc<Self>, request: Request<Body>) -> Answer {
+        self.knock(&request).await?;
         // HEAD comes here too.
         if request.method() != Method::GET {
             return Ok(empty(StatusCode::METHOD_NOT_ALLOWED));
@@ -94,7 +95,7 @@ impl Endpoint {
     }
 
     async fn post_sse(&self, request: Request<Body>) -> Answer {
-        self.knock(&request)?;
+        let address = self.knock(&request).await?;
         let (parts, body) = request.into_parts();
         if !is_json(&parts.headers) {
             return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "the body must be application/json"));
@@ -114,7 +115,7 @@ impl Endpoint {
                 });
             }
             Ok(message) => peer.take_message(message).await,
-            Err(error) if error.kind == ParseErrorKind::Batch => peer.take(text).await,
+            Err(error) if error.kind == ParseErrorKind::Batch => peer.take(text, Toll::Http(address)).await,
             Err(error) => return Err(rescue_parse(&error)),
         }
         Ok(empty(StatusCode::ACCEPTED))

@@ -13,6 +13,7 @@ use super::{
     config::{HealthConfig, Insecure, ServerConfig},
 };
 use crate::{
+    limits,
     problem::Problems,
     table::{Keys, Table, built, planned},
     tls,
@@ -40,7 +41,7 @@ pub const KEYS: Keys = Keys {
         planned("oauth", "JWT bearer tokens."),
         planned("api_keys", "Static keys."),
         planned("client_identification", "Who a client is, for limits and access."),
-        planned("rate_limits", "Limits for clients."),
+        built("rate_limits", "How often clients may ask."),
     ],
 };
 
@@ -77,6 +78,7 @@ pub fn read(table: Option<Table>, listen: Option<SocketAddr>, problems: &mut Pro
         allow_anonymous: table.bool("allow_anonymous", problems).unwrap_or(false),
         tls: table.table("tls", problems).and_then(|table| tls::server_read::read(table, &tls::server_read::KEYS, problems)),
         health: health(table.table("health", problems), problems),
+        rate_limits: limits::read::read(table.table("rate_limits", problems), problems),
         client_ip: table.table("client_ip", problems).map(|table| ClientIp::read(table, problems)).unwrap_or_default(),
     };
     table.finish(&KEYS, problems);

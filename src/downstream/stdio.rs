@@ -9,7 +9,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::peer::{Outlet, Peer};
+use super::{
+    batch::Toll,
+    peer::{Outlet, Peer},
+};
 use crate::{
     gateway::Gateway,
     mcp::{
@@ -92,7 +95,7 @@ pub async fn refuse(mut input: impl AsyncRead + Unpin, mut output: impl AsyncWri
 
 async fn take(peer: &Arc<Peer>, line: Line) {
     match line {
-        Line::Text(bytes) => peer.take(bytes).await,
+        Line::Text(bytes) => peer.take(bytes, Toll::None).await,
         Line::TooLong { .. } => {
             let words = "Invalid request: the line is longer than mcp.bounds.max_line";
             peer.say(error_response(None, code::INVALID_REQUEST, words, None)).await;

@@ -1,6 +1,6 @@
 //! The MCP endpoint: streamable HTTP of every revision on one path.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{body::Body, extract::State};
 use bytes::Bytes;
@@ -14,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     LiveServer,
-    batch::{Part, parts},
+    batch::{Part, Toll, parts},
+    client_address,
     door::Door,
     legacy_sse::OpenStreams,
-    rescue::{Rescued, refusal, rescue, rescue_opening, rescue_parse},
+    listener::Guest,
+    rescue::{Rescued, refusal, rescue, rescue_at_door, rescue_opening, rescue_parse},
     resumable::{recorded, replayed},
 };
 use crate::{
@@ -63,17 +65,17 @@ pub(super) async fn post(State(endpoint): State<Arc<Endpoint>>, request: Request
 
 /// `GET`: the stream of messages that answer no request; legacy sessions only.
 pub(super) async fn get(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    endpoint.get(&request).unwrap_or_else(|rescued| respond_error(&rescued))
+    endpoint.get(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
 }
 
 /// `DELETE`: the end of a legacy session.
 pub(super) async fn delete(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    endpoint.delete(&request).unwrap_or_else(|rescued| respond_error(&rescued))
+    endpoint.delete(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
 }
 
 impl Endpoint {
     async fn post(&self, request: Request<Body>) -> Answer {
-        self.knock(&request)?;
+        let address = self.knock(&request).await?;
         let (parts, body) = request.into_parts();
         if !is_json(&parts.headers) {
             return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "the body must be application/json"));
@@ -81,7 +83,7 @@ impl Endpoint {
         let text = self.read(&parts.headers, body).await?;
         let message = match Message::parse(text.clone()) {
             Ok(message) => message,
-            Err(error) if error.kind == ParseErrorKind::Batch => return Box::pin(self.post_batch(&parts.headers, &text)).await,
+            Err(error) if error.kind == ParseErrorKind::Batch => return Box::pin(self.post_batch(&parts.headers, &text, address)).await,
             Err(error) => return Err(rescue_parse(&error)),
         };
         let header = parts.headers.get(PROTOCOL_VERSION).and_then(|value| value.to_str().ok());
@@ -127,7 +129,7 @@ impl Endpoint {
     }
 
     /// Only 2025-03-26 has batches.
-    async fn post_batch(&self, headers: &HeaderMap, text: &Bytes) -> Answer {
+    async fn post_batch(&self, headers: &HeaderMap, text: &Bytes, address: Option<IpAddr>) -> Answer {
         let batch = || rescue_parse(&ParseErrorKind::Batch.into());
         let session = headers.get(SESSION_ID).ok_or_else(batch)?;
         let session = self.session(Some(session), None)?;
@@ -135,7 +137,7 @@ impl Endpoint {
             return Err(batch());
         }
         let messages = batch::split(text).map_err(|error| rescue_parse(&error))?;
-        let mut parts = parts(Arc::clone(&self.gateway), session, messages);
+        let mut parts = parts(Arc::clone(&self.gateway), session, messages, Toll::Http(address));
         let mut answers = Vec::new();
         while let Some(part) = parts.next().await {
             match part {
@@ -161,8 +163,8 @@ impl Endpoint {
         Ok(response)
     }
 
-    fn get(&self, request: &Request<Body>) -> Answer {
-        self.knock(request)?;
+    async fn get(&self, request: Request<Body>) -> Answer {
+        self.knock(&request).await?;
         // HEAD comes here too, and would take the stream away from whoever reads it.
         if request.method() != Method::GET || request.headers().get(SESSION_ID).is_none() {
             return Ok(not_allowed());
@@ -181,8 +183,8 @@ impl Endpoint {
         Ok(event_stream(Stream { session, outbox, drain }.into_stream()))
     }
 
-    fn delete(&self, request: &Request<Body>) -> Answer {
-        self.knock(request)?;
+    async fn delete(&self, request: Request<Body>) -> Answer {
+        self.knock(&request).await?;
         if request.headers().get(SESSION_ID).is_none() {
             return Ok(not_allowed());
         }
@@ -191,10 +193,17 @@ impl Endpoint {
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
-    pub(super) fn knock(&self, request: &Request<Body>) -> Result<(), Rescued> {
-        self.door
-            .check(request.uri(), request.headers())
-            .map_err(|refused| refusal(StatusCode::FORBIDDEN, code::INVALID_REQUEST, &self.door.refuse("mcp", &refused)))
+    /// What is decided before anything is read: `Host` and `Origin`, then the limits for everybody and for the address that the
+    /// request comes from, which is returned. Does not hold on to the request.
+    pub(super) fn knock<'a>(&'a self, request: &Request<Body>) -> impl Future<Output = Result<Option<IpAddr>, Rescued>> + Send + use<'a> {
+        let refused = self.door.check(request.uri(), request.headers());
+        let guest = request.extensions().get::<Guest>();
+        let address = guest.map(|guest| client_address(&self.server.now().client_ip, guest.address, request.headers()));
+        async move {
+            refused.map_err(|refused| refusal(StatusCode::FORBIDDEN, code::INVALID_REQUEST, &self.door.refuse("mcp", &refused)))?;
+            self.gateway.limiter().knock(address).await.map_err(|limited| rescue_at_door(&limited))?;
+            Ok(address)
+        }
     }
 
     /// Reads the body, at most `max_body_size` bytes and within the request time-out.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     catalog::{Naming, Rules, ToolsMode},
+    limits::LimitsConfig,
     secret::Secret,
     upstream::{Bounds, UpstreamConfig},
 };
@@ -38,6 +39,8 @@ pub struct McpConfig {
     pub parked: ParkedConfig,
     /// What seals the state that clients hold; of `[state]`. Empty: random at start.
     pub state_secrets: Vec<Secret>,
+    /// `[server.rate_limits]`.
+    pub limits: LimitsConfig,
     /// In file order, which settles collisions. Disabled ones are left out.
     pub upstreams: Vec<UpstreamConfig>,
 }

@@ -139,6 +139,11 @@ impl Gateway {
                 _ if relay.aside().membership.is_some() => Box::pin(relay.begin(&generation, up, prepared.outgoing)).await,
                 _ => generation.exchange(up, prepared.outgoing).await.map(Begun::Answer),
             };
+            match &begun {
+                Ok(Begun::Answer(answer)) => upstream.heed(Ok(answer)),
+                Ok(Begun::Asked(_)) => {}
+                Err(error) => upstream.heed(Err(error)),
+            }
             match begun {
                 Ok(Begun::Answer(answer)) => relay.reply(answer).await,
                 Ok(Begun::Asked(asked)) => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Bounds, McpConfig, ParkedConfig, WhenDown};
 use crate::{
     catalog::{LONGEST_TOOL_NAME, ToolsMode},
+    limits::LimitsConfig,
     problem::Problems,
     table::{Keys, Table, built, planned},
     upstream,
@@ -84,6 +85,7 @@ pub fn read(table: Option<Table>, problems: &mut Problems) -> McpConfig {
         bounds: bounds(table.table("bounds", problems), problems),
         parked: parked(table.table("parked", problems), problems),
         state_secrets: Vec::new(),
+        limits: LimitsConfig::default(),
         upstreams: table.table("servers", problems).map(|servers| upstream::read::read_all(servers, problems)).unwrap_or_default(),
     };
     if config.enabled && !table.has("servers") {
