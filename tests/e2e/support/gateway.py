@@ -17,15 +17,23 @@ STATE = re.compile(r"upstream [\"'`]?(?P<name>[\w.-]+)[\"'`]?:? +(?P<state>up|de
 class Gateway:
     """A running gateway with the given upstreams: name → table of `[mcp.servers.NAME]`.
 
-    `tls` is its own `[server.tls]`, and `trust` the context of a client that may connect then. `mcp`: the keys of `[mcp]`.
+    `tls` is its own `[server.tls]`, and `trust` the context of a client that may connect then. `mcp`: the keys of `[mcp]`;
+    `storage`: those of `[server.rate_limits.storage]`.
     """
 
     def __init__(
-        self, upstreams: dict, folder: Path, tls: dict | None = None, trust=None, mcp: dict | None = None, **environment: str
+        self,
+        upstreams: dict,
+        folder: Path,
+        tls: dict | None = None,
+        trust=None,
+        mcp: dict | None = None,
+        storage: dict | None = None,
+        **environment: str,
     ):
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / "nexus.toml"
-        self.config.write_text(configuration(upstreams, tls, mcp))
+        self.config.write_text(configuration(upstreams, tls, mcp, storage))
         self.trust = trust
         self.process = Process([NEXUS, "--config", self.config, "serve"], folder / "nexus.log", **environment)
         self.names = list(upstreams)
@@ -71,11 +79,13 @@ class Gateway:
         return self.process.stop()
 
 
-def configuration(upstreams: dict, tls: dict | None = None, mcp: dict | None = None) -> str:
+def configuration(upstreams: dict, tls: dict | None = None, mcp: dict | None = None, storage: dict | None = None) -> str:
     """The file as TOML."""
     lines = ["[server]", 'listen_address = "127.0.0.1:0"', ""]
     if tls:
         lines += ["[server.tls]", *(f"{key} = {literal(value)}" for key, value in tls.items()), ""]
+    if storage:
+        lines += ["[server.rate_limits.storage]", *(f"{key} = {literal(value)}" for key, value in storage.items()), ""]
     lines += ["[mcp]", 'sse_path = "/sse"', *(f"{key} = {literal(value)}" for key, value in (mcp or {}).items()), ""]
     for name, table in upstreams.items():
         lines.append(f"[mcp.servers.{name}]")
