@@ -70,6 +70,11 @@ impl Lists {
     }
 }
 
+/// Without this declaration no client may make a task, whatever a tool says (MCP 2025-11-25, basic/utilities/tasks).
+fn takes_tasks(offer: &Offer) -> bool {
+    offer.greeting.facts.has(&["tasks", "requests", "tools", "call"])
+}
+
 /// Builds the catalog. Collisions are settled by file order: the first has the name.
 pub fn merge(sources: &[Source<'_>], rules: &Rules) -> Catalog {
     let mut catalog = Catalog::default();
@@ -92,6 +97,9 @@ pub fn merge(sources: &[Source<'_>], rules: &Rules) -> Catalog {
                 item.input_schema().and_then(|schema| ParamHeaders::read(schema).ok()).filter(|headers| !headers.is_empty())
             {
                 catalog.mirrored.insert((index, (&*own).into()), headers);
+            }
+            if item.is_task_only() && takes_tasks(offer) {
+                catalog.task_only.insert((index, (&*own).into()));
             }
             match claim(&mut catalog.tools, index, source, item, &name) {
                 Some(found) if source.listed => {

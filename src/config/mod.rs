@@ -12,6 +12,7 @@ pub use reading::Reading;
 
 use crate::{
     admin::{self, AdminConfig},
+    auth,
     downstream::{self, ServerConfig},
     gateway::{self, McpConfig},
     health::{self, CertificatesConfig, StateConfig},
@@ -77,6 +78,15 @@ pub const TABLES: &[&Keys] = &[
     &tls::server_read::KEYS,
     &downstream::read::HEALTH_KEYS,
     &downstream::read::CLIENT_IP_KEYS,
+    &auth::read::OAUTH_KEYS,
+    &auth::read::RESOURCE_KEYS,
+    &auth::read::API_KEY_KEYS,
+    &auth::read::IDENTIFICATION_KEYS,
+    &auth::read::CLIENT_ID_KEYS,
+    &auth::read::GROUP_ID_KEYS,
+    &auth::read::VALIDATION_KEYS,
+    &downstream::read::CORS_KEYS,
+    &downstream::read::CSRF_KEYS,
     &limits::read::KEYS,
     &limits::read::QUOTA_KEYS,
     &limits::read::STORAGE_KEYS,

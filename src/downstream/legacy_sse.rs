@@ -3,9 +3,9 @@
 
 use std::{collections::HashMap, convert::Infallible, sync::Arc};
 
-use axum::{body::Body, extract::State};
+use axum::body::Body;
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -17,7 +17,7 @@ use super::{
     streamable_http::{Answer, Endpoint, KEEP_ALIVE, empty, event_stream, is_json, respond_error},
 };
 use crate::{
-    auth::{self, PrincipalKey},
+    auth::PrincipalKey,
     mcp::{Message, ParseErrorKind, errors::code, sse},
     session::SessionId,
 };
@@ -41,12 +41,12 @@ impl OpenStreams {
 }
 
 /// `GET`: opens a stream.
-pub(super) async fn open(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
+pub(super) async fn open(endpoint: &Arc<Endpoint>, request: Request<Body>) -> Response<Body> {
     endpoint.open_sse(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
 }
 
 /// `POST`: one message, or a batch; what comes of it is said on the stream.
-pub(super) async fn post(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
+pub(super) async fn post(endpoint: &Endpoint, request: Request<Body>) -> Response<Body> {
     endpoint.post_sse(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
 }
 
@@ -58,10 +58,8 @@ pub fn messages_path(sse_path: &str) -> String {
 impl Endpoint {
     async fn open_sse(self: &Arc<Self>, request: Request<Body>) -> Answer {
         self.knock(&request).await?;
-        // HEAD comes here too.
-        if request.method() != Method::GET {
-            return Ok(empty(StatusCode::METHOD_NOT_ALLOWED));
-        }
+        let (mut parts, _) = request.into_parts();
+        let caller = self.caller(&mut parts).await?;
         let config = self.gateway.config();
         let (id, gone) = (SessionId::random(), CancellationToken::new());
         let (queue, source) = event_queue(&gone);
@@ -71,9 +69,9 @@ impl Endpoint {
             if open.len() >= config.max_sessions {
                 return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, code::SERVER_ERROR, "too many sessions; try again later"));
             }
-            open.insert(id, Open { principal: auth::Caller::local().principal().clone(), peer: Arc::clone(&peer) });
+            open.insert(id, Open { principal: caller.principal().clone(), peer: Arc::clone(&peer) });
         }
-        let path = messages_path(request.uri().path());
+        let path = messages_path(parts.uri.path());
         let endpoint = sse::Event {
             event: Some(Bytes::from_static(b"endpoint")),
             data: Some(format!("{path}?sessionId={id}").into()),
@@ -96,26 +94,28 @@ impl Endpoint {
 
     async fn post_sse(&self, request: Request<Body>) -> Answer {
         let address = self.knock(&request).await?;
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        self.check_intent(&parts.headers)?;
+        let caller = self.caller(&mut parts).await?;
         if !is_json(&parts.headers) {
             return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "the body must be application/json"));
         }
         let unknown = || refusal(StatusCode::NOT_FOUND, code::INVALID_REQUEST, "the session is not known: open the event stream again");
         let id = session_id(parts.uri.query().unwrap_or_default()).ok_or_else(unknown)?;
-        let peer = self.streams.find(id, auth::Caller::local().principal()).ok_or_else(unknown)?;
+        let peer = self.streams.find(id, caller.principal()).ok_or_else(unknown)?;
         let text = self.read(&parts.headers, body).await?;
         match Message::parse(text.clone()) {
             Ok(message) if message.method() == "initialize" => {
                 // It may wait for an upstream, and its answer for the stream to be read.
                 self.gateway.spawn(async move {
                     match peer.place() {
-                        Some(_place) => peer.take_message(message).await,
+                        Some(_place) => peer.take_message(&caller, message).await,
                         None => peer.refuse_one_more(message.id()).await,
                     }
                 });
             }
-            Ok(message) => peer.take_message(message).await,
-            Err(error) if error.kind == ParseErrorKind::Batch => peer.take(text, Toll::Http(address)).await,
+            Ok(message) => peer.take_message(&caller, message).await,
+            Err(error) if error.kind == ParseErrorKind::Batch => peer.take(&caller, text, Toll::Http(address)).await,
             Err(error) => return Err(rescue_parse(&error)),
         }
         Ok(empty(StatusCode::ACCEPTED))

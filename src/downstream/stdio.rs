@@ -14,6 +14,7 @@ use super::{
     peer::{Outlet, Peer},
 };
 use crate::{
+    auth::Caller,
     gateway::Gateway,
     mcp::{
         Message,
@@ -95,7 +96,7 @@ pub async fn refuse(mut input: impl AsyncRead + Unpin, mut output: impl AsyncWri
 
 async fn take(peer: &Arc<Peer>, line: Line) {
     match line {
-        Line::Text(bytes) => peer.take(bytes, Toll::None).await,
+        Line::Text(bytes) => peer.take(&Caller::local(), bytes, Toll::None).await,
         Line::TooLong { .. } => {
             let words = "Invalid request: the line is longer than mcp.bounds.max_line";
             peer.say(error_response(None, code::INVALID_REQUEST, words, None)).await;

@@ -2,12 +2,13 @@
 
 use std::{collections::VecDeque, convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
-use axum::{body::Body, extract::State};
+use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::BoxStream};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER},
+    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE},
+    request::Parts,
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     LiveServer,
     batch::{Part, Toll, parts},
+    callers::Callers,
     client_address,
     door::Door,
     legacy_sse::OpenStreams,
@@ -23,7 +25,7 @@ use super::{
     resumable::{recorded, replayed},
 };
 use crate::{
-    auth,
+    auth::Caller,
     gateway::{Client, EventId, EventReply, Gateway, LegacySession, ModernClient, Outbox, Reply},
     mcp::{
         Era, Id, Kind, Message, ParseErrorKind, Version, batch,
@@ -50,8 +52,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) struct Endpoint {
     pub(super) gateway: Arc<Gateway>,
     pub(super) door: Door,
+    pub(super) callers: Callers,
     pub(super) server: LiveServer,
-    pub(super) request_timeout: Duration,
     /// Of old clients.
     pub(super) streams: OpenStreams,
 }
@@ -59,58 +61,71 @@ pub(super) struct Endpoint {
 pub(super) type Answer = Result<Response<Body>, Rescued>;
 
 /// `POST`: one JSON-RPC message.
-pub(super) async fn post(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
+pub(super) async fn post(endpoint: &Endpoint, request: Request<Body>) -> Response<Body> {
     endpoint.post(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
 }
 
 /// `GET`: the stream of messages that answer no request; legacy sessions only.
-pub(super) async fn get(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
+pub(super) async fn get(endpoint: &Endpoint, request: Request<Body>) -> Response<Body> {
     endpoint.get(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
 }
 
 /// `DELETE`: the end of a legacy session.
-pub(super) async fn delete(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
+pub(super) async fn delete(endpoint: &Endpoint, request: Request<Body>) -> Response<Body> {
     endpoint.delete(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
 }
 
 impl Endpoint {
     async fn post(&self, request: Request<Body>) -> Answer {
         let address = self.knock(&request).await?;
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        self.check_intent(&parts.headers)?;
+        let caller = match self.caller(&mut parts).await {
+            Ok(caller) => caller,
+            Err(refused) => {
+                // A token that ended in the middle of a session: the client has to read that, and may still be writing.
+                if !parts.headers.contains_key(EXPECT) {
+                    discard(body).await;
+                }
+                return Err(refused);
+            }
+        };
         if !is_json(&parts.headers) {
             return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "the body must be application/json"));
         }
         let text = self.read(&parts.headers, body).await?;
         let message = match Message::parse(text.clone()) {
             Ok(message) => message,
-            Err(error) if error.kind == ParseErrorKind::Batch => return Box::pin(self.post_batch(&parts.headers, &text, address)).await,
+            Err(error) if error.kind == ParseErrorKind::Batch => {
+                return Box::pin(self.post_batch(caller, &parts.headers, &text, address)).await;
+            }
             Err(error) => return Err(rescue_parse(&error)),
         };
         let header = parts.headers.get(PROTOCOL_VERSION).and_then(|value| value.to_str().ok());
         let session = parts.headers.get(SESSION_ID);
         let opening = classify(&message, header, session.is_some()).map_err(|error| rescue_opening(&error, message.id()))?;
         match opening {
-            Opening::Initialize => Box::pin(self.initialize(&message)).await,
+            Opening::Initialize => Box::pin(self.initialize(&caller, &message)).await,
             Opening::Modern(_) => {
                 check_headers(&parts.headers, &message)?;
                 let client = Client::Modern(Arc::new(ModernClient { params: Some(param_headers(&parts.headers)) }));
-                self.serve(client, message).await
+                self.serve(caller, client, message).await
             }
             Opening::Legacy(_) => {
-                let session = self.session(session, message.id())?;
-                self.serve(Client::Legacy(session), message).await
+                let session = self.session(&caller, session, message.id())?;
+                self.serve(caller, Client::Legacy(session), message).await
             }
         }
     }
 
-    async fn serve(&self, client: Client, message: Message) -> Answer {
+    async fn serve(&self, caller: Caller, client: Client, message: Message) -> Answer {
         match message.kind() {
             Kind::Request => {
                 let (id, era) = (message.id().cloned(), client.era());
                 let handled = match era {
-                    Era::Legacy => self.gateway.handle_to_the_end(auth::Caller::local(), client, message).await,
+                    Era::Legacy => self.gateway.handle_to_the_end(caller, client, message).await,
                     // A modern client cancels by hanging up.
-                    Era::Modern => Box::pin(self.gateway.handle(&auth::Caller::local(), &client, message)).await,
+                    Era::Modern => Box::pin(self.gateway.handle(&caller, &client, message)).await,
                 };
                 match handled {
                     Ok(reply) => Ok(respond(reply, id, era)),
@@ -129,15 +144,15 @@ impl Endpoint {
     }
 
     /// Only 2025-03-26 has batches.
-    async fn post_batch(&self, headers: &HeaderMap, text: &Bytes, address: Option<IpAddr>) -> Answer {
+    async fn post_batch(&self, caller: Caller, headers: &HeaderMap, text: &Bytes, address: Option<IpAddr>) -> Answer {
         let batch = || rescue_parse(&ParseErrorKind::Batch.into());
         let session = headers.get(SESSION_ID).ok_or_else(batch)?;
-        let session = self.session(Some(session), None)?;
+        let session = self.session(&caller, Some(session), None)?;
         if session.record.version != Version::V2025_03_26 {
             return Err(batch());
         }
         let messages = batch::split(text).map_err(|error| rescue_parse(&error))?;
-        let mut parts = parts(Arc::clone(&self.gateway), session, messages, Toll::Http(address));
+        let mut parts = parts(Arc::clone(&self.gateway), caller, session, messages, Toll::Http(address));
         let mut answers = Vec::new();
         while let Some(part) = parts.next().await {
             match part {
@@ -152,8 +167,8 @@ impl Endpoint {
         Ok(with_json(StatusCode::OK, Body::from(batch::join(&answers))))
     }
 
-    async fn initialize(&self, message: &Message) -> Answer {
-        let greeted = self.gateway.initialize(&auth::Caller::local(), message).await;
+    async fn initialize(&self, caller: &Caller, message: &Message) -> Answer {
+        let greeted = self.gateway.initialize(caller, message).await;
         let (session, reply) = greeted.map_err(|error| rescue(&error, message.id(), Era::Legacy))?;
         let mut response = respond(reply, message.id().cloned(), Era::Legacy);
         if let Ok(mut id) = HeaderValue::from_str(&session.id().to_string()) {
@@ -165,16 +180,18 @@ impl Endpoint {
 
     async fn get(&self, request: Request<Body>) -> Answer {
         self.knock(&request).await?;
+        let (mut parts, _) = request.into_parts();
+        let caller = self.caller(&mut parts).await?;
         // HEAD comes here too, and would take the stream away from whoever reads it.
-        if request.method() != Method::GET || request.headers().get(SESSION_ID).is_none() {
+        if parts.method != Method::GET || parts.headers.get(SESSION_ID).is_none() {
             return Ok(not_allowed());
         }
-        let session = self.session(request.headers().get(SESSION_ID), None)?;
+        let session = self.session(&caller, parts.headers.get(SESSION_ID), None)?;
         let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("text/event-stream") || value.contains("*/*"));
-        if !request.headers().get_all(ACCEPT).iter().any(accepts) {
+        if !parts.headers.get_all(ACCEPT).iter().any(accepts) {
             return Err(refusal(StatusCode::NOT_ACCEPTABLE, code::INVALID_REQUEST, "GET needs Accept: text/event-stream"));
         }
-        if let Some(id) = request.headers().get(LAST_EVENT_ID).and_then(|id| EventId::parse(id.as_bytes())) {
+        if let Some(id) = parts.headers.get(LAST_EVENT_ID).and_then(|id| EventId::parse(id.as_bytes())) {
             let gone = || refusal(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "nothing is kept for this Last-Event-ID");
             return Ok(event_stream(replayed(session.replay(id).ok_or_else(gone)?)));
         }
@@ -185,22 +202,32 @@ impl Endpoint {
 
     async fn delete(&self, request: Request<Body>) -> Answer {
         self.knock(&request).await?;
-        if request.headers().get(SESSION_ID).is_none() {
+        let (mut parts, _) = request.into_parts();
+        self.check_intent(&parts.headers)?;
+        let caller = self.caller(&mut parts).await?;
+        if parts.headers.get(SESSION_ID).is_none() {
             return Ok(not_allowed());
         }
-        let session = self.session(request.headers().get(SESSION_ID), None)?;
+        let session = self.session(&caller, parts.headers.get(SESSION_ID), None)?;
         self.gateway.end(&session);
         Ok(empty(StatusCode::NO_CONTENT))
+    }
+
+    /// `Host` and `Origin`.
+    pub(super) fn check(&self, request: &Request<Body>) -> Result<(), Rescued> {
+        self.door
+            .check(request.uri(), request.headers())
+            .map_err(|refused| refusal(StatusCode::FORBIDDEN, code::INVALID_REQUEST, &self.door.refuse("mcp", &refused)))
     }
 
     /// What is decided before anything is read: `Host` and `Origin`, then the limits for everybody and for the address that the
     /// request comes from, which is returned. Does not hold on to the request.
     pub(super) fn knock<'a>(&'a self, request: &Request<Body>) -> impl Future<Output = Result<Option<IpAddr>, Rescued>> + Send + use<'a> {
-        let refused = self.door.check(request.uri(), request.headers());
+        let checked = self.check(request);
         let guest = request.extensions().get::<Guest>();
         let address = guest.map(|guest| client_address(&self.server.now().client_ip, guest.address, request.headers()));
         async move {
-            refused.map_err(|refused| refusal(StatusCode::FORBIDDEN, code::INVALID_REQUEST, &self.door.refuse("mcp", &refused)))?;
+            checked?;
             self.gateway.limiter().knock(address).await.map_err(|limited| rescue_at_door(&limited))?;
             Ok(address)
         }
@@ -222,7 +249,7 @@ impl Endpoint {
             return Err(too_large());
         }
         let whole = Limited::new(&mut body, max_body_size).collect();
-        match tokio::time::timeout(self.request_timeout, whole).await {
+        match tokio::time::timeout(self.server.now().request_timeout, whole).await {
             Ok(Ok(whole)) => Ok(whole.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 discard(body).await;
@@ -233,12 +260,17 @@ impl Endpoint {
         }
     }
 
-    fn session(&self, header: Option<&HeaderValue>, id: Option<&Id>) -> Result<Arc<LegacySession>, Rescued> {
+    /// Who calls; identity headers that are not to be believed are gone then.
+    pub(super) async fn caller(&self, parts: &mut Parts) -> Result<Caller, Rescued> {
+        self.callers.identify(parts, &self.gateway).await
+    }
+
+    fn session(&self, caller: &Caller, header: Option<&HeaderValue>, id: Option<&Id>) -> Result<Arc<LegacySession>, Rescued> {
         let body = |words| error_response(id, code::INVALID_REQUEST, words, None);
-        let error = |status, words| Rescued { status, body: body(words), request_id: None, retry_after: None };
+        let error = |status, words| Rescued { status, body: body(words), request_id: None, retry_after: None, challenge: None };
         let header = header.ok_or_else(|| error(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing: send initialize first"))?;
         SessionId::parse(header.as_bytes())
-            .and_then(|id| self.gateway.sessions().find(id, &auth::Caller::local()))
+            .and_then(|id| self.gateway.sessions().find(id, caller))
             .ok_or_else(|| error(StatusCode::NOT_FOUND, "the session is not known: send initialize again"))
     }
 }
@@ -281,7 +313,7 @@ fn respond(reply: Reply, id: Option<Id>, era: Era) -> Response<Body> {
     }
 }
 
-fn with_json(status: StatusCode, body: Body) -> Response<Body> {
+pub(super) fn with_json(status: StatusCode, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
@@ -292,6 +324,9 @@ pub(super) fn respond_error(rescued: &Rescued) -> Response<Body> {
     let mut response = with_json(rescued.status, Body::from(rescued.body.clone()));
     if let Some(id) = rescued.request_id.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
         response.headers_mut().insert(REQUEST_ID, id);
+    }
+    if let Some(challenge) = &rescued.challenge {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge.clone());
     }
     if let Some(after) = rescued.retry_after {
         // Whole seconds, and none too few.
@@ -307,7 +342,7 @@ pub(super) fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
-fn not_allowed() -> Response<Body> {
+pub(super) fn not_allowed() -> Response<Body> {
     let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
     response

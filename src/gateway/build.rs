@@ -24,6 +24,7 @@ use super::{
     view::{Lineup, View},
 };
 use crate::{
+    auth::PrincipalKey,
     catalog::Catalog,
     clock::Clock,
     events::Events,
@@ -128,6 +129,21 @@ impl Gateway {
         Arc::clone(&self.view.load().lineup.upstreams)
     }
 
+    /// Whether some upstream takes its callers' own tokens, so that a bearer of one is somebody.
+    pub fn takes_callers_tokens(&self) -> bool {
+        self.view.load().lineup.takes_callers_tokens
+    }
+
+    /// The time that it goes by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.surroundings.clock
+    }
+
+    /// Where files are read.
+    pub fn sources(&self) -> &Arc<dyn Sources> {
+        &self.surroundings.sources
+    }
+
     /// What happens in this gateway; whoever learns of something notes it here.
     pub fn events(&self) -> &Events {
         &self.surroundings.events
@@ -167,11 +183,11 @@ impl Gateway {
     }
 
     /// A transparent gateway's client listens to its upstream itself, if that is a modern one with a stream for it.
-    pub(super) fn relays_listen(&self) -> bool {
+    pub(super) fn relays_listen(&self, principal: &PrincipalKey) -> bool {
         let relays = |generation: Arc<Generation>| generation.era() == Era::Modern && !generation.is_stdio();
         let is_modern = |upstream: &Arc<Upstream>| upstream.generation().is_ok_and(relays);
         let view = self.view.load();
-        view.lineup.is_transparent() && view.upstreams().first().is_some_and(is_modern)
+        self.passes_task_ids(principal) && view.upstreams().first().is_some_and(is_modern)
     }
 
     /// Whether every upstream was tried to the end once.

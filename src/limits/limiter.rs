@@ -271,12 +271,12 @@ mod tests {
         let limiter = limiter(LimitsConfig { per_client: Some(rule(Scope::Client, "client", 3)), ..LimitsConfig::default() });
         let ada = |n| PrincipalKey::of("jwt", "https://idp.test", n);
         for (caller, expected) in [
-            (Caller::of_test(Some("acme"), ada("1")), 3),
-            (Caller::of_test(Some("acme"), ada("2")), 0),
-            (Caller::of_test(Some("other"), ada("1")), 3),
-            (Caller::of_test(None, ada("1")), 3),
-            (Caller::of_test(None, ada("2")), 3),
-            (Caller::of_test(None, ada("1")), 0),
+            (Caller::of_test_named(Some("acme"), ada("1")), 3),
+            (Caller::of_test_named(Some("acme"), ada("2")), 0),
+            (Caller::of_test_named(Some("other"), ada("1")), 3),
+            (Caller::of_test_named(None, ada("1")), 3),
+            (Caller::of_test_named(None, ada("2")), 3),
+            (Caller::of_test_named(None, ada("1")), 0),
             (Caller::local(), 3),
         ] {
             assert_eq!(admitted(&limiter, &caller, None).await, expected, "{caller:?}");
@@ -285,7 +285,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_upstreams_tokens_are_everybodys_or_each_clients_own() {
-        let (one, other) = (Caller::of_test(Some("a"), PrincipalKey::Local), Caller::of_test(Some("b"), PrincipalKey::Local));
+        let (one, other) = (Caller::of_test_named(Some("a"), PrincipalKey::Local), Caller::of_test_named(Some("b"), PrincipalKey::Local));
         for (per, expected) in [(Per::Gateway, [2, 0]), (Per::Client, [2, 2])] {
             let (limiter, limits) = (limiter(LimitsConfig::default()), upstream(per));
             assert_eq!([admitted(&limiter, &one, Some(&limits)).await, admitted(&limiter, &other, Some(&limits)).await], expected);
@@ -316,7 +316,7 @@ mod tests {
         let (global, per_ip) = (never(Scope::Global, "global"), never(Scope::Ip, "ip"));
         let per_client = never(Scope::Client, "client");
         let limits = UpstreamLimits { server: never(Scope::Server, "server:up"), ..upstream(Per::Gateway) };
-        let caller = Caller::of_test(Some("a-client-with-a-name"), PrincipalKey::of("jwt", "https://idp.test", "ada"));
+        let caller = Caller::of_test_named(Some("a-client-with-a-name"), PrincipalKey::of("jwt", "https://idp.test", "ada"));
         let measure = async |what: &str, limiter: &Limiter, limits: Option<&UpstreamLimits>, knocks: bool| {
             let began = std::time::Instant::now();
             for n in 0..ROUNDS {

@@ -25,7 +25,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("health", &["gateway", "upstream", "outbound", "tls", "mcp"]),
     ("admin", &["health", "gateway", "downstream", "upstream", "catalog", "outbound", "session", "tls", "telemetry", "mcp"]),
     ("demo", &["mcp", "tls"]),
-    ("config", &["admin", "health", "downstream", "gateway", "limits", "redis", "upstream", "tls"]),
+    ("config", &["admin", "auth", "health", "downstream", "gateway", "limits", "redis", "upstream", "tls"]),
 ];
 
 /// These see everything: they put the program together.
@@ -190,6 +190,14 @@ fn every_gateway_error_is_mapped_by_name() {
         }
     }
     none(&broken, "a new error must not reach a client without somebody having chosen its status, code and words");
+}
+
+#[test]
+fn callers_that_tests_stand_for_are_not_made_by_the_product() {
+    let callers =
+        |source: &Source| source.lines_with(&["Caller", "::", "of_test"]).into_iter().map(|line| place(source, line)).collect::<Vec<_>>();
+    let broken: Vec<_> = source::all().iter().flat_map(callers).collect();
+    none(&broken, "whoever asks was identified by `auth`");
 }
 
 #[test]

@@ -14,6 +14,8 @@ mod bad_server;
 mod links;
 // Tasks and refusals of modern servers, for legacy clients.
 mod bridged_calls;
+// Who may call, and as whom.
+mod callers;
 // Who may stop a call, and how the upstream is told.
 mod cancellation;
 // What is listed, and under which names.
@@ -38,6 +40,10 @@ mod https;
 mod import;
 // A modern server that asks legacy clients.
 mod input_required;
+// Clients that reach for what is others'.
+mod hostile_clients;
+// Upstreams that mean harm.
+mod hostile_servers;
 // What belongs to one reaches nobody else.
 mod isolation;
 // The manifests for Kubernetes.

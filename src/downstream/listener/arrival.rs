@@ -19,7 +19,6 @@ use crate::tls::ClientName;
 pub(crate) struct Guest {
     pub(crate) address: SocketAddr,
     /// Whom its client certificate, which was verified in the handshake, is for.
-    #[allow(dead_code, reason = "who a client is is asked of the certificate by what identifies callers")]
     pub(crate) certificate: Option<Arc<ClientName>>,
 }
 

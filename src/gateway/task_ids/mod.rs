@@ -5,7 +5,7 @@
 //! else shows it names a task that does not exist. Nothing is remembered for it, so there is nothing to fill up, to expire
 //! before the server's own task does, or to share between replicas that have the same secret.
 //!
-//! A gateway that passes a single upstream through leaves its ids alone.
+//! A gateway that passes a single upstream through leaves its ids alone, as long as it does not tell its callers apart.
 
 mod list;
 mod places;
@@ -141,10 +141,15 @@ impl TaskScope {
 }
 
 impl Gateway {
+    /// Whether a single upstream's ids are left as they are: where callers differ, it takes all of them for one.
+    pub(super) fn passes_task_ids(&self, principal: &PrincipalKey) -> bool {
+        self.view.load().lineup.is_transparent() && *principal == PrincipalKey::Local
+    }
+
     /// For what is said in a client's session outside of any call; `None` where ids are left alone.
     pub(super) fn task_scope(&self, principal: &PrincipalKey, era: Era, upstream: &UpstreamName) -> Option<TaskScope> {
         let scope = || TaskScope { ids: Arc::clone(&self.task_ids), principal: principal.clone(), era, upstream: upstream.clone() };
-        (!self.view.load().lineup.is_transparent()).then(scope)
+        (!self.passes_task_ids(principal)).then(scope)
     }
 
     /// For a request that is about a task, or that a server may answer with one. Tasks are not bridged between the eras.
@@ -189,7 +194,7 @@ impl Gateway {
             return self.route(caller, method, message).await;
         }
         let view = self.view();
-        if view.lineup.is_transparent() {
+        if self.passes_task_ids(caller.principal()) {
             return self.route(caller, method, message).await;
         }
         let shown = message.task_id().ok_or(GatewayError::InvalidParams("the request does not say which task it is about"))?;

@@ -8,9 +8,9 @@ use nexus::{
     admin::{self, Admin, AdminConfig},
     clock::{Clock, SystemClock},
     config,
-    downstream::{Bound, ListenerTls, Server, Stop},
+    downstream::{Bound, ListenerTls, LiveServer, Server, Stop},
     gateway::Gateway,
-    health::{Board, Watch, WatchParts},
+    health::{Board, OwnAddress, Watch, WatchParts},
     outbound::probe::Prober,
     sources::{MemorySources, Sources, SystemSources},
 };
@@ -227,8 +227,7 @@ impl GatewaySpec {
                     prober: prober.clone(),
                     clock: Arc::clone(&clock),
                     sources: Arc::clone(&sources),
-                    name: "test".to_owned(),
-                    public_url: None,
+                    address: OwnAddress::new("test", || None),
                     listeners: Vec::new(),
                 })
             });
@@ -246,8 +245,9 @@ impl GatewaySpec {
             let config = AdminConfig { listen_address: address, ..admin.clone() };
             operators = Some(Operators { config, board, serving, recorder, _watch: watch });
         }
-        let serving = tokio::spawn(Server::new(bound, config.server, Arc::clone(&gateway)).run(stop.clone()));
-        Nexus { address, tls, gateway, toml, sources, stop, serving, operators, fakes, notes, _folder: folder }
+        let server = LiveServer::from(config.server);
+        let serving = tokio::spawn(Server::new(bound, server.clone(), Arc::clone(&gateway)).run(stop.clone()));
+        Nexus { address, tls, server, gateway, toml, sources, stop, serving, operators, fakes, notes, _folder: folder }
     }
 }
 
@@ -264,6 +264,8 @@ pub(crate) struct Written {
 pub(crate) struct Nexus {
     pub(crate) address: SocketAddr,
     tls: Option<Arc<ListenerTls>>,
+    /// `[server]`, as a reload would replace it.
+    pub(crate) server: LiveServer,
     pub(crate) gateway: Arc<Gateway>,
     /// What it was started with.
     pub(crate) toml: String,
