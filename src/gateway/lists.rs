@@ -7,7 +7,6 @@ use bytes::Bytes;
 use super::{Client, Gateway, GatewayError, Reply, forward::Forward, route::Route, tally::Counted};
 use crate::{
     auth::Caller,
-    limits,
     mcp::{Era, Id, Message, Method, list::ListKind},
 };
 
@@ -49,7 +48,8 @@ impl Gateway {
         route: Route,
         counted: &mut Counted,
     ) -> Result<Reply, GatewayError> {
-        let admission = limits::admit(caller, 0, "");
+        counted.goes_to(&route.upstream);
+        let admission = self.admit(caller, method, &route).await?;
         self.forward(Forward { caller, client, message, method, route, admission, again: 0, counted }).await
     }
 }

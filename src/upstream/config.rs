@@ -1,11 +1,11 @@
 //! `[mcp.servers.NAME]`: one upstream as the operator wants it.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use url::Url;
 
 use super::credential::{CredentialConfig, HeaderRules};
-use crate::{names::UpstreamName, outbound::Way, secret::Secret, tls::TlsSettings};
+use crate::{limits::UpstreamLimits, names::UpstreamName, outbound::Way, secret::Secret, tls::TlsSettings};
 
 /// One upstream, checked.
 #[derive(Clone, Debug)]
@@ -26,13 +26,14 @@ pub struct UpstreamConfig {
     pub list_timeout: Duration,
     /// From a call's start, or its last progress notification, to its answer.
     pub call_timeout: Duration,
+    pub rate_limits: Option<Arc<UpstreamLimits>>,
 }
 
 /// How a configuration differs from the one that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Difference {
     None,
-    /// Only in how it is shown.
+    /// Only in how it is shown, and how often it may be called.
     Shown,
     /// The same server, reached with another certificate, credential or patience: sessions go on.
     Rotation,
@@ -57,7 +58,9 @@ impl UpstreamConfig {
 
     /// How `wanted`, of the same name, differs from this.
     pub fn difference(&self, wanted: &Self) -> Difference {
-        let shown = |config: &Self| (config.prefix.clone(), config.required, config.expose.clone(), config.hide.clone());
+        let shown = |config: &Self| {
+            (config.prefix.clone(), config.required, config.expose.clone(), config.hide.clone(), config.rate_limits.clone())
+        };
         let times = |config: &Self| (config.connect_timeout, config.list_timeout, config.call_timeout);
         let is_same_way = self.endpoint == wanted.endpoint && times(self) == times(wanted);
         match (&self.endpoint, &wanted.endpoint) {

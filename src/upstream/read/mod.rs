@@ -4,7 +4,7 @@ mod headers;
 mod http;
 mod stdio;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use globset::Glob;
 
@@ -14,6 +14,7 @@ pub use stdio::STDERR_KEYS;
 use super::config::{EndpointConfig, UpstreamConfig};
 pub use super::credential::read::{AUTH_KEYS, is_reserved_header};
 use crate::{
+    limits,
     names::{SEPARATOR, UpstreamName},
     problem::Problems,
     table::{Keys, Span, Table, built, planned},
@@ -53,7 +54,7 @@ pub const KEYS: Keys = Keys {
         planned("allow", "Groups that may use it."),
         planned("deny", "Groups that may not."),
         planned("tools", "Groups for single tools."),
-        planned("rate_limits", "Limits for calls."),
+        built("rate_limits", "How often it is called."),
     ],
 };
 
@@ -104,6 +105,7 @@ fn read(name: String, mut table: Table, problems: &mut Problems) -> Entry {
     let connect_timeout = table.duration("connect_timeout", &timeouts, problems).unwrap_or(Duration::from_secs(5));
     let list_timeout = table.duration("list_timeout", &timeouts, problems).unwrap_or(Duration::from_secs(15));
     let call_timeout = table.duration("call_timeout", &timeouts, problems).unwrap_or(Duration::from_secs(300));
+    let rate_limits = table.table("rate_limits", problems).map(|table| Arc::new(limits::read::read_upstream(table, &name, problems)));
     let endpoint = endpoint(&mut table, problems);
     table.finish(&KEYS, problems);
     let config = valid_name.ok().zip(endpoint).map(|(name, endpoint)| UpstreamConfig {
@@ -116,6 +118,7 @@ fn read(name: String, mut table: Table, problems: &mut Problems) -> Entry {
         connect_timeout,
         list_timeout,
         call_timeout,
+        rate_limits,
     });
     Entry { name, prefix, table, enabled, config }
 }
