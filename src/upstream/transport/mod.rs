@@ -3,6 +3,7 @@
 pub(crate) mod again;
 pub(crate) mod channel;
 pub(crate) mod events;
+mod front_pages;
 pub(crate) mod legacy_sse;
 pub(crate) mod process;
 pub mod stdio;
