@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{
     child::child,
     client::{send, text},
-    fake::{Answer, Call, FakeSpec, legacy, modern},
+    fake::{Answer, Call, FakeSpec, PROTOCOL_HEADERS, legacy, modern},
     nexus::{Nexus, gateway},
     tls_peer::Peer,
     wire::full,
@@ -60,19 +60,7 @@ async fn two_upstreams_share_no_token_header_or_session() {
 
 /// The headers of the protocol, of HTTP itself, and nothing else.
 fn allowed(name: &str) -> bool {
-    const NAMES: [&str; 10] = [
-        "host",
-        "content-length",
-        "content-type",
-        "accept",
-        "accept-encoding",
-        "mcp-protocol-version",
-        "mcp-method",
-        "mcp-name",
-        "mcp-session-id",
-        "last-event-id",
-    ];
-    NAMES.contains(&name) || name.starts_with("mcp-param-")
+    PROTOCOL_HEADERS.contains(&name) || name.starts_with("mcp-param-")
 }
 
 #[tokio::test]

@@ -41,6 +41,21 @@ use super::{
     wire::{self, Body, Sender},
 };
 
+/// All headers that may go up unconfigured, but for `Mcp-Param-*`: of HTTP itself and of MCP (2025-11-25 and 2026-07-28,
+/// basic/transports).
+pub(crate) const PROTOCOL_HEADERS: [&str; 10] = [
+    "host",
+    "content-length",
+    "content-type",
+    "accept",
+    "accept-encoding",
+    "mcp-protocol-version",
+    "mcp-method",
+    "mcp-name",
+    "mcp-session-id",
+    "last-event-id",
+];
+
 /// One request as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
