@@ -14,7 +14,7 @@ use http_body_util::{BodyExt as _, Limited};
 
 use super::rescue::{rescue, rescue_parse};
 use crate::{
-    auth,
+    auth::Caller,
     gateway::{Client, EventReply, Gateway, JsonReply, LegacySession, Reply, UpstreamError},
     mcp::{
         Era, Id, Kind, Message,
@@ -37,17 +37,17 @@ pub(super) enum Part {
 
 /// Works a batch off: notifications and answers as they come, requests several at a time. Each request has its answer, unless it
 /// was cancelled; together they are no longer than `mcp.bounds.max_event`. A client that goes away has not cancelled.
-pub(super) fn parts(gateway: Arc<Gateway>, session: Arc<LegacySession>, messages: Vec<Bytes>) -> BoxStream<'static, Part> {
+pub(super) fn parts(gateway: Arc<Gateway>, caller: Caller, session: Arc<LegacySession>, messages: Vec<Bytes>) -> BoxStream<'static, Part> {
     let room = Arc::new(AtomicUsize::new(gateway.config().bounds.max_event));
     let client = Client::Legacy(session);
     let worked_off = stream::iter(messages).flat_map_unordered(AT_ONCE, move |message| {
-        let (gateway, client, room) = (Arc::clone(&gateway), client.clone(), Arc::clone(&room));
-        stream::once(one(gateway, client, message, room)).flatten().boxed()
+        let (gateway, caller, client, room) = (Arc::clone(&gateway), caller.clone(), client.clone(), Arc::clone(&room));
+        stream::once(one(gateway, caller, client, message, room)).flatten().boxed()
     });
     worked_off.boxed()
 }
 
-async fn one(gateway: Arc<Gateway>, client: Client, text: Bytes, room: Arc<AtomicUsize>) -> BoxStream<'static, Part> {
+async fn one(gateway: Arc<Gateway>, caller: Caller, client: Client, text: Bytes, room: Arc<AtomicUsize>) -> BoxStream<'static, Part> {
     let message = match Message::parse(text) {
         Ok(message) => message,
         Err(error) => return only(rescue_parse(&error).body),
@@ -68,7 +68,7 @@ async fn one(gateway: Arc<Gateway>, client: Client, text: Bytes, room: Arc<Atomi
             return stream::empty().boxed();
         }
     }
-    match gateway.handle_to_the_end(auth::Caller::local(), client, message).await {
+    match gateway.handle_to_the_end(caller, client, message).await {
         Err(error) => only(rescue(&error, id.as_ref(), Era::Legacy).body),
         Ok(Reply::Events(events)) => {
             let messages = stream::unfold(*events, move |events| next(events, id.clone(), Arc::clone(&room)));

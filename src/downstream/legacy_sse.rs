@@ -16,7 +16,7 @@ use super::{
     streamable_http::{Answer, Endpoint, KEEP_ALIVE, empty, event_stream, is_json, respond_error},
 };
 use crate::{
-    auth::{self, PrincipalKey},
+    auth::PrincipalKey,
     mcp::{Message, ParseErrorKind, errors::code, sse},
     session::SessionId,
 };
@@ -62,6 +62,7 @@ impl Endpoint {
             return Ok(empty(StatusCode::METHOD_NOT_ALLOWED));
         }
         let config = self.gateway.config();
+        let caller = self.caller(request.headers());
         let (id, gone) = (SessionId::random(), CancellationToken::new());
         let (queue, source) = event_queue(&gone);
         let peer = Peer::new(Arc::clone(&self.gateway), Outlet::Events(queue), gone.clone());
@@ -70,7 +71,7 @@ impl Endpoint {
             if open.len() >= config.max_sessions {
                 return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, code::SERVER_ERROR, "too many sessions; try again later"));
             }
-            open.insert(id, Open { principal: auth::Caller::local().principal().clone(), peer: Arc::clone(&peer) });
+            open.insert(id, Open { principal: caller.principal().clone(), peer: Arc::clone(&peer) });
         }
         let path = messages_path(request.uri().path());
         let endpoint = sse::Event {
@@ -100,21 +101,22 @@ impl Endpoint {
             return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "the body must be application/json"));
         }
         let unknown = || refusal(StatusCode::NOT_FOUND, code::INVALID_REQUEST, "the session is not known: open the event stream again");
+        let caller = self.caller(&parts.headers);
         let id = session_id(parts.uri.query().unwrap_or_default()).ok_or_else(unknown)?;
-        let peer = self.streams.find(id, auth::Caller::local().principal()).ok_or_else(unknown)?;
+        let peer = self.streams.find(id, caller.principal()).ok_or_else(unknown)?;
         let text = self.read(&parts.headers, body).await?;
         match Message::parse(text.clone()) {
             Ok(message) if message.method() == "initialize" => {
                 // It may wait for an upstream, and its answer for the stream to be read.
                 self.gateway.spawn(async move {
                     match peer.place() {
-                        Some(_place) => peer.take_message(message).await,
+                        Some(_place) => peer.take_message(&caller, message).await,
                         None => peer.refuse_one_more(message.id()).await,
                     }
                 });
             }
-            Ok(message) => peer.take_message(message).await,
-            Err(error) if error.kind == ParseErrorKind::Batch => peer.take(text).await,
+            Ok(message) => peer.take_message(&caller, message).await,
+            Err(error) if error.kind == ParseErrorKind::Batch => peer.take(&caller, text).await,
             Err(error) => return Err(rescue_parse(&error)),
         }
         Ok(empty(StatusCode::ACCEPTED))

@@ -18,7 +18,7 @@ use super::{
     stdio::to_line,
 };
 use crate::{
-    auth,
+    auth::Caller,
     gateway::{Client, Gateway, LegacySession, ModernClient, Reply},
     mcp::{
         Era, Id, Kind, Message, ParseError, ParseErrorKind, Version, batch,
@@ -95,12 +95,12 @@ impl Peer {
         }
     }
 
-    /// Takes the text of one message, or of a batch.
-    pub(super) async fn take(self: &Arc<Self>, text: Bytes) {
+    /// Takes the text of one message, or of a batch, of the client itself.
+    pub(super) async fn take(self: &Arc<Self>, caller: &Caller, text: Bytes) {
         match Message::parse(text.clone()) {
-            Ok(message) => self.take_message(message).await,
+            Ok(message) => self.take_message(caller, message).await,
             Err(error) if error.kind == ParseErrorKind::Batch => match self.split(&text) {
-                Ok((session, messages)) => self.take_batch(session, messages).await,
+                Ok((session, messages)) => self.take_batch(caller.clone(), session, messages).await,
                 Err(error) => self.say(rescue_parse(&error).body).await,
             },
             Err(error) => self.say(rescue_parse(&error).body).await,
@@ -115,10 +115,10 @@ impl Peer {
     }
 
     /// Answers the requests of a batch with a batch; what else belongs to them is said as it comes.
-    async fn take_batch(self: &Arc<Self>, session: Arc<LegacySession>, messages: Vec<Bytes>) {
+    async fn take_batch(self: &Arc<Self>, caller: Caller, session: Arc<LegacySession>, messages: Vec<Bytes>) {
         let (gateway, peer) = (Arc::clone(&self.gateway), Arc::clone(self));
         let work = async move {
-            let mut parts = parts(gateway, session, messages);
+            let mut parts = parts(gateway, caller, session, messages);
             let mut answers = Vec::new();
             while let Some(part) = parts.next().await {
                 match part {
@@ -138,14 +138,14 @@ impl Peer {
     }
 
     /// Takes one message.
-    pub(super) async fn take_message(self: &Arc<Self>, message: Message) {
+    pub(super) async fn take_message(self: &Arc<Self>, caller: &Caller, message: Message) {
         let known = self.session.lock().clone();
         let opening = match classify(&message, None, known.is_some()) {
             Ok(opening) => opening,
             Err(error) => return self.say(rescue_opening(&error, message.id()).body).await,
         };
         let client = match (opening, known) {
-            (Opening::Initialize, _) => return self.initialize(&message).await,
+            (Opening::Initialize, _) => return self.initialize(caller, &message).await,
             (Opening::Modern(_), _) if matches!(self.out, Outlet::Events(_)) => {
                 let words = "this transport is not one of 2026-07-28: send initialize, or use the streamable HTTP endpoint";
                 return self.say(error_response(message.id(), code::METHOD_NOT_FOUND, words, None)).await;
@@ -160,7 +160,7 @@ impl Peer {
             }
         };
         match message.kind() {
-            Kind::Request => self.start(client, message).await,
+            Kind::Request => self.start(caller.clone(), client, message).await,
             Kind::Notification => {
                 if let Some(id) =
                     message.cancelled_id().filter(|_| message.method() == "notifications/cancelled" && client.era() == Era::Modern)
@@ -173,8 +173,8 @@ impl Peer {
         }
     }
 
-    async fn initialize(self: &Arc<Self>, message: &Message) {
-        match self.gateway.initialize(&auth::Caller::local(), message).await {
+    async fn initialize(self: &Arc<Self>, caller: &Caller, message: &Message) {
+        match self.gateway.initialize(caller, message).await {
             Ok((session, reply)) => {
                 let mut outbox = self.gateway.open_stream(&session);
                 let ended = session.end_token();
@@ -206,12 +206,12 @@ impl Peer {
         }
     }
 
-    async fn start(self: &Arc<Self>, client: Client, message: Message) {
+    async fn start(self: &Arc<Self>, caller: Caller, client: Client, message: Message) {
         let Some(id) = message.id().cloned() else { return };
         let Some(place) = self.place() else { return self.refuse_one_more(Some(&id)).await };
         let (peer, era, key) = (Arc::clone(self), client.era(), id.clone());
         let work = async move {
-            match peer.gateway.handle(&auth::Caller::local(), &client, message).await {
+            match peer.gateway.handle(&caller, &client, message).await {
                 Ok(reply) => peer.send(reply, Some(id), era).await,
                 Err(error) => peer.say(rescue(&error, Some(&id), era).body).await,
             }

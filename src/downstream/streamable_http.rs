@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::BoxStream};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER},
+    header::{ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER},
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use super::{
     resumable::{recorded, replayed},
 };
 use crate::{
-    auth,
+    auth::Caller,
     gateway::{Client, EventId, EventReply, Gateway, LegacySession, ModernClient, Outbox, Reply},
     mcp::{
         Era, Id, Kind, Message, ParseErrorKind, Version, batch,
@@ -30,6 +30,7 @@ use crate::{
         headers::{LAST_EVENT_ID, Mirrored, PARAM_PREFIX, PROTOCOL_VERSION, SESSION_ID},
         sse,
     },
+    secret::Secret,
     session::SessionId,
 };
 
@@ -78,37 +79,38 @@ impl Endpoint {
         if !is_json(&parts.headers) {
             return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "the body must be application/json"));
         }
+        let caller = self.caller(&parts.headers);
         let text = self.read(&parts.headers, body).await?;
         let message = match Message::parse(text.clone()) {
             Ok(message) => message,
-            Err(error) if error.kind == ParseErrorKind::Batch => return Box::pin(self.post_batch(&parts.headers, &text)).await,
+            Err(error) if error.kind == ParseErrorKind::Batch => return Box::pin(self.post_batch(caller, &parts.headers, &text)).await,
             Err(error) => return Err(rescue_parse(&error)),
         };
         let header = parts.headers.get(PROTOCOL_VERSION).and_then(|value| value.to_str().ok());
         let session = parts.headers.get(SESSION_ID);
         let opening = classify(&message, header, session.is_some()).map_err(|error| rescue_opening(&error, message.id()))?;
         match opening {
-            Opening::Initialize => Box::pin(self.initialize(&message)).await,
+            Opening::Initialize => Box::pin(self.initialize(&caller, &message)).await,
             Opening::Modern(_) => {
                 check_headers(&parts.headers, &message)?;
                 let client = Client::Modern(Arc::new(ModernClient { params: Some(param_headers(&parts.headers)) }));
-                self.serve(client, message).await
+                self.serve(caller, client, message).await
             }
             Opening::Legacy(_) => {
-                let session = self.session(session, message.id())?;
-                self.serve(Client::Legacy(session), message).await
+                let session = self.session(&caller, session, message.id())?;
+                self.serve(caller, Client::Legacy(session), message).await
             }
         }
     }
 
-    async fn serve(&self, client: Client, message: Message) -> Answer {
+    async fn serve(&self, caller: Caller, client: Client, message: Message) -> Answer {
         match message.kind() {
             Kind::Request => {
                 let (id, era) = (message.id().cloned(), client.era());
                 let handled = match era {
-                    Era::Legacy => self.gateway.handle_to_the_end(auth::Caller::local(), client, message).await,
+                    Era::Legacy => self.gateway.handle_to_the_end(caller, client, message).await,
                     // A modern client cancels by hanging up.
-                    Era::Modern => Box::pin(self.gateway.handle(&auth::Caller::local(), &client, message)).await,
+                    Era::Modern => Box::pin(self.gateway.handle(&caller, &client, message)).await,
                 };
                 match handled {
                     Ok(reply) => Ok(respond(reply, id, era)),
@@ -127,15 +129,15 @@ impl Endpoint {
     }
 
     /// Only 2025-03-26 has batches.
-    async fn post_batch(&self, headers: &HeaderMap, text: &Bytes) -> Answer {
+    async fn post_batch(&self, caller: Caller, headers: &HeaderMap, text: &Bytes) -> Answer {
         let batch = || rescue_parse(&ParseErrorKind::Batch.into());
         let session = headers.get(SESSION_ID).ok_or_else(batch)?;
-        let session = self.session(Some(session), None)?;
+        let session = self.session(&caller, Some(session), None)?;
         if session.record.version != Version::V2025_03_26 {
             return Err(batch());
         }
         let messages = batch::split(text).map_err(|error| rescue_parse(&error))?;
-        let mut parts = parts(Arc::clone(&self.gateway), session, messages);
+        let mut parts = parts(Arc::clone(&self.gateway), caller, session, messages);
         let mut answers = Vec::new();
         while let Some(part) = parts.next().await {
             match part {
@@ -150,8 +152,8 @@ impl Endpoint {
         Ok(with_json(StatusCode::OK, Body::from(batch::join(&answers))))
     }
 
-    async fn initialize(&self, message: &Message) -> Answer {
-        let greeted = self.gateway.initialize(&auth::Caller::local(), message).await;
+    async fn initialize(&self, caller: &Caller, message: &Message) -> Answer {
+        let greeted = self.gateway.initialize(caller, message).await;
         let (session, reply) = greeted.map_err(|error| rescue(&error, message.id(), Era::Legacy))?;
         let mut response = respond(reply, message.id().cloned(), Era::Legacy);
         if let Ok(mut id) = HeaderValue::from_str(&session.id().to_string()) {
@@ -167,7 +169,7 @@ impl Endpoint {
         if request.method() != Method::GET || request.headers().get(SESSION_ID).is_none() {
             return Ok(not_allowed());
         }
-        let session = self.session(request.headers().get(SESSION_ID), None)?;
+        let session = self.session(&self.caller(request.headers()), request.headers().get(SESSION_ID), None)?;
         let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("text/event-stream") || value.contains("*/*"));
         if !request.headers().get_all(ACCEPT).iter().any(accepts) {
             return Err(refusal(StatusCode::NOT_ACCEPTABLE, code::INVALID_REQUEST, "GET needs Accept: text/event-stream"));
@@ -186,7 +188,7 @@ impl Endpoint {
         if request.headers().get(SESSION_ID).is_none() {
             return Ok(not_allowed());
         }
-        let session = self.session(request.headers().get(SESSION_ID), None)?;
+        let session = self.session(&self.caller(request.headers()), request.headers().get(SESSION_ID), None)?;
         self.gateway.end(&session);
         Ok(empty(StatusCode::NO_CONTENT))
     }
@@ -224,12 +226,20 @@ impl Endpoint {
         }
     }
 
-    fn session(&self, header: Option<&HeaderValue>, id: Option<&Id>) -> Result<Arc<LegacySession>, Rescued> {
+    /// Who calls. Where an upstream takes its caller's own token, whoever brings one is somebody; else everybody is alike.
+    pub(super) fn caller(&self, headers: &HeaderMap) -> Caller {
+        match bearer(headers) {
+            Some(token) if self.gateway.takes_callers_tokens() => Caller::bearing(token),
+            Some(_) | None => Caller::local(),
+        }
+    }
+
+    fn session(&self, caller: &Caller, header: Option<&HeaderValue>, id: Option<&Id>) -> Result<Arc<LegacySession>, Rescued> {
         let body = |words| error_response(id, code::INVALID_REQUEST, words, None);
         let error = |status, words| Rescued { status, body: body(words), request_id: None, retry_after: None };
         let header = header.ok_or_else(|| error(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing: send initialize first"))?;
         SessionId::parse(header.as_bytes())
-            .and_then(|id| self.gateway.sessions().find(id, &auth::Caller::local()))
+            .and_then(|id| self.gateway.sessions().find(id, caller))
             .ok_or_else(|| error(StatusCode::NOT_FOUND, "the session is not known: send initialize again"))
     }
 }
@@ -243,6 +253,16 @@ async fn discard(mut body: Body) {
 fn check_headers(headers: &HeaderMap, message: &Message) -> Result<(), Rescued> {
     let values = |name: &'static str| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
     Mirrored::read(values).and_then(|mirrored| mirrored.check(message)).map_err(|error| rescue_opening(&error.into(), message.id()))
+}
+
+/// The one bearer token of a request (RFC 6750 §2.1); of two, neither is believed.
+fn bearer(headers: &HeaderMap) -> Option<Secret> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    let token = token.trim_matches(' ');
+    let is_token = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte));
+    (scheme.eq_ignore_ascii_case("bearer") && is_token).then(|| Secret::new(token))
 }
 
 fn param_headers(headers: &HeaderMap) -> HeaderMap {

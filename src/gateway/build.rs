@@ -123,6 +123,11 @@ impl Gateway {
         Arc::clone(&self.view.load().lineup.upstreams)
     }
 
+    /// Whether some upstream takes its callers' own tokens, so that a bearer of one is somebody.
+    pub fn takes_callers_tokens(&self) -> bool {
+        self.view.load().lineup.takes_callers_tokens
+    }
+
     /// What happens in this gateway; whoever learns of something notes it here.
     pub fn events(&self) -> &Events {
         &self.surroundings.events

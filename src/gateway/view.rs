@@ -16,6 +16,8 @@ pub(super) struct Lineup {
     pub(super) config: Arc<McpConfig>,
     /// In file order, as the configuration names them.
     pub(super) upstreams: Arc<[Arc<Upstream>]>,
+    /// Some of them take their callers' own tokens.
+    pub(super) takes_callers_tokens: bool,
     /// What each of them shows, and what it hides.
     globs: Box<[(GlobSet, GlobSet)]>,
 }
@@ -31,7 +33,8 @@ impl Lineup {
     /// `upstreams` are those of `config`, in its order.
     pub(super) fn new(config: Arc<McpConfig>, upstreams: Arc<[Arc<Upstream>]>) -> Self {
         let globs = config.upstreams.iter().map(|upstream| (glob_set(&upstream.expose), glob_set(&upstream.hide))).collect();
-        Self { config, upstreams, globs }
+        let takes_callers_tokens = config.upstreams.iter().any(UpstreamConfig::takes_callers_token);
+        Self { config, upstreams, takes_callers_tokens, globs }
     }
 
     /// With a single upstream that passes its names through, everything it says is relayed as it is.

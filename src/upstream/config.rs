@@ -41,6 +41,11 @@ pub enum Difference {
 }
 
 impl UpstreamConfig {
+    /// Whether a caller's own token is needed to reach it.
+    pub fn takes_callers_token(&self) -> bool {
+        matches!(&self.endpoint, EndpointConfig::Http(http) if http.credential.is_the_callers())
+    }
+
     /// How `wanted`, of the same name, differs from this.
     pub fn difference(&self, wanted: &Self) -> Difference {
         let shown = |config: &Self| (config.prefix.clone(), config.required, config.expose.clone(), config.hide.clone());
@@ -100,8 +105,17 @@ pub enum CredentialConfig {
     None,
     /// `Authorization: Bearer …`
     Token(Secret),
+    /// The caller's own bearer token.
+    Forward,
     /// Any one header.
     Header { name: HeaderName, value: Secret },
+}
+
+impl CredentialConfig {
+    /// Each caller has another, and nobody has one without a caller.
+    pub fn is_the_callers(&self) -> bool {
+        matches!(self, Self::Forward)
+    }
 }
 
 /// A child process that speaks newline-delimited JSON-RPC.

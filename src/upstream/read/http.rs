@@ -45,7 +45,7 @@ pub(super) fn read(table: &mut Table, problems: &mut Problems) -> Option<HttpCon
     let headers = headers(table, &credential, problems);
     let url = url?;
     let secret_key = match credential {
-        CredentialConfig::None => headers.keys().any(|name| sounds_secret(name.as_str())).then_some("headers"),
+        CredentialConfig::None | CredentialConfig::Forward => headers.keys().any(|name| sounds_secret(name.as_str())).then_some("headers"),
         CredentialConfig::Token(_) | CredentialConfig::Header { .. } => Some("auth"),
     };
     let leaves = !is_loopback(&url) || way.proxy.is_some();
@@ -178,7 +178,9 @@ fn header_name(rule: &mut Table, problems: &mut Problems) -> Option<HeaderName> 
 fn taken_by_credential(name: &HeaderName, credential: &CredentialConfig) -> Option<&'static str> {
     match credential {
         CredentialConfig::None => None,
-        CredentialConfig::Token(_) => (name == http::header::AUTHORIZATION).then_some("Authorization is already set by [auth]"),
+        CredentialConfig::Token(_) | CredentialConfig::Forward => {
+            (name == http::header::AUTHORIZATION).then_some("Authorization is already set by [auth]")
+        }
         CredentialConfig::Header { name: taken, .. } => {
             (name == taken || name == http::header::AUTHORIZATION).then_some("the credential is already set by [auth]")
         }

@@ -84,7 +84,7 @@ impl HttpTransport {
     ) -> Result<Self, Explanation> {
         let mut headers = config.headers.clone();
         let credential = match &config.credential {
-            CredentialConfig::None => None,
+            CredentialConfig::None | CredentialConfig::Forward => None,
             CredentialConfig::Token(token) => Some((AUTHORIZATION, format!("Bearer {}", token.expose()))),
             CredentialConfig::Header { name, value } => Some((name.clone(), value.expose().to_owned())),
         };
