@@ -12,6 +12,7 @@ pub use reading::Reading;
 
 use crate::{
     admin::{self, AdminConfig},
+    auth,
     downstream::{self, ServerConfig},
     gateway::{self, McpConfig},
     health::{self, CertificatesConfig, StateConfig},
@@ -80,6 +81,7 @@ pub const TABLES: &[&Keys] = &[
     &gateway::read::BOUNDS_KEYS,
     &gateway::read::PARKED_KEYS,
     &upstream::read::KEYS,
+    &auth::ACCESS_KEYS,
     &upstream::read::STDERR_KEYS,
     &tls::read::KEYS,
     &upstream::read::AUTH_KEYS,
@@ -159,6 +161,8 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     let state = health::read::read_state(root.table("state", &mut problems), &mut problems);
     mcp.state_secrets.clone_from(&state.secrets);
     root.finish(&KEYS, &mut problems);
+    let rules = mcp.upstreams.iter().map(|upstream| (upstream.name.as_str(), &upstream.access));
+    auth::check_groups(rules, None, &lines, &mut problems);
     check_health(&server, &mcp, &lines, &mut problems);
     check_admin(admin.as_ref(), &server, &lines, &mut problems);
     if server.insecure == downstream::Insecure::Forbid {

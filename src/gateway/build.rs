@@ -24,6 +24,7 @@ use super::{
     view::{Lineup, View},
 };
 use crate::{
+    auth::{Caller, PrincipalKey},
     catalog::Catalog,
     clock::Clock,
     events::Events,
@@ -90,7 +91,7 @@ impl Gateway {
             hubs: Hubs::default(),
             task_ids,
             surroundings,
-            view: ArcSwap::from_pointee(View { lineup: Arc::clone(&lineup), catalog: Arc::default() }),
+            view: ArcSwap::from_pointee(View::new(Arc::clone(&lineup), Arc::default(), Arc::default())),
             changes: watch::Sender::new(Change::default()),
             making: Mutex::new(Making::new(lineup)),
             rebuilt: watch::Sender::new(0),
@@ -138,9 +139,20 @@ impl Gateway {
         &self.surroundings.watcher
     }
 
-    /// The upstreams and the catalog of this moment.
+    /// The upstreams and the catalog of this moment: everything that there is.
     pub(super) fn view(&self) -> Arc<View> {
         self.view.load_full()
+    }
+
+    /// The same as far as it exists for this caller.
+    pub(super) fn view_for(self: &Arc<Self>, caller: &Caller) -> Arc<View> {
+        self.view.load().seen_by(caller)
+    }
+
+    /// The same once every upstream was tried, at most at `list_wait` after the start.
+    pub(super) async fn settled_for(self: &Arc<Self>, caller: &Caller) -> Arc<View> {
+        self.settled().await;
+        self.view_for(caller)
     }
 
     /// All requests so far.
@@ -162,11 +174,13 @@ impl Gateway {
     }
 
     /// A transparent gateway's client listens to its upstream itself, if that is a modern one with a stream for it.
-    pub(super) fn relays_listen(&self) -> bool {
+    ///
+    /// One who is told apart from others is listened for: its tasks have names of their own.
+    pub(super) fn relays_listen(self: &Arc<Self>, caller: &Caller) -> bool {
         let relays = |generation: Arc<Generation>| generation.era() == Era::Modern && !generation.is_stdio();
         let is_modern = |upstream: &Arc<Upstream>| upstream.generation().is_ok_and(relays);
         let view = self.view.load();
-        view.lineup.is_transparent() && view.upstreams().first().is_some_and(is_modern)
+        view.lineup.is_transparent() && *caller.principal() == PrincipalKey::Local && view.upstreams().first().is_some_and(is_modern)
     }
 
     /// Whether every upstream was tried to the end once.

@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use super::{Gateway, GatewayError, LegacySession, Reply, forward::Forward, legacy::InFlight, own_tools, route::Route, tally::Counted};
 use crate::{
-    auth::Caller,
+    auth::{Caller, PrincipalKey},
     catalog::OwnTool,
     limits,
     mcp::{Era, Field, Id, LogLevel, Message, Method, build, list::ListKind},
@@ -82,7 +82,7 @@ impl Gateway {
             Method::Ping => return Ok(Reply::result(&id, b"{}")),
             Method::SetLevel => return self.set_level(client, &message, &id).await,
             Method::Discover => return self.discover(caller, client, message, &id, counted).await,
-            Method::Listen if !self.relays_listen() => return self.listen(caller, client, &message, &id).map(Reply::listening),
+            Method::Listen if !self.relays_listen(caller) => return self.listen(caller, client, &message, &id).map(Reply::listening),
             Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
                 return Box::pin(self.subscription(caller, client, &message, &id, method, counted)).await;
             }
@@ -92,13 +92,13 @@ impl Gateway {
             Method::ResourceTemplatesList => return self.list(caller, client, message, &id, ListKind::ResourceTemplates, counted).await,
             _ => {}
         }
-        if method == Method::TasksList && Route::only(self.view()).is_none() {
+        if method == Method::TasksList && (Route::only(self.view()).is_none() || *caller.principal() != PrincipalKey::Local) {
             return Box::pin(self.list_tasks(caller, client, &message, &id)).await;
         }
-        let own = if method == Method::ToolsCall { self.own_tool(&message).await } else { None };
+        let own = if method == Method::ToolsCall { self.own_tool(caller, &message).await } else { None };
         let (executed, message) = match own {
             None => (None, message),
-            Some(OwnTool::Search) => return Box::pin(self.search(client, &message, &id)).await,
+            Some(OwnTool::Search) => return Box::pin(self.search(caller, client, &message, &id)).await,
             Some(OwnTool::Execute) => {
                 let (executed, message) = own_tools::executed(client, &message)?;
                 (Some(executed), message)

@@ -24,6 +24,7 @@ use crate::{
     auth::Caller,
     bridge::Declared,
     mcp::Id,
+    names::UpstreamName,
     session::{SessionId, SessionRecord},
     upstream::{ClientCapabilities, Generation, Session, Upstream, UpstreamError, UpstreamId},
 };
@@ -37,6 +38,8 @@ const MAX_ASKED_BY_ONE: usize = 32;
 #[derive(Debug)]
 pub struct LegacySession {
     pub record: SessionRecord,
+    /// As it was identified last: its groups may change, its principal does not.
+    caller: Mutex<Caller>,
     pub(super) flags: ClientCapabilities,
     /// Read when the first modern server is told.
     declared: OnceLock<Declared>,
@@ -93,10 +96,11 @@ pub(super) enum InFlight {
 }
 
 impl LegacySession {
-    pub(super) fn new(record: SessionRecord) -> Self {
+    pub(super) fn new(record: SessionRecord, caller: Caller) -> Self {
         let flags = ClientCapabilities::read(&record.capabilities);
         Self {
             record,
+            caller: Mutex::new(caller),
             flags,
             declared: OnceLock::new(),
             questions: Questions::default(),
@@ -122,6 +126,24 @@ impl LegacySession {
 
     pub fn id(&self) -> SessionId {
         self.record.id
+    }
+
+    /// Who it is, as it was identified with its last request.
+    pub(super) fn caller(&self) -> Caller {
+        self.caller.lock().clone()
+    }
+
+    fn comes_as(&self, caller: &Caller) {
+        let mut known = self.caller.lock();
+        if known.groups() != caller.groups() {
+            *known = caller.clone();
+        }
+    }
+
+    /// Nothing of this upstream is followed any more.
+    pub(super) fn unsubscribe_all(&self, upstream: &UpstreamName) {
+        self.subscribed.remove_all(upstream);
+        self.feeds.end(upstream);
     }
 
     /// Cancelled when the session ends.
@@ -308,6 +330,7 @@ impl Sessions {
     pub fn find(&self, id: SessionId, caller: &Caller) -> Option<Arc<LegacySession>> {
         let session = self.live.read().get(&id).filter(|session| session.record.principal == *caller.principal()).map(Arc::clone)?;
         self.touch(&session);
+        session.comes_as(caller);
         Some(session)
     }
 

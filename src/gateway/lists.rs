@@ -21,16 +21,15 @@ impl Gateway {
         kind: ListKind,
         counted: &mut Counted,
     ) -> Result<Reply, GatewayError> {
-        if let Some(route) = Route::only(self.view()) {
+        if let Some(route) = Route::only(self.view_for(caller)) {
             return self.to_only_upstream(caller, client, message, kind.method(), route, counted).await;
         }
         // The one page has no cursor, so none that a client sends can be ours.
         if message.span(crate::mcp::Field::Cursor).is_some() {
             return Err(GatewayError::InvalidParams("the cursor is unknown: this list has one page"));
         }
-        self.settled().await;
-        let catalog = self.catalog();
-        let listed = catalog.list(kind);
+        let view = self.settled_for(caller).await;
+        let listed = view.catalog.list(kind);
         let (head, items): (&[u8], _) = match client.era() {
             Era::Legacy => (b",\"result\":{", listed.legacy.clone()),
             // No time-to-live is promised: a change is announced, and each catalog is its caller's own.

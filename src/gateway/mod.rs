@@ -2,6 +2,7 @@
 
 mod adapt;
 mod again;
+mod audiences;
 mod build;
 mod capabilities;
 mod config;

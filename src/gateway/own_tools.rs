@@ -4,6 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use super::{Client, Gateway, GatewayError, ModernClient, Reply, view::Lineup};
 use crate::{
+    auth::Caller,
     catalog::{Catalog, ListedTool, Lookup, MOST_FOUND, OwnTool, search_result},
     mcp::{
         Field, Id, Message, Span, Splices,
@@ -13,7 +14,7 @@ use crate::{
 
 impl Gateway {
     /// Which of its own tools a call means, if one. Where they are not listed, an upstream's tool of that name comes first.
-    pub(super) async fn own_tool(&self, message: &Message) -> Option<OwnTool> {
+    pub(super) async fn own_tool(self: &Arc<Self>, caller: &Caller, message: &Message) -> Option<OwnTool> {
         let own = OwnTool::named(&message.name()?)?;
         let view = self.view();
         if view.lineup.config.tools.lists_own() {
@@ -22,22 +23,30 @@ impl Gateway {
         if view.lineup.is_transparent() {
             return None;
         }
-        self.settled().await;
-        (self.catalog().tool(own.name()) == Lookup::Unknown).then_some(own)
+        let view = self.settled_for(caller).await;
+        (view.catalog.tool(own.name()) == Lookup::Unknown).then_some(own)
     }
 
     /// Answers a call of `search`.
-    pub(super) async fn search(&self, client: &Client, message: &Message, id: &Id) -> Result<Reply, GatewayError> {
+    pub(super) async fn search(
+        self: &Arc<Self>,
+        caller: &Caller,
+        client: &Client,
+        message: &Message,
+        id: &Id,
+    ) -> Result<Reply, GatewayError> {
         let keywords = keywords(message)?;
         self.settled().await;
         let making = *self.rebuilt.borrow();
         let index = self.finder.index(self.patience_ends(), making).await;
-        let view = self.view();
+        let view = self.view_for(caller);
         let structured = view.lineup.config.structured;
         let era = client.era();
         let search = move || {
             // What has gone since the index was made is not found any more.
-            let is_visible = |name: &str, _: &_| view.catalog.listed_tool(name).is_some();
+            // Nor is what the caller may not use, also where another tool has its name in the caller's own lists.
+            let is_open = view.audience.is_none();
+            let is_visible = |name: &str, found: &_| view.catalog.listed_tool(name).is_some_and(|listed| is_open || listed == found);
             let found = index.as_ref().map(|index| index.search(&keywords, MOST_FOUND, is_visible));
             found.transpose().map(|found| search_result(&found.unwrap_or_default(), structured, era))
         };

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use super::{
-    Gateway, WhenDown,
+    Gateway, LegacySession, WhenDown,
     listen::Change,
     own_tools,
     reload::Successor,
-    view::{Lineup, View},
+    view::{Lineup, Shown, View},
 };
 use crate::{
+    auth::Wanted,
     catalog::{self, Catalog},
-    mcp::{build, list::ListKind, offer::Offer},
+    mcp::{build, offer::Offer},
     reason::{Explanation, Reason},
-    upstream::Concern,
+    upstream::{Concern, Upstream},
 };
 
 /// What the next catalog is made for, and what the last one was made of.
@@ -23,7 +24,7 @@ pub(super) struct Making {
     pub(super) lineup: Arc<Lineup>,
     /// Not served yet.
     pub(super) successors: Vec<Successor>,
-    of: Option<Vec<Part>>,
+    of: Option<Arc<[Part]>>,
 }
 
 impl Making {
@@ -37,31 +38,15 @@ impl Gateway {
     pub(super) fn rebuild(&self) {
         let mut making = self.making.lock();
         let lineup = Arc::clone(&making.lineup);
-        let sources: Vec<_> = lineup
-            .shown()
-            .map(|shown| catalog::Source {
-                name: shown.upstream.name(),
-                prefix: &shown.config.prefix,
-                expose: shown.expose,
-                hide: shown.hide,
-                offer: shown.upstream.offer(),
-                listed: lineup.config.when_down == WhenDown::Keep || shown.upstream.status().borrow().state.serves(),
-            })
-            .collect();
-        let parts: Vec<_> = sources.iter().map(|source| (source.offer.clone(), source.listed)).collect();
+        let parts = parts_of(&lineup);
         let view = self.view.load_full();
         let is_same_lineup = Arc::ptr_eq(&view.lineup, &lineup);
-        if is_same_lineup && making.of.as_ref().is_some_and(|before| same_parts(before, &parts)) {
+        if is_same_lineup && making.of.as_deref().is_some_and(|before| same_parts(before, &parts)) {
             return;
         }
-        let fresh = catalog::merge(&sources, &lineup.config.rules());
+        let fresh = catalog::merge(&sources_of(&lineup, &parts), &lineup.config.rules(), |_, _| true);
         let before = Arc::clone(&view.catalog);
-        let differs = |kind| before.list(kind) != fresh.list(kind);
-        let change = Change {
-            tools: u64::from(differs(ListKind::Tools)),
-            prompts: u64::from(differs(ListKind::Prompts)),
-            resources: u64::from(differs(ListKind::Resources) || differs(ListKind::ResourceTemplates)),
-        };
+        let change = Change::between(&before, &fresh);
         for (upstream, name) in fresh.collisions().iter().filter(|collision| !before.collisions().contains(collision)) {
             let upstream = lineup.upstreams.get(*upstream).map(|upstream| upstream.name().as_str()).unwrap_or_default();
             tracing::warn!(upstream, name, reason = "name_collision", "this name is taken already; the first in the file keeps it");
@@ -70,26 +55,85 @@ impl Gateway {
         for (index, upstream) in lineup.upstreams.iter().enumerate() {
             upstream.concern(Concern::Collision, collision_of(index, &fresh).as_ref());
         }
-        drop(sources);
-        self.view.store(Arc::new(View { lineup, catalog: Arc::new(fresh) }));
+        tell_unruled(&lineup, &parts, making.of.as_deref());
+        let parts: Arc<[Part]> = parts.into();
+        let next = Arc::new(View::new(lineup, Arc::new(fresh), Arc::clone(&parts)));
+        self.view.store(Arc::clone(&next));
         making.of = Some(parts);
         drop(making);
         self.rebuilt.send_modify(|count| *count += 1);
-        if change == Change::default() {
+        let rules_differ = view.lineup.access != next.lineup.access;
+        if change == Change::default() && !rules_differ {
             return;
         }
         self.changes.send_modify(|counts| *counts = counts.plus(change));
-        let methods = change.methods();
         for session in self.sessions.all() {
-            for method in &methods {
-                session.tell(build::notification(*method, None));
+            let change = match view.lineup.access.is_open() && next.lineup.access.is_open() {
+                true => change,
+                false => change_for(&session, &view, &next),
+            };
+            for method in change.methods() {
+                session.tell(build::notification(method, None));
             }
         }
     }
 }
 
+/// What of the lists is different for a client's groups. What it may not use any more ends, as far as it is no call.
+fn change_for(session: &LegacySession, before: &Arc<View>, now: &Arc<View>) -> Change {
+    let caller = session.caller();
+    let (before, now) = (before.seen_by(&caller), now.seen_by(&caller));
+    for (index, upstream) in now.upstreams().iter().enumerate() {
+        if !now.sees(index, Wanted::Other) {
+            session.unsubscribe_all(upstream.name());
+        }
+        if !now.reaches(index) && session.upstream_session(upstream.id()).is_some() {
+            session.keep_upstream_session(upstream.id(), None);
+            upstream.close_owned(session.id());
+        }
+    }
+    Change::between(&before.catalog, &now.catalog)
+}
+
+/// What a lineup's upstreams offer now.
+pub(super) fn parts_of(lineup: &Lineup) -> Vec<Part> {
+    let is_listed = |upstream: &Upstream| lineup.config.when_down == WhenDown::Keep || upstream.status().borrow().state.serves();
+    lineup.upstreams.iter().map(|upstream| (upstream.offer(), is_listed(upstream))).collect()
+}
+
+/// The same as a catalog is made of it.
+pub(super) fn sources_of<'a>(lineup: &'a Lineup, parts: &[Part]) -> Vec<catalog::Source<'a>> {
+    let sources = lineup.shown().zip(parts).map(|(Shown { upstream, config, expose, hide }, (offer, listed))| catalog::Source {
+        name: upstream.name(),
+        prefix: &config.prefix,
+        expose,
+        hide,
+        offer: offer.clone(),
+        listed: *listed,
+    });
+    sources.collect()
+}
+
+/// Says which rules are for tools that there are not, once for each list of an upstream's: a mistyped name protects nothing.
+fn tell_unruled(lineup: &Lineup, parts: &[Part], before: Option<&[Part]>) {
+    if lineup.access.is_open() {
+        return;
+    }
+    for (index, (upstream, (offer, _))) in lineup.upstreams.iter().zip(parts).enumerate() {
+        let Some(offer) = offer else { continue };
+        let is_known = |before: &[Part]| before.iter().any(|(known, _)| known.as_ref().is_some_and(|known| Arc::ptr_eq(known, offer)));
+        if before.is_some_and(is_known) {
+            continue;
+        }
+        let unruled = lineup.access.ruled_tools(index).filter(|name| !offer.tools.iter().any(|tool| *tool.name() == **name));
+        for tool in unruled {
+            tracing::warn!(upstream = %upstream.name(), tool, "the file has allow or deny for a tool that this upstream does not offer");
+        }
+    }
+}
+
 /// One upstream's offer, and whether it is listed.
-type Part = (Option<Arc<Offer>>, bool);
+pub(super) type Part = (Option<Arc<Offer>>, bool);
 
 fn same_parts(before: &[Part], now: &[Part]) -> bool {
     let same = |(a, b): (&Part, &Part)| {

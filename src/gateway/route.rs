@@ -9,7 +9,7 @@ use super::{
     view::{Shown, View},
 };
 use crate::{
-    auth::Caller,
+    auth::{Caller, Wanted},
     catalog::{Found, Lookup},
     mcp::{Field, Message, Method, Span},
     names::{SEPARATOR, UpstreamName},
@@ -50,75 +50,54 @@ impl Route {
 }
 
 impl Gateway {
-    pub(super) async fn route(&self, caller: &Caller, method: Method, message: &Message) -> Result<Route, GatewayError> {
-        if let Some(only) = Route::only(self.view()) {
+    pub(super) async fn route(self: &Arc<Self>, caller: &Caller, method: Method, message: &Message) -> Result<Route, GatewayError> {
+        let view = || self.view_for(caller);
+        if let Some(only) = Route::only(view()) {
             let name = method.name_field().and_then(|field| message.text(field)).unwrap_or_default();
             return Ok(Route { name: name.into(), ..only });
         }
         let mut rebuilds = self.rebuilds();
-        let mut route = self.look_up(caller, method, message);
+        let mut route = self.look_up(&view(), caller, method, message);
         // Right after the start the owner may not have been asked yet. It alone is waited for, not all others.
         while route.is_err() && !self.all_tried() {
             match timeout_at(self.patience_ends(), rebuilds.changed()).await {
-                Ok(Ok(())) => route = self.look_up(caller, method, message),
+                Ok(Ok(())) => route = self.look_up(&view(), caller, method, message),
                 Ok(Err(_)) | Err(_) => break,
             }
         }
         if route.is_err() {
             // An offer may have come after the last making of the catalog, which costs next to nothing when none has.
             self.rebuild();
-            route = self.look_up(caller, method, message);
+            route = self.look_up(&view(), caller, method, message);
         }
         // The owner's name is in the item's: if that upstream never said what it offers, its condition is the answer.
         match route {
-            Err(GatewayError::Unknown { kind, name }) => self.by_prefix(method, message).ok_or(GatewayError::Unknown { kind, name }),
+            Err(GatewayError::Unknown { kind, name }) => by_prefix(&view(), method, message).ok_or(GatewayError::Unknown { kind, name }),
             other => other,
         }
     }
 
-    /// The upstream whose prefix or name a tool's or prompt's name begins with, as long as nothing is known of its items.
-    fn by_prefix(&self, method: Method, message: &Message) -> Option<Route> {
-        let field = match method {
-            Method::ToolsCall | Method::PromptsGet => Field::Name,
-            Method::Complete => Field::RefName,
-            _ => return None,
-        };
-        let name = message.text(field)?;
-        let (prefix, own) = name.split_once(SEPARATOR)?;
-        let view = self.view();
-        let is_silent_owner = |shown: &Shown<'_>| {
-            shown.upstream.offer().is_none() && (shown.upstream.name().as_str() == prefix || shown.config.prefix == prefix)
-        };
-        let (index, owner) = view.lineup.shown().enumerate().find(|(_, shown)| is_silent_owner(shown))?;
-        // It may come up between this look and the call, and what is hidden must not be reached then either.
-        if !owner.expose.is_match(own) || owner.hide.is_match(own) {
-            return None;
-        }
-        Route::new(&view, index, own.into(), message.span(field))
-    }
-
-    fn look_up(&self, caller: &Caller, method: Method, message: &Message) -> Result<Route, GatewayError> {
-        let view = self.view();
+    fn look_up(&self, view: &Arc<View>, caller: &Caller, method: Method, message: &Message) -> Result<Route, GatewayError> {
         let catalog = &view.catalog;
         let text = |field| message.text(field).ok_or(GatewayError::InvalidParams("the request does not say what it is about"));
         match method {
             Method::ToolsCall => {
                 let name = text(Field::Name)?;
-                by_name(&view, ItemKind::Tool, &name, catalog.tool(&name), message.name_span())
+                by_name(view, ItemKind::Tool, &name, catalog.tool(&name), message.name_span())
             }
             Method::PromptsGet => {
                 let name = text(Field::Name)?;
-                by_name(&view, ItemKind::Prompt, &name, catalog.prompt(&name), message.name_span())
+                by_name(view, ItemKind::Prompt, &name, catalog.prompt(&name), message.name_span())
             }
             Method::ResourcesRead | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
                 let uri = text(Field::Uri)?;
-                by_uri(&view, &uri, self.resource_owner(&view, caller, &uri))
+                by_uri(view, &uri, self.resource_owner(view, caller, &uri))
             }
             Method::Complete => match message.text(Field::RefName) {
-                Some(name) => by_name(&view, ItemKind::Prompt, &name, catalog.prompt(&name), message.span(Field::RefName)),
+                Some(name) => by_name(view, ItemKind::Prompt, &name, catalog.prompt(&name), message.span(Field::RefName)),
                 None => {
                     let uri = text(Field::RefUri)?;
-                    by_uri(&view, &uri, self.resource_owner(&view, caller, &uri))
+                    by_uri(view, &uri, self.resource_owner(view, caller, &uri))
                 }
             },
             other => Err(GatewayError::MethodNotFound(other.as_str().to_owned())),
@@ -129,9 +108,30 @@ impl Gateway {
     pub(super) fn resource_owner(&self, view: &View, caller: &Caller, uri: &str) -> Option<usize> {
         view.catalog.resource(uri, || {
             let owner = self.links.owner(caller.principal(), uri)?;
-            view.upstreams().iter().position(|upstream| upstream.id() == owner)
+            let place = view.upstreams().iter().position(|upstream| upstream.id() == owner)?;
+            view.sees(place, Wanted::Other).then_some(place)
         })
     }
+}
+
+/// The upstream whose prefix or name a tool's or prompt's name begins with, as long as nothing is known of its items.
+fn by_prefix(view: &Arc<View>, method: Method, message: &Message) -> Option<Route> {
+    let field = match method {
+        Method::ToolsCall | Method::PromptsGet => Field::Name,
+        Method::Complete => Field::RefName,
+        _ => return None,
+    };
+    let name = message.text(field)?;
+    let (prefix, own) = name.split_once(SEPARATOR)?;
+    let is_silent_owner =
+        |shown: &Shown<'_>| shown.upstream.offer().is_none() && (shown.upstream.name().as_str() == prefix || shown.config.prefix == prefix);
+    let (index, owner) = view.lineup.shown().enumerate().find(|(_, shown)| is_silent_owner(shown))?;
+    let wanted = if method == Method::ToolsCall { Wanted::Tool(own) } else { Wanted::Other };
+    // It may come up between this look and the call, and what is hidden must not be reached then either.
+    if !owner.expose.is_match(own) || owner.hide.is_match(own) || !view.sees(index, wanted) {
+        return None;
+    }
+    Route::new(view, index, own.into(), message.span(field))
 }
 
 fn by_name(view: &Arc<View>, kind: ItemKind, name: &str, lookup: Lookup, span: Option<Span>) -> Result<Route, GatewayError> {
