@@ -1,6 +1,6 @@
 //! Somebody who may ask something of the gateway.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::PrincipalKey;
 use crate::secret::Secret;
@@ -30,13 +30,42 @@ impl Caller {
 
     /// The user of this process: stdio, the command line, or a listener without caller authentication.
     pub fn local() -> Self {
-        Self::new(Identity { principal: PrincipalKey::Local, client: None, groups: Box::default(), bearer: None })
+        static LOCAL: OnceLock<Caller> = OnceLock::new();
+        let local = || Self::new(Identity { principal: PrincipalKey::Local, client: None, groups: Box::default(), bearer: None });
+        LOCAL.get_or_init(local).clone()
     }
 
     /// Somebody of whom nothing is known but the bearer token, which nobody validates here.
     pub fn bearing(token: Secret) -> Self {
         let principal = PrincipalKey::of_token(token.expose());
         Self::new(Identity { principal, client: None, groups: Box::default(), bearer: Some(token) })
+    }
+
+    /// The same, with the token that it brought for upstreams. Where `validated` is false nothing here vouches for the token, so
+    /// that with another one it is another principal.
+    pub(super) fn with_bearer(&self, token: &str, validated: bool) -> Self {
+        let Identity { principal, client, groups, .. } = &*self.who;
+        let principal = match (principal, validated) {
+            (known, true) => known.clone(),
+            (PrincipalKey::Local, false) => PrincipalKey::of_token(token),
+            (known, false) => PrincipalKey::of("with_token", known.as_bytes(), PrincipalKey::of_token(token).as_bytes()),
+        };
+        Self::new(Identity { principal, client: client.clone(), groups: groups.clone(), bearer: Some(Secret::new(token)) })
+    }
+
+    /// The same, as a trusted peer names it.
+    pub(super) fn named(&self, client: Option<&str>, group: Option<&str>) -> Self {
+        let Identity { principal, client: known, groups, bearer } = &*self.who;
+        let principal = match client {
+            Some(client) => PrincipalKey::of("named", principal.as_bytes(), client),
+            None => principal.clone(),
+        };
+        Self::new(Identity {
+            principal,
+            client: client.map(Box::from).or_else(|| known.clone()),
+            groups: group.map_or_else(|| groups.clone(), |group| Box::new([Box::from(group)])),
+            bearer: bearer.clone(),
+        })
     }
 
     pub fn principal(&self) -> &PrincipalKey {

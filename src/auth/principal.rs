@@ -17,12 +17,12 @@ pub enum PrincipalKey {
 
 impl PrincipalKey {
     /// The one that `issuer` calls `subject`, proven by `method`. Two of them are the same principal only when all three are.
-    pub fn of(method: &str, issuer: &str, subject: &str) -> Self {
+    pub fn of(method: &str, issuer: impl AsRef<[u8]>, subject: impl AsRef<[u8]>) -> Self {
         let mut digest = Context::new(&SHA256);
-        for part in [method, issuer, subject] {
+        for part in [method.as_bytes(), issuer.as_ref(), subject.as_ref()] {
             // With its length, so that no part can begin where another ends.
             digest.update(&(part.len() as u64).to_be_bytes());
-            digest.update(part.as_bytes());
+            digest.update(part);
         }
         Self::Identified(bytes(digest))
     }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Tables and keys that take effect without a restart.
-const LIVE: [&str; 8] = [
+const LIVE: [&str; 14] = [
     "mcp",
     CERTIFICATES,
     "server.allowed_hosts",
@@ -26,6 +26,12 @@ const LIVE: [&str; 8] = [
     "server.shutdown_grace",
     "server.insecure",
     "server.allow_anonymous",
+    "server.client_ip",
+    "server.oauth",
+    "server.api_keys",
+    "server.client_identification",
+    "server.cors",
+    "server.csrf",
 ];
 const CERTIFICATES: &str = "certificates";
 const SERVER: &str = "server";

@@ -75,6 +75,16 @@ pub const TABLES: &[&Keys] = &[
     &downstream::read::KEYS,
     &tls::server_read::KEYS,
     &downstream::read::HEALTH_KEYS,
+    &downstream::read::CLIENT_IP_KEYS,
+    &auth::read::OAUTH_KEYS,
+    &auth::read::RESOURCE_KEYS,
+    &auth::read::API_KEY_KEYS,
+    &auth::read::IDENTIFICATION_KEYS,
+    &auth::read::CLIENT_ID_KEYS,
+    &auth::read::GROUP_ID_KEYS,
+    &auth::read::VALIDATION_KEYS,
+    &downstream::read::CORS_KEYS,
+    &downstream::read::CSRF_KEYS,
     &admin::read::KEYS,
     &tls::server_read::ADMIN_KEYS,
     &gateway::read::KEYS,
@@ -162,7 +172,7 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     mcp.state_secrets.clone_from(&state.secrets);
     root.finish(&KEYS, &mut problems);
     let rules = mcp.upstreams.iter().map(|upstream| (upstream.name.as_str(), &upstream.access));
-    auth::check_groups(rules, None, &lines, &mut problems);
+    auth::check_groups(rules, &server.auth, &lines, &mut problems);
     check_health(&server, &mcp, &lines, &mut problems);
     check_admin(admin.as_ref(), &server, &lines, &mut problems);
     if server.insecure == downstream::Insecure::Forbid {

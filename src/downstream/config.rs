@@ -4,7 +4,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 
-use crate::tls::ServerTlsSettings;
+use super::{ClientIp, Cors, Csrf};
+use crate::{auth::AuthConfig, tls::ServerTlsSettings};
 
 /// The listener for MCP clients, checked.
 #[derive(Clone, Debug)]
@@ -27,6 +28,13 @@ pub struct ServerConfig {
     /// Absent: plain HTTP.
     pub tls: Option<ServerTlsSettings>,
     pub health: HealthConfig,
+    pub client_ip: ClientIp,
+    /// Absent: pages of other origins read nothing.
+    pub cors: Option<Cors>,
+    /// Absent: browsers need no header.
+    pub csrf: Option<Csrf>,
+    /// By what callers are told apart.
+    pub auth: AuthConfig,
 }
 
 impl ServerConfig {
@@ -54,6 +62,16 @@ impl From<ServerConfig> for LiveServer {
 impl LiveServer {
     pub fn now(&self) -> Arc<ServerConfig> {
         self.0.load_full()
+    }
+
+    /// Whether this is still the configuration of the moment.
+    pub(super) fn is_now(&self, config: &Arc<ServerConfig>) -> bool {
+        Arc::ptr_eq(&self.0.load(), config)
+    }
+
+    /// Whether a request that changes something comes with what browsers are asked for.
+    pub(super) fn is_intended(&self, headers: &http::HeaderMap) -> bool {
+        self.0.load().csrf.as_ref().is_none_or(|csrf| csrf.allows(headers))
     }
 
     pub fn set(&self, config: ServerConfig) {

@@ -68,7 +68,7 @@ impl Door {
     pub(crate) fn refuse(&self, listener: &str, refused: &Refused) -> String {
         let (what, which, key) = match refused {
             Refused::Host(host) => ("Host", host, "server.allowed_hosts or server.public_url"),
-            Refused::Origin(origin) => ("Origin", origin, "server.allowed_origins"),
+            Refused::Origin(origin) => ("Origin", origin, "server.allowed_origins or server.cors.allow_origins"),
         };
         if let Some(others) = self.told.next() {
             tracing::warn!(
@@ -137,7 +137,8 @@ impl Names {
 
     /// A page may call if it was named, if it came from this very host, or, on loopback, from this machine.
     fn may_embed(&self, origin: &str, host: &str) -> bool {
-        if self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) {
+        let is_shared_with = self.of.cors.as_ref().is_some_and(|cors| cors.allows(origin));
+        if is_shared_with || self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) {
             return true;
         }
         let Ok(url) = Url::parse(origin) else { return false };
@@ -180,6 +181,10 @@ mod tests {
             allow_anonymous: false,
             tls: None,
             health: HealthConfig { enabled: true, path: "/health".into(), listen: None },
+            client_ip: crate::downstream::ClientIp::default(),
+            cors: None,
+            csrf: None,
+            auth: crate::auth::AuthConfig::default(),
         }
     }
 

@@ -11,9 +11,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     outlet::{EventSource, event_queue},
+    page::answered,
     peer::{Outlet, Peer},
     rescue::{refusal, rescue_parse},
-    streamable_http::{Answer, Endpoint, KEEP_ALIVE, empty, event_stream, is_json, respond_error},
+    streamable_http::{Answer, Endpoint, KEEP_ALIVE, empty, event_stream, is_json},
 };
 use crate::{
     auth::PrincipalKey,
@@ -41,12 +42,16 @@ impl OpenStreams {
 
 /// `GET`: opens a stream.
 pub(super) async fn open(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    endpoint.open_sse(&request).unwrap_or_else(|rescued| respond_error(&rescued))
+    let page = endpoint.page(&request);
+    let answer = endpoint.open_sse(request).await;
+    answered(answer, page)
 }
 
 /// `POST`: one message, or a batch; what comes of it is said on the stream.
 pub(super) async fn post(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    endpoint.post_sse(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
+    let page = endpoint.page(&request);
+    let answer = endpoint.post_sse(request).await;
+    answered(answer, page)
 }
 
 /// Where messages are posted.
@@ -55,14 +60,15 @@ pub fn messages_path(sse_path: &str) -> String {
 }
 
 impl Endpoint {
-    fn open_sse(self: &Arc<Self>, request: &Request<Body>) -> Answer {
-        self.knock(request)?;
+    async fn open_sse(self: &Arc<Self>, request: Request<Body>) -> Answer {
+        self.knock(&request)?;
+        let (mut parts, _) = request.into_parts();
+        let caller = self.caller(&mut parts).await?;
         // HEAD comes here too.
-        if request.method() != Method::GET {
+        if parts.method != Method::GET {
             return Ok(empty(StatusCode::METHOD_NOT_ALLOWED));
         }
         let config = self.gateway.config();
-        let caller = self.caller(request.headers());
         let (id, gone) = (SessionId::random(), CancellationToken::new());
         let (queue, source) = event_queue(&gone);
         let peer = Peer::new(Arc::clone(&self.gateway), Outlet::Events(queue), gone.clone());
@@ -73,7 +79,7 @@ impl Endpoint {
             }
             open.insert(id, Open { principal: caller.principal().clone(), peer: Arc::clone(&peer) });
         }
-        let path = messages_path(request.uri().path());
+        let path = messages_path(parts.uri.path());
         let endpoint = sse::Event {
             event: Some(Bytes::from_static(b"endpoint")),
             data: Some(format!("{path}?sessionId={id}").into()),
@@ -96,12 +102,13 @@ impl Endpoint {
 
     async fn post_sse(&self, request: Request<Body>) -> Answer {
         self.knock(&request)?;
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        self.check_intent(&parts.headers)?;
+        let caller = self.caller(&mut parts).await?;
         if !is_json(&parts.headers) {
             return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "the body must be application/json"));
         }
         let unknown = || refusal(StatusCode::NOT_FOUND, code::INVALID_REQUEST, "the session is not known: open the event stream again");
-        let caller = self.caller(&parts.headers);
         let id = session_id(parts.uri.query().unwrap_or_default()).ok_or_else(unknown)?;
         let peer = self.streams.find(id, caller.principal()).ok_or_else(unknown)?;
         let text = self.read(&parts.headers, body).await?;

@@ -1,11 +1,16 @@
 //! What clients meet: the listener and its checks, streamable HTTP, stdio, and every error in a client's words.
 
 mod batch;
+mod callers;
+mod client_ip;
 mod config;
+mod cors;
+mod csrf;
 pub(crate) mod door;
 mod legacy_sse;
 pub(crate) mod listener;
 mod outlet;
+mod page;
 mod peer;
 mod pieces;
 pub mod read;
@@ -15,7 +20,10 @@ mod server;
 mod stdio;
 mod streamable_http;
 
+pub use client_ip::{ClientIp, client_address};
 pub use config::{HealthConfig, Insecure, LiveServer, ServerConfig};
+pub use cors::Cors;
+pub use csrf::Csrf;
 pub use legacy_sse::messages_path;
 pub use listener::{ListenerTls, Prepared, Renewal, RenewalParts, Stop, Swapped};
 pub use server::{BindError, Bound, Server};

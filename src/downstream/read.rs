@@ -7,8 +7,13 @@ use std::{
 
 use url::{Position, Url};
 
-use super::config::{HealthConfig, Insecure, ServerConfig};
+use super::{
+    ClientIp, Cors, Csrf,
+    config::{HealthConfig, Insecure, ServerConfig},
+};
+pub use super::{client_ip::KEYS as CLIENT_IP_KEYS, cors::KEYS as CORS_KEYS, csrf::KEYS as CSRF_KEYS};
 use crate::{
+    auth,
     problem::Problems,
     table::{Keys, Table, built, planned},
     tls,
@@ -30,12 +35,12 @@ pub const KEYS: Keys = Keys {
         built("allow_anonymous", "Serves everyone who can reach an address off loopback."),
         built("tls", "HTTPS for clients."),
         built("health", "The health path."),
-        planned("cors", "Answers for other browser origins."),
-        planned("csrf", "A header that a web page cannot send."),
-        planned("client_ip", "Whose forwarded addresses are believed."),
-        planned("oauth", "JWT bearer tokens."),
-        planned("api_keys", "Static keys."),
-        planned("client_identification", "Who a client is, for limits and access."),
+        built("cors", "Answers for other browser origins."),
+        built("csrf", "A header that a web page cannot send."),
+        built("client_ip", "Whose forwarded addresses are believed."),
+        built("oauth", "JWT bearer tokens."),
+        built("api_keys", "Static keys."),
+        built("client_identification", "Who a client is, for limits and access."),
         planned("rate_limits", "Limits for clients."),
     ],
 };
@@ -58,6 +63,12 @@ pub fn read(table: Option<Table>, listen: Option<SocketAddr>, problems: &mut Pro
     let table = &mut table;
     let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
     let in_file = address(table, "listen_address", problems);
+    let client_ip = table.table("client_ip", problems).map(|table| ClientIp::read(table, problems)).unwrap_or_default();
+    let tls = table.table("tls", problems).and_then(|table| tls::server_read::read(table, &tls::server_read::KEYS, problems));
+    let around = auth::read::Around {
+        names_proxies: client_ip.names_proxies(),
+        asks_for_certificates: tls.as_ref().is_some_and(|tls| tls.clients.is_some()),
+    };
     let config = ServerConfig {
         listen_address: listen.or(in_file).unwrap_or(LISTEN),
         public_url: public_url(table, problems),
@@ -71,13 +82,19 @@ pub fn read(table: Option<Table>, listen: Option<SocketAddr>, problems: &mut Pro
         shutdown_grace: table.duration("shutdown_grace", &(Duration::ZERO..=hours(1)), problems).unwrap_or(Duration::from_secs(30)),
         insecure: table.choice("insecure", &[("warn", Insecure::Warn), ("forbid", Insecure::Forbid)], &[], problems).unwrap_or_default(),
         allow_anonymous: table.bool("allow_anonymous", problems).unwrap_or(false),
-        tls: table.table("tls", problems).and_then(|table| tls::server_read::read(table, &tls::server_read::KEYS, problems)),
+        tls,
         health: health(table.table("health", problems), problems),
+        client_ip,
+        cors: table.table("cors", problems).map(|table| Cors::read(table, problems)),
+        csrf: table.table("csrf", problems).and_then(|table| Csrf::read(table, problems)),
+        auth: auth::read::read(table, around, problems),
     };
     table.finish(&KEYS, problems);
     let usable = listen.is_some() || in_file.is_some() || !table.has("listen_address");
     // A [server.tls] that could not be read may be meant to ask for client certificates.
     let usable = usable && (config.tls.is_some() || !table.has("tls"));
+    // The same for what says who may call.
+    let usable = usable && (config.auth.demands_credentials() || !(table.has("oauth") || table.has("api_keys")));
     if usable && config.is_exposed() {
         check_exposure(&config, table, problems);
     }
@@ -100,16 +117,17 @@ fn check_scheme(config: &ServerConfig, table: &Table, problems: &mut Problems) {
 
 /// A listener that others can reach, without anything that says who is calling.
 fn check_exposure(config: &ServerConfig, table: &Table, problems: &mut Problems) {
-    let identifies_callers = config.tls.as_ref().is_some_and(tls::ServerTlsSettings::requires_client_certificates);
+    let by_certificate = config.tls.as_ref().is_some_and(tls::ServerTlsSettings::requires_client_certificates);
+    let identifies_callers = by_certificate || config.auth.demands_credentials();
     let what = format!("the listener {} can be reached by others, and nothing identifies callers", config.listen_address);
     let why = "whoever reaches it calls every upstream with this gateway's client certificates and tokens";
     if identifies_callers {
-        // Nobody gets in without a certificate of the operator's own CA.
+        // Nobody gets in without a certificate of the operator's own CA, a token or a key.
     } else if config.allow_anonymous {
         let remedy = "listen on 127.0.0.1, or let only trusted machines reach the port";
         table.insecure("listen_address", problems, what, why, remedy);
     } else {
-        let remedy = "listen on 127.0.0.1, demand client certificates with [server.tls] client_ca, or set allow_anonymous = true if everyone who reaches it may call";
+        let remedy = "listen on 127.0.0.1, identify callers with [server.oauth], [[server.api_keys]] or [server.tls] client_ca, or set allow_anonymous = true if everyone who reaches it may call";
         table.error("listen_address", problems, what, why, remedy);
     }
     if config.public_url.is_none() && config.allowed_hosts.is_empty() {

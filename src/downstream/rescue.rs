@@ -7,9 +7,10 @@ use std::{
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 use crate::{
+    auth::Denied,
     gateway::{GatewayError, ItemKind, UpstreamError},
     mcp::{
         Era, Id, ParseError,
@@ -28,6 +29,8 @@ pub(super) struct Rescued {
     pub(super) request_id: Option<String>,
     /// When to try again.
     pub(super) retry_after: Option<Duration>,
+    /// With what to come back: `WWW-Authenticate`.
+    pub(super) challenge: Option<HeaderValue>,
 }
 
 /// Unique within this process and unlikely to be met in another.
@@ -116,25 +119,25 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
                 let body = error_response(id, code::SERVER_ERROR, &words, Some(data.as_bytes()));
                 // A legacy client's error goes inside 200.
                 let status = if era == Era::Modern { *status } else { StatusCode::OK };
-                return Rescued { status, body, request_id: Some(request_id), retry_after: Some(*after) };
+                return Rescued { status, body, request_id: Some(request_id), retry_after: Some(*after), challenge: None };
             }
             (code::INTERNAL_ERROR, words, Some(format!("{{{data}}}")), Some(request_id))
         }
         GatewayError::TooManySessions => {
             let body = error_response(id, code::SERVER_ERROR, "too many sessions; try again later", None);
-            return Rescued { status: StatusCode::SERVICE_UNAVAILABLE, body, request_id: None, retry_after: None };
+            return Rescued { status: StatusCode::SERVICE_UNAVAILABLE, body, request_id: None, retry_after: None, challenge: None };
         }
     };
     let status = StatusCode::from_u16(http_status(era, code, Stage::Handling)).unwrap_or(StatusCode::OK);
     let body = error_response(id, code, &message, data.as_deref().map(str::as_bytes));
-    Rescued { status, body, request_id, retry_after: None }
+    Rescued { status, body, request_id, retry_after: None, challenge: None }
 }
 
 /// A body that is no message.
 pub(super) fn rescue_parse(error: &ParseError) -> Rescued {
     let prefix = if error.code() == code::PARSE_ERROR { "Parse error" } else { "Invalid request" };
     let body = error_response(error.id.as_ref(), error.code(), &format!("{prefix}: {error}"), None);
-    Rescued { status: StatusCode::BAD_REQUEST, body, request_id: None, retry_after: None }
+    Rescued { status: StatusCode::BAD_REQUEST, body, request_id: None, retry_after: None, challenge: None }
 }
 
 /// A message whose version or headers contradict each other.
@@ -147,12 +150,17 @@ pub(super) fn rescue_opening(error: &OpeningError, id: Option<&Id>) -> Rescued {
         OpeningError::InvalidMeta(_) | OpeningError::HeaderMismatch(_) | OpeningError::ResponseFromModernClient => None,
     };
     let body = error_response(id, error.code(), &error.to_string(), data.as_deref().map(str::as_bytes));
-    Rescued { status: StatusCode::BAD_REQUEST, body, request_id: None, retry_after: None }
+    Rescued { status: StatusCode::BAD_REQUEST, body, request_id: None, retry_after: None, challenge: None }
 }
 
 /// A refusal that no message was needed for.
 pub(super) fn refusal(status: StatusCode, code: i64, words: &str) -> Rescued {
-    Rescued { status, body: error_response(None, code, words, None), request_id: None, retry_after: None }
+    Rescued { status, body: error_response(None, code, words, None), request_id: None, retry_after: None, challenge: None }
+}
+
+/// A request of nobody who may ask.
+pub(super) fn denied(why: Denied, challenge: Option<HeaderValue>) -> Rescued {
+    Rescued { challenge, ..refusal(why.status(), code::INVALID_REQUEST, why.words()) }
 }
 
 fn quoted(text: &str) -> String {

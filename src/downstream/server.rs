@@ -1,6 +1,6 @@
 //! The listeners and the routes behind them.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -11,12 +11,19 @@ use tokio::net::TcpListener;
 
 use super::{
     LiveServer, ServerConfig,
+    callers::Callers,
     door::Door,
     legacy_sse::{self, OpenStreams},
     listener::{self, Limits, ListenerTls, Stop},
+    page,
     streamable_http::{self, Endpoint},
 };
-use crate::{gateway::Gateway, problem::Problem, sources::Sources};
+use crate::{
+    auth::{Challenge, Surroundings},
+    gateway::Gateway,
+    problem::Problem,
+    sources::Sources,
+};
 
 /// Listeners that are bound but not served yet, so that a taken port is told before anything is started.
 #[derive(Debug)]
@@ -97,8 +104,10 @@ impl Server {
         let limits = Limits { connections: config.max_connections, unread: config.request_timeout };
         let path = gateway.config().path.clone();
         let (enabled, sse_path) = (gateway.config().enabled, gateway.config().sse_path.clone());
+        let surroundings = Surroundings { clock: Arc::clone(gateway.clock()), sources: Arc::clone(gateway.sources()) };
         let endpoint = Arc::new(Endpoint {
             door: Door::new(&live, bound.address),
+            callers: Callers::new(&live, surroundings, &path),
             server: live,
             request_timeout: config.request_timeout,
             streams: OpenStreams::default(),
@@ -106,11 +115,15 @@ impl Server {
         });
         let mut router = Router::new();
         if enabled {
-            let methods = post(streamable_http::post).get(streamable_http::get).delete(streamable_http::delete);
+            let methods = post(streamable_http::post).get(streamable_http::get).delete(streamable_http::delete).options(page::options);
             if let Some(sse_path) = sse_path {
-                let messages = post(legacy_sse::post).with_state(Arc::clone(&endpoint));
+                let messages = post(legacy_sse::post).options(page::options).with_state(Arc::clone(&endpoint));
                 router = router.route(&legacy_sse::messages_path(&sse_path), messages);
-                router = router.route(&sse_path, get(legacy_sse::open).with_state(Arc::clone(&endpoint)));
+                router = router.route(&sse_path, get(legacy_sse::open).options(page::options).with_state(Arc::clone(&endpoint)));
+            }
+            for well_known in Challenge::paths(&path).into_iter().collect::<BTreeSet<_>>() {
+                let metadata = get(page::metadata).options(page::options).with_state(Arc::clone(&endpoint));
+                router = router.route(&well_known, metadata);
             }
             router = router.route(&path, methods.with_state(endpoint));
         }

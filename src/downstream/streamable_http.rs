@@ -7,7 +7,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::BoxStream};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER},
+    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE},
+    request::Parts,
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio_util::sync::CancellationToken;
@@ -15,8 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::{
     LiveServer,
     batch::{Part, parts},
+    callers::Callers,
     door::Door,
     legacy_sse::OpenStreams,
+    page::answered,
     rescue::{Rescued, refusal, rescue, rescue_opening, rescue_parse},
     resumable::{recorded, replayed},
 };
@@ -30,7 +33,6 @@ use crate::{
         headers::{LAST_EVENT_ID, Mirrored, PARAM_PREFIX, PROTOCOL_VERSION, SESSION_ID},
         sse,
     },
-    secret::Secret,
     session::SessionId,
 };
 
@@ -49,6 +51,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) struct Endpoint {
     pub(super) gateway: Arc<Gateway>,
     pub(super) door: Door,
+    pub(super) callers: Callers,
     pub(super) server: LiveServer,
     pub(super) request_timeout: Duration,
     /// Of old clients.
@@ -59,27 +62,34 @@ pub(super) type Answer = Result<Response<Body>, Rescued>;
 
 /// `POST`: one JSON-RPC message.
 pub(super) async fn post(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    endpoint.post(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
+    let page = endpoint.page(&request);
+    let answer = endpoint.post(request).await;
+    answered(answer, page)
 }
 
 /// `GET`: the stream of messages that answer no request; legacy sessions only.
 pub(super) async fn get(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    endpoint.get(&request).unwrap_or_else(|rescued| respond_error(&rescued))
+    let page = endpoint.page(&request);
+    let answer = endpoint.get(request).await;
+    answered(answer, page)
 }
 
 /// `DELETE`: the end of a legacy session.
 pub(super) async fn delete(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    endpoint.delete(&request).unwrap_or_else(|rescued| respond_error(&rescued))
+    let page = endpoint.page(&request);
+    let answer = endpoint.delete(request).await;
+    answered(answer, page)
 }
 
 impl Endpoint {
     async fn post(&self, request: Request<Body>) -> Answer {
         self.knock(&request)?;
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        self.check_intent(&parts.headers)?;
+        let caller = self.caller(&mut parts).await?;
         if !is_json(&parts.headers) {
             return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "the body must be application/json"));
         }
-        let caller = self.caller(&parts.headers);
         let text = self.read(&parts.headers, body).await?;
         let message = match Message::parse(text.clone()) {
             Ok(message) => message,
@@ -163,18 +173,20 @@ impl Endpoint {
         Ok(response)
     }
 
-    fn get(&self, request: &Request<Body>) -> Answer {
-        self.knock(request)?;
+    async fn get(&self, request: Request<Body>) -> Answer {
+        self.knock(&request)?;
+        let (mut parts, _) = request.into_parts();
+        let caller = self.caller(&mut parts).await?;
         // HEAD comes here too, and would take the stream away from whoever reads it.
-        if request.method() != Method::GET || request.headers().get(SESSION_ID).is_none() {
+        if parts.method != Method::GET || parts.headers.get(SESSION_ID).is_none() {
             return Ok(not_allowed());
         }
-        let session = self.session(&self.caller(request.headers()), request.headers().get(SESSION_ID), None)?;
+        let session = self.session(&caller, parts.headers.get(SESSION_ID), None)?;
         let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("text/event-stream") || value.contains("*/*"));
-        if !request.headers().get_all(ACCEPT).iter().any(accepts) {
+        if !parts.headers.get_all(ACCEPT).iter().any(accepts) {
             return Err(refusal(StatusCode::NOT_ACCEPTABLE, code::INVALID_REQUEST, "GET needs Accept: text/event-stream"));
         }
-        if let Some(id) = request.headers().get(LAST_EVENT_ID).and_then(|id| EventId::parse(id.as_bytes())) {
+        if let Some(id) = parts.headers.get(LAST_EVENT_ID).and_then(|id| EventId::parse(id.as_bytes())) {
             let gone = || refusal(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "nothing is kept for this Last-Event-ID");
             return Ok(event_stream(replayed(session.replay(id).ok_or_else(gone)?)));
         }
@@ -183,12 +195,15 @@ impl Endpoint {
         Ok(event_stream(Stream { session, outbox, drain }.into_stream()))
     }
 
-    fn delete(&self, request: &Request<Body>) -> Answer {
-        self.knock(request)?;
-        if request.headers().get(SESSION_ID).is_none() {
+    async fn delete(&self, request: Request<Body>) -> Answer {
+        self.knock(&request)?;
+        let (mut parts, _) = request.into_parts();
+        self.check_intent(&parts.headers)?;
+        let caller = self.caller(&mut parts).await?;
+        if parts.headers.get(SESSION_ID).is_none() {
             return Ok(not_allowed());
         }
-        let session = self.session(&self.caller(request.headers()), request.headers().get(SESSION_ID), None)?;
+        let session = self.session(&caller, parts.headers.get(SESSION_ID), None)?;
         self.gateway.end(&session);
         Ok(empty(StatusCode::NO_CONTENT))
     }
@@ -226,17 +241,14 @@ impl Endpoint {
         }
     }
 
-    /// Who calls. Where an upstream takes its caller's own token, whoever brings one is somebody; else everybody is alike.
-    pub(super) fn caller(&self, headers: &HeaderMap) -> Caller {
-        match bearer(headers) {
-            Some(token) if self.gateway.takes_callers_tokens() => Caller::bearing(token),
-            Some(_) | None => Caller::local(),
-        }
+    /// Who calls; identity headers that are not to be believed are gone then.
+    pub(super) async fn caller(&self, parts: &mut Parts) -> Result<Caller, Rescued> {
+        self.callers.identify(parts, self.gateway.takes_callers_tokens()).await
     }
 
     fn session(&self, caller: &Caller, header: Option<&HeaderValue>, id: Option<&Id>) -> Result<Arc<LegacySession>, Rescued> {
         let body = |words| error_response(id, code::INVALID_REQUEST, words, None);
-        let error = |status, words| Rescued { status, body: body(words), request_id: None, retry_after: None };
+        let error = |status, words| Rescued { status, body: body(words), request_id: None, retry_after: None, challenge: None };
         let header = header.ok_or_else(|| error(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing: send initialize first"))?;
         SessionId::parse(header.as_bytes())
             .and_then(|id| self.gateway.sessions().find(id, caller))
@@ -253,16 +265,6 @@ async fn discard(mut body: Body) {
 fn check_headers(headers: &HeaderMap, message: &Message) -> Result<(), Rescued> {
     let values = |name: &'static str| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
     Mirrored::read(values).and_then(|mirrored| mirrored.check(message)).map_err(|error| rescue_opening(&error.into(), message.id()))
-}
-
-/// The one bearer token of a request (RFC 6750 §2.1); of two, neither is believed.
-fn bearer(headers: &HeaderMap) -> Option<Secret> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return None };
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    let token = token.trim_matches(' ');
-    let is_token = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte));
-    (scheme.eq_ignore_ascii_case("bearer") && is_token).then(|| Secret::new(token))
 }
 
 fn param_headers(headers: &HeaderMap) -> HeaderMap {
@@ -292,7 +294,7 @@ fn respond(reply: Reply, id: Option<Id>, era: Era) -> Response<Body> {
     }
 }
 
-fn with_json(status: StatusCode, body: Body) -> Response<Body> {
+pub(super) fn with_json(status: StatusCode, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
@@ -303,6 +305,9 @@ pub(super) fn respond_error(rescued: &Rescued) -> Response<Body> {
     let mut response = with_json(rescued.status, Body::from(rescued.body.clone()));
     if let Some(id) = rescued.request_id.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
         response.headers_mut().insert(REQUEST_ID, id);
+    }
+    if let Some(challenge) = &rescued.challenge {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge.clone());
     }
     if let Some(after) = rescued.retry_after {
         // Whole seconds, and none too few.
@@ -318,7 +323,7 @@ pub(super) fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
-fn not_allowed() -> Response<Body> {
+pub(super) fn not_allowed() -> Response<Body> {
     let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
     response

@@ -129,6 +129,16 @@ impl Gateway {
         self.view.load().lineup.takes_callers_tokens
     }
 
+    /// The time that it goes by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.surroundings.clock
+    }
+
+    /// Where files are read.
+    pub fn sources(&self) -> &Arc<dyn Sources> {
+        &self.surroundings.sources
+    }
+
     /// What happens in this gateway; whoever learns of something notes it here.
     pub fn events(&self) -> &Events {
         &self.surroundings.events

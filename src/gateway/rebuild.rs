@@ -1,6 +1,6 @@
 //! Makes the catalog from what the upstreams offer, and tells clients what is different.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     Gateway, LegacySession, WhenDown,
@@ -10,7 +10,7 @@ use super::{
     view::{Lineup, Shown, View},
 };
 use crate::{
-    auth::Wanted,
+    auth::{Audience, Wanted},
     catalog::{self, Catalog},
     mcp::{build, offer::Offer},
     reason::{Explanation, Reason},
@@ -67,11 +67,10 @@ impl Gateway {
             return;
         }
         self.changes.send_modify(|counts| *counts = counts.plus(change));
+        let is_open = view.lineup.access.is_open() && next.lineup.access.is_open();
+        let mut known = HashMap::new();
         for session in self.sessions.all() {
-            let change = match view.lineup.access.is_open() && next.lineup.access.is_open() {
-                true => change,
-                false => change_for(&session, &view, &next),
-            };
+            let change = if is_open { change } else { change_for(&session, &view, &next, &mut known) };
             for method in change.methods() {
                 session.tell(build::notification(method, None));
             }
@@ -80,7 +79,14 @@ impl Gateway {
 }
 
 /// What of the lists is different for a client's groups. What it may not use any more ends, as far as it is no call.
-fn change_for(session: &LegacySession, before: &Arc<View>, now: &Arc<View>) -> Change {
+///
+/// `known` are the differences for those who came before.
+fn change_for(
+    session: &LegacySession,
+    before: &Arc<View>,
+    now: &Arc<View>,
+    known: &mut HashMap<(Option<Audience>, Option<Audience>), Change>,
+) -> Change {
     let caller = session.caller();
     let (before, now) = (before.seen_by(&caller), now.seen_by(&caller));
     for (index, upstream) in now.upstreams().iter().enumerate() {
@@ -92,7 +98,7 @@ fn change_for(session: &LegacySession, before: &Arc<View>, now: &Arc<View>) -> C
             upstream.close_owned(session.id());
         }
     }
-    Change::between(&before.catalog, &now.catalog)
+    *known.entry((before.audience, now.audience)).or_insert_with(|| Change::between(&before.catalog, &now.catalog))
 }
 
 /// What a lineup's upstreams offer now.

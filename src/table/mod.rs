@@ -11,7 +11,7 @@ mod value;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 pub use keys::{Key, Keys, Stage, built, nearest, planned};
-pub use take::{Span, sounds_secret};
+pub use take::{AnyOr, Span, sounds_secret};
 pub use units::{duration, show_duration, show_size, size};
 pub use value::{Item, Text, Value};
 

@@ -8,6 +8,13 @@ use crate::{problem::Problems, secret::Secret};
 /// Bounds of a duration.
 pub type Span = RangeInclusive<Duration>;
 
+/// Everything, or what is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnyOr {
+    Any,
+    These(Vec<String>),
+}
+
 /// What a key takes, and how it is written.
 type Form<'a> = (&'a str, &'a str);
 
@@ -140,6 +147,19 @@ impl Table {
             Ok(Some(texts))
         })
         .flatten()
+    }
+
+    /// The word `"any"` (or `"*"`), or a list of strings.
+    pub fn any_or_strings(&mut self, key: &str, problems: &mut Problems) -> Option<AnyOr> {
+        let is_word = self.entry(key).is_some_and(|entry| matches!(entry.value, Value::Text(_)));
+        if !is_word {
+            let listed = self.strings(key, problems)?;
+            return Some(if listed.iter().any(|entry| entry == "*") { AnyOr::Any } else { AnyOr::These(listed) });
+        }
+        self.take(key, ("\"any\" or a list of strings", "write it as \"any\" or [\"…\", \"…\"]"), problems, |value| match value {
+            Value::Text(text) if matches!(text.value.expose(), "any" | "*") => Ok(AnyOr::Any),
+            _ => Err("this is neither \"any\" nor a list".to_owned()),
+        })
     }
 
     /// A list of strings that no message shows. Warned about when it stands literally in a file that others can read.

@@ -11,6 +11,7 @@
 //!
 //! No I/O but through `Sources`, and no HTTP.
 
+mod client_name;
 mod crl;
 mod danger;
 pub mod dev;
@@ -40,6 +41,7 @@ mod survey;
 mod trust;
 mod verifier;
 
+pub use client_name::{AlternativeName, ClientName, SubjectAttribute};
 pub use crl::CrlFacts;
 pub use diagnose::{Seen, Shows};
 pub use explain::{Handshake, explain, find_in_chain, not_tls};

@@ -1,5 +1,6 @@
 //! The configuration file: what it accepts, what it refuses, and how it says so.
 
+mod callers;
 mod documents;
 mod refusals;
 mod security;

@@ -14,6 +14,8 @@ mod bad_server;
 mod links;
 // Tasks and refusals of modern servers, for legacy clients.
 mod bridged_calls;
+// Who may call, and as whom.
+mod callers;
 // Who may stop a call, and how the upstream is told.
 mod cancellation;
 // What is listed, and under which names.

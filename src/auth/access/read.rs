@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{AccessRules, Rule};
 use crate::{
+    auth::AuthConfig,
     problem::Problems,
     table::{Keys, Table, built, nearest},
 };
@@ -55,16 +56,18 @@ fn groups(table: &mut Table, key: &str, problems: &mut Problems) -> Option<Vec<S
     Some(groups)
 }
 
-/// Holds the groups of all rules against those that there are. `known` is absent where any name may be a group.
+/// Holds the groups of all rules against those that there are and those that callers can be in.
 ///
 /// `rules` are those of each upstream, by its name; `lines` say where each key stands.
 pub fn check_groups<'a>(
     rules: impl IntoIterator<Item = (&'a str, &'a AccessRules)>,
-    known: Option<&BTreeSet<String>>,
+    callers: &AuthConfig,
     lines: &BTreeMap<String, u32>,
     problems: &mut Problems,
 ) {
     let mut named = BTreeSet::new();
+    let mut first = None;
+    let known = callers.known_groups();
     for (upstream, rules) in rules {
         let server = std::iter::once((format!("mcp.servers.{upstream}"), &rules.server));
         let tools = rules.tools.iter().map(|(tool, rule)| (format!("mcp.servers.{upstream}.tools.{tool}"), rule));
@@ -72,17 +75,23 @@ pub fn check_groups<'a>(
             named.extend(rule.groups());
             let lists = [("allow", rule.allow.as_deref().unwrap_or_default()), ("deny", &rule.deny)];
             for (key, group) in lists.into_iter().flat_map(|(key, groups)| groups.iter().map(move |group| (key, group))) {
-                let Some(known) = known.filter(|known| !known.contains(group)) else { continue };
                 let path = format!("{path}.{key}");
+                let line = lines.get(&path).copied().unwrap_or_default();
+                first.get_or_insert_with(|| (path.clone(), line));
+                let Some(known) = known.filter(|known| !known.contains(group)) else { continue };
                 let why = "server.client_identification.validation.group_values names all groups that there are";
                 let remedy = match nearest(group, known.iter().map(String::as_str)) {
                     Some(meant) => format!("did you mean \"{meant}\"?"),
                     None => "correct it, or add it to group_values".to_owned(),
                 };
-                let line = lines.get(&path).copied().unwrap_or_default();
                 problems.error(&path, line, format!("unknown group \"{}\"", group.escape_debug()), why, remedy);
             }
         }
+    }
+    if let Some((path, line)) = first.filter(|_| !callers.gives_groups()) {
+        let why = "neither an API key has a `group` nor [server.client_identification] a `group_id`, so that no list of groups ever fits";
+        let remedy = "say where a caller's groups come from, or remove the lists";
+        problems.warn(&path, line, "nobody is in a group", why, remedy);
     }
     if named.len() > MOST_GROUPS {
         let what = format!("{} different groups in allow and deny, more than {MOST_GROUPS}", named.len());

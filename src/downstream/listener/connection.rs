@@ -2,7 +2,6 @@
 
 use std::{future::Future, pin::Pin, time::Duration};
 
-use axum::Router;
 use hyper::server::conn;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -13,6 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Stop,
+    arrival::Introduced,
     http2::{Streams, Tracked},
 };
 
@@ -80,7 +80,7 @@ impl Replaced {
 }
 
 /// Serves one connection after another request, one at a time.
-pub(super) async fn http1(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router, ends: Ends) {
+pub(super) async fn http1(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Introduced, ends: Ends) {
     let connection = conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
@@ -94,7 +94,7 @@ pub(super) async fn http1(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'stat
 /// Serves the requests of one connection side by side; they run in `tasks`.
 pub(super) async fn http2(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    router: Router,
+    router: Introduced,
     unread: Duration,
     tasks: &TaskTracker,
     ends: Ends,
@@ -153,12 +153,14 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::downstream::listener::Guest;
 
     #[tokio::test(start_paused = true)]
     async fn an_http2_client_that_never_makes_room_for_its_answer_is_given_up() {
         const UNREAD: Duration = Duration::from_secs(60);
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        let router = Router::new().fallback(async || "an answer");
+        let router = axum::Router::new().fallback(async || "an answer");
+        let router = Introduced::new(router, Guest { address: "127.0.0.1:1".parse().unwrap(), certificate: None });
         let serving = tokio::spawn(async move { http2(ours, router, UNREAD, &TaskTracker::new(), Ends::of(Stop::default())).await });
         let mut client = hyper::client::conn::http2::Builder::new(InTracker(TaskTracker::new()));
         client.initial_stream_window_size(0);

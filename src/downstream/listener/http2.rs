@@ -9,13 +9,15 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body};
+use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tower_service::Service;
+
+use super::arrival::Introduced;
 
 /// How often a connection is looked at; the limits hold within one such span.
 const LOOK: Duration = Duration::from_secs(5);
@@ -107,12 +109,12 @@ impl Drop for Stream {
 /// The router, with every request and the body of its answer in [`Streams`].
 #[derive(Clone)]
 pub(super) struct Tracked {
-    router: Router,
+    router: Introduced,
     streams: Streams,
 }
 
 impl Tracked {
-    pub(super) fn new(router: Router, streams: Streams) -> Self {
+    pub(super) fn new(router: Introduced, streams: Streams) -> Self {
         Self { router, streams }
     }
 }

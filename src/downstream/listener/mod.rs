@@ -4,6 +4,7 @@
 //! accept ─▶ (handshake, beside others, evicted when there are too many) ─▶ a place among the connections ─▶ HTTP/1.1 or HTTP/2
 //! ```
 
+mod arrival;
 mod connection;
 mod handshakes;
 mod http2;
@@ -26,10 +27,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use arrival::Guest;
 pub use renewal::{Prepared, Renewal, RenewalParts};
 pub use tls::{ListenerTls, Swapped};
 pub(crate) use told::Told;
 
+use arrival::Introduced;
 use connection::{Ends, Replaced};
 use tls::Arrival;
 
@@ -92,7 +95,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits,
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
         match &tls {
-            None => shared.plain(stream),
+            None => shared.plain(stream, peer),
             Some(tls) => {
                 shared.connections.spawn(secured(stream, peer, Arc::clone(tls), shared.clone()));
             }
@@ -114,13 +117,14 @@ struct Shared {
 }
 
 impl Shared {
-    fn plain(&self, stream: TcpStream) {
+    fn plain(&self, stream: TcpStream, peer: SocketAddr) {
         let Some(place) = self.place() else {
             self.connections.spawn(refuse::busy(stream));
             return;
         };
         let stream = patience::Patient::new(stream, self.limits.unread);
-        let served = connection::http1(stream, self.router.clone(), Ends::of(self.stop.clone()));
+        let router = Introduced::new(self.router.clone(), Guest { address: peer, certificate: None });
+        let served = connection::http1(stream, router, Ends::of(self.stop.clone()));
         self.connections.spawn(async move {
             served.await;
             drop(place);
@@ -141,7 +145,7 @@ async fn secured(stream: TcpStream, peer: SocketAddr, tls: Arc<ListenerTls>, sha
         () = turn.evicted() => return tracing::debug!("a handshake gave way to newer ones"),
         () = shared.stop.drain.cancelled() => return,
     };
-    let Arrival { stream, protocol, served } = match arrived {
+    let Arrival { stream, protocol, served, certificate } = match arrived {
         Ok(arrival) => arrival,
         Err(refused) => return refused.tell(peer, tls.told()).await,
     };
@@ -154,16 +158,18 @@ async fn secured(stream: TcpStream, peer: SocketAddr, tls: Arc<ListenerTls>, sha
         Some(value) => with_hsts(shared.router, value),
         None => shared.router,
     };
+    let guest = Guest { address: peer, certificate };
     let replaced = |linger| Replaced { token: served.replaced(), linger, drain: tls.drain() };
     let ends = Ends::of(shared.stop);
     match protocol {
         tls::Protocol::Http1 => {
-            let router = with_farewell(router, served.replaced());
+            let router = Introduced::new(with_farewell(router, served.replaced()), guest);
             connection::http1(stream, router, ends.and_when_replaced(replaced(served.linger()))).await;
         }
         // Its GOAWAY tells the client which requests arrived (RFC 9113 §6.8).
         tls::Protocol::Http2 => {
             let ends = ends.and_when_replaced(replaced(Duration::ZERO));
+            let router = Introduced::new(router, guest);
             connection::http2(stream, router, shared.limits.unread, &shared.connections, ends).await;
         }
     }

@@ -12,7 +12,7 @@ use super::{handshakes::Handshakes, patience::Patient, refuse, told::Told};
 use crate::{
     problem::Problem,
     sources::Sources,
-    tls::{ServerTls, ServerTlsSettings, handshake_refusal},
+    tls::{ClientName, ServerTls, ServerTlsSettings, handshake_refusal},
 };
 
 /// Longest handshake, from the accepted connection on.
@@ -194,7 +194,9 @@ impl ListenerTls {
             Some(b"h2") => Protocol::Http2,
             _ => Protocol::Http1,
         };
-        Ok(Arrival { stream, protocol, served })
+        let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let certificate = leaf.and_then(ClientName::read).map(Arc::new);
+        Ok(Arrival { stream, protocol, served, certificate })
     }
 }
 
@@ -224,6 +226,8 @@ pub(super) struct Arrival {
     pub(super) stream: Secured,
     pub(super) protocol: Protocol,
     pub(super) served: Arc<Served>,
+    /// Verified in the handshake.
+    pub(super) certificate: Option<Arc<ClientName>>,
 }
 
 /// What client and listener agreed on (RFC 7301).

@@ -30,6 +30,7 @@ fn secrets() -> MemorySources {
     ["GITHUB_TOKEN", "CRM_KEY", "CLIENT_KEY_PASSWORD", "ERP_P12_PASSWORD", "NEXUS_ADMIN_TOKEN", "SERVER_KEY_PASSWORD"]
         .iter()
         .fold(MemorySources::default(), |sources, name| sources.with_env(name, "secret"))
+        .with_env("CI_KEY", &"k".repeat(32))
         .with_env("NEXUS_STATE_SECRET", &"s".repeat(32))
 }
 

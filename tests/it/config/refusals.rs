@@ -17,7 +17,6 @@ fn a_key_that_is_not_built_yet_is_refused_as_such() {
         (https("retry = { attempts = 2 }"), "mcp.servers.crm.retry"),
         (https("circuit_breaker = { failures = 5, open_for = \"30s\" }"), "mcp.servers.crm.circuit_breaker"),
         (https("[mcp.servers.crm.rate_limits]\nlimit = 1"), "mcp.servers.crm.rate_limits"),
-        (server("[server.oauth]\nurl = \"https://idp\""), "server.oauth"),
         (mcp("headers = []"), "mcp.headers"),
     ] {
         refused(&text, &[key, "is not built yet"]);

@@ -4,6 +4,7 @@ pub(crate) mod child;
 pub(crate) mod client;
 pub(crate) mod fake;
 pub(crate) mod https;
+pub(crate) mod idp;
 pub(crate) mod nexus;
 pub(crate) mod offer;
 pub(crate) mod old_client;

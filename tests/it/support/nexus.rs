@@ -8,7 +8,7 @@ use nexus::{
     admin::{self, Admin, AdminConfig},
     clock::{Clock, SystemClock},
     config,
-    downstream::{Bound, ListenerTls, Server, Stop},
+    downstream::{Bound, ListenerTls, LiveServer, Server, Stop},
     gateway::Gateway,
     health::{Board, Watch, WatchParts},
     outbound::probe::Prober,
@@ -246,8 +246,9 @@ impl GatewaySpec {
             let config = AdminConfig { listen_address: address, ..admin.clone() };
             operators = Some(Operators { config, board, serving, recorder, _watch: watch });
         }
-        let serving = tokio::spawn(Server::new(bound, config.server, Arc::clone(&gateway)).run(stop.clone()));
-        Nexus { address, tls, gateway, toml, sources, stop, serving, operators, fakes, notes, _folder: folder }
+        let server = LiveServer::from(config.server);
+        let serving = tokio::spawn(Server::new(bound, server.clone(), Arc::clone(&gateway)).run(stop.clone()));
+        Nexus { address, tls, server, gateway, toml, sources, stop, serving, operators, fakes, notes, _folder: folder }
     }
 }
 
@@ -264,6 +265,8 @@ pub(crate) struct Written {
 pub(crate) struct Nexus {
     pub(crate) address: SocketAddr,
     tls: Option<Arc<ListenerTls>>,
+    /// `[server]`, as a reload would replace it.
+    pub(crate) server: LiveServer,
     pub(crate) gateway: Arc<Gateway>,
     /// What it was started with.
     pub(crate) toml: String,

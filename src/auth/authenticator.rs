@@ -1,0 +1,126 @@
+//! From a request's credentials to its [`Caller`].
+
+use std::{sync::Arc, time::Duration};
+
+use http::HeaderMap;
+
+use super::{
+    AuthConfig, Caller, Denied,
+    api_key::ApiKeys,
+    credentials::{api_key, bearer, looks_like_jwt},
+    identity,
+    jwt::{Keys, Tokens},
+};
+use crate::{clock::Clock, sources::Sources, tls::ClientName};
+
+/// What an authenticator needs of the rest.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    pub clock: Arc<dyn Clock>,
+    pub sources: Arc<dyn Sources>,
+}
+
+/// What a request says of its sender.
+#[derive(Debug)]
+pub struct Presented<'a> {
+    pub headers: &'a mut HeaderMap,
+    /// Verified in the handshake.
+    pub certificate: Option<&'a ClientName>,
+    /// Whether what the peer says of others is believed.
+    pub is_trusted_peer: bool,
+    /// Whether some upstream takes its callers' own tokens.
+    pub takes_tokens: bool,
+}
+
+/// Identifies callers as one configuration says. Needs a tokio runtime: it keeps the identity provider's keys fresh.
+#[derive(Debug)]
+pub struct Authenticator {
+    config: AuthConfig,
+    surroundings: Surroundings,
+    api_keys: ApiKeys,
+    tokens: Option<Tokens>,
+}
+
+impl Authenticator {
+    /// What is the same as in `earlier` goes on: the keys of the identity provider are not fetched again.
+    pub fn new(config: &AuthConfig, surroundings: &Surroundings, earlier: Option<&Self>) -> Self {
+        let tokens = config.oauth.as_ref().map(|oauth| {
+            let kept = earlier.and_then(|earlier| earlier.tokens.as_ref()).map(Tokens::keys).filter(|keys| keys.are_of(oauth));
+            let keys = kept.cloned().unwrap_or_else(|| Arc::new(Keys::follow(oauth, surroundings)));
+            Tokens::new(Arc::clone(oauth), config.identification.clone(), keys)
+        });
+        Self { config: config.clone(), surroundings: surroundings.clone(), api_keys: ApiKeys::new(&config.api_keys), tokens }
+    }
+
+    pub fn config(&self) -> &AuthConfig {
+        &self.config
+    }
+
+    /// Who sent the request. Identity headers that nobody may believe are taken out of it, whatever the answer.
+    ///
+    /// Waits only for keys of the identity provider, and a bounded time. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Denied`]: the request must not go on.
+    pub async fn identify(&self, presented: Presented<'_>) -> Result<Caller, Denied> {
+        let Presented { headers, certificate, is_trusted_peer, takes_tokens } = presented;
+        let Some(identification) = self.config.identification.as_deref() else {
+            return self.by_credential(headers, certificate, takes_tokens).await;
+        };
+        identity::strip(headers, identification, is_trusted_peer);
+        let caller = self.by_credential(headers, certificate, takes_tokens).await?;
+        let (client, group) = identity::of_headers(headers, identification)?;
+        let caller = if client.is_some() || group.is_some() { caller.named(client, group) } else { caller };
+        // Identification is on, so that somebody without a name is nobody to be served.
+        if caller.client().is_none() { Err(Denied::Missing) } else { Ok(caller) }
+    }
+
+    async fn by_credential(&self, headers: &HeaderMap, certificate: Option<&ClientName>, takes_tokens: bool) -> Result<Caller, Denied> {
+        let demands = self.config.demands_credentials();
+        let token = if demands || takes_tokens { bearer(headers)? } else { None };
+        let key = if self.api_keys.is_empty() { None } else { api_key(headers)? };
+        if let Some(key) = key {
+            if token.is_some() && self.tokens.is_some() {
+                return Err(Denied::Malformed("a bearer token and an X-API-Key"));
+            }
+            let known = self.api_keys.find(key).ok_or(UNKNOWN_KEY)?;
+            return Ok(with_own_token(known, token.filter(|_| takes_tokens)));
+        }
+        match (token, &self.tokens) {
+            (Some(token), Some(tokens)) if looks_like_jwt(token) => {
+                return tokens.holder_of(token, takes_tokens, self.now()).await;
+            }
+            (Some(key), _) if !self.api_keys.is_empty() => return self.api_keys.find(key).cloned().ok_or(UNKNOWN_KEY),
+            (Some(_), Some(_)) => return Err(Denied::Invalid("the bearer token is no JWT")),
+            _ => {}
+        }
+        match certificate.filter(|_| self.certificates_identify()) {
+            Some(certificate) => {
+                let owner = identity::of_certificate(certificate, self.config.identification.as_deref())?;
+                Ok(with_own_token(&owner, token))
+            }
+            None if demands => Err(Denied::Missing),
+            None => Ok(with_own_token(&Caller::local(), token)),
+        }
+    }
+
+    /// Beside tokens and keys a certificate may be a proxy's own, so that it stands for a caller only where the file says so.
+    fn certificates_identify(&self) -> bool {
+        let is_named = |identification: &super::IdentificationConfig| identification.client_id.certificate.is_some();
+        !self.config.demands_credentials() || self.config.identification.as_deref().is_some_and(is_named)
+    }
+
+    fn now(&self) -> Duration {
+        self.surroundings.clock.now()
+    }
+}
+
+const UNKNOWN_KEY: Denied = Denied::Invalid("the API key is not known");
+
+/// A token that nobody validates here, kept for upstreams.
+fn with_own_token(caller: &Caller, token: Option<&str>) -> Caller {
+    match token {
+        Some(token) => caller.with_bearer(token, false),
+        None => caller.clone(),
+    }
+}

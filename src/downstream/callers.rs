@@ -1,0 +1,112 @@
+//! Who sent a request, and what it is told when that is nobody to be served.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::request::Parts;
+use parking_lot::Mutex;
+
+use super::{
+    LiveServer, ServerConfig, client_address,
+    listener::{Guest, Told},
+    rescue::{Rescued, denied},
+};
+use crate::auth::{Authenticator, Caller, Challenge, Denied, Presented, Surroundings};
+
+/// When to come back for somebody whose token could not be checked.
+const WITHOUT_KEYS: Duration = Duration::from_secs(5);
+
+/// Identifies callers as the configuration of the moment says.
+#[derive(Debug)]
+pub(super) struct Callers {
+    server: LiveServer,
+    surroundings: Surroundings,
+    mcp_path: String,
+    made: ArcSwap<Made>,
+    /// One makes, the others take it.
+    making: Mutex<()>,
+    told: Told,
+}
+
+/// What one configuration says of them.
+#[derive(Debug)]
+struct Made {
+    of: Arc<ServerConfig>,
+    authenticator: Arc<Authenticator>,
+    challenge: Challenge,
+}
+
+impl Callers {
+    /// Needs a tokio runtime: the keys of the identity provider are fetched from now on.
+    pub(super) fn new(server: &LiveServer, surroundings: Surroundings, mcp_path: &str) -> Self {
+        let made = ArcSwap::from_pointee(Made::new(server.now(), &surroundings, mcp_path, None));
+        Self { server: server.clone(), surroundings, mcp_path: mcp_path.to_owned(), made, making: Mutex::default(), told: Told::default() }
+    }
+
+    /// Identifies the sender of a request, before its body is read. Identity headers that nobody may believe are taken out.
+    pub(super) async fn identify(&self, parts: &mut Parts, takes_tokens: bool) -> Result<Caller, Rescued> {
+        let made = self.made();
+        let Parts { headers, extensions, .. } = parts;
+        let guest = extensions.get::<Guest>();
+        let certificate = guest.and_then(|guest| guest.certificate.as_deref());
+        let proxies = &made.of.client_ip;
+        // Where no proxy is named, a client certificate is what tells a proxy of ours from anyone.
+        let is_trusted_peer =
+            if proxies.names_proxies() { guest.is_some_and(|guest| proxies.trusts(guest.address.ip())) } else { certificate.is_some() };
+        let presented = Presented { headers, certificate, is_trusted_peer, takes_tokens };
+        match made.authenticator.identify(presented).await {
+            Ok(caller) => Ok(caller),
+            Err(why) => {
+                self.tell(why, parts, &made.of);
+                let mut refusal = denied(why, made.challenge.header(why));
+                refusal.retry_after = (why == Denied::NoKeys).then_some(WITHOUT_KEYS);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// What clients are told about how to get a token (RFC 9728); `None`: nothing.
+    pub(super) fn metadata(&self) -> Option<Bytes> {
+        self.made().challenge.document()
+    }
+
+    fn made(&self) -> Arc<Made> {
+        let made = self.made.load_full();
+        if self.server.is_now(&made.of) {
+            return made;
+        }
+        let _one = self.making.lock();
+        let (made, now) = (self.made.load_full(), self.server.now());
+        if Arc::ptr_eq(&made.of, &now) {
+            return made;
+        }
+        let made = Arc::new(Made::new(now, &self.surroundings, &self.mcp_path, Some(&made.authenticator)));
+        self.made.store(Arc::clone(&made));
+        made
+    }
+
+    /// The operator learns the cause that the client does not. Coming without anything is how a client begins.
+    fn tell(&self, why: Denied, parts: &Parts, server: &ServerConfig) {
+        let address = parts.extensions.get::<Guest>().map(|guest| client_address(&server.client_ip, guest.address, &parts.headers));
+        let client = address.map(|address| address.to_string()).unwrap_or_default();
+        let status = why.status().as_u16();
+        if why == Denied::Missing {
+            return tracing::debug!(client, status, "a request was turned away: {why}");
+        }
+        if let Some(others) = self.told.next() {
+            tracing::info!(client, status, others, "a request was turned away: {why}");
+        }
+    }
+}
+
+impl Made {
+    fn new(of: Arc<ServerConfig>, surroundings: &Surroundings, mcp_path: &str, earlier: Option<&Arc<Authenticator>>) -> Self {
+        let authenticator = match earlier {
+            Some(earlier) if *earlier.config() == of.auth => Arc::clone(earlier),
+            earlier => Arc::new(Authenticator::new(&of.auth, surroundings, earlier.map(AsRef::as_ref))),
+        };
+        let challenge = Challenge::new(&of.auth, of.public_url.as_ref(), mcp_path);
+        Self { of, authenticator, challenge }
+    }
+}
