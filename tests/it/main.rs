@@ -3,6 +3,7 @@
 #![allow(clippy::panic, reason = "a helper that finds something else fails its test")]
 
 // What operators and orchestrators are told.
+mod access;
 mod admin;
 // Which part of the source may name which.
 mod architecture;

@@ -97,7 +97,7 @@ mod tests {
         (0..3).for_each(|n| owned.note(&ann, &crm, &n.to_string().repeat(MOST_BYTES / 2)));
         assert_eq!(owned.of(&ann, &crm).len(), 2);
         for n in 0..MOST_PRINCIPALS {
-            owned.note(&PrincipalKey::of("test", "", &n.to_string()), &crm, "x");
+            owned.note(&PrincipalKey::of("test", "", n.to_string()), &crm, "x");
         }
         assert!(owned.of(&ann, &crm).is_empty());
         assert_eq!(owned.shown.lock().to.len(), MOST_PRINCIPALS);

@@ -21,6 +21,9 @@ fn general(path: &str) -> String {
     let mut parts: Vec<&str> = plain.collect();
     if parts.len() > 2 && parts.starts_with(&["mcp", "servers"]) {
         parts[2] = "NAME";
+        if parts.len() > 4 && parts[3] == "tools" {
+            parts[4] = "TOOL";
+        }
     }
     parts.join(".")
 }
