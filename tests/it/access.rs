@@ -4,6 +4,7 @@
 
 mod changes;
 mod config;
+mod explain;
 mod principals;
 mod rules;
 mod single;

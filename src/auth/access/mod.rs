@@ -176,6 +176,15 @@ impl Access {
         own.map(Verdict::ByTool).or_else(|| rules.server.decide(audience).map(Verdict::ByServer)).unwrap_or(Verdict::Open)
     }
 
+    /// Whether any rule has a word in who sees this.
+    pub fn rules(&self, upstream: usize, wanted: Wanted<'_>) -> bool {
+        let says = |lists: &Lists| lists.allow.is_some() || lists.deny != Audience::default();
+        self.upstreams.get(upstream).is_some_and(|rules| match wanted {
+            Wanted::Tool(name) => rules.tools.get(name).is_some_and(says) || says(&rules.server),
+            Wanted::Other => says(&rules.server),
+        })
+    }
+
     /// The tools of an upstream that have rules of their own.
     pub fn ruled_tools(&self, upstream: usize) -> impl Iterator<Item = &str> {
         self.upstreams.get(upstream).into_iter().flat_map(|rules| rules.tools.keys().map(|name| &**name))
