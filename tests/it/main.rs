@@ -36,6 +36,7 @@ mod docs;
 // Why an upstream does not work, as callers are told.
 mod down_upstreams;
 // The gateway's own HTTPS.
+mod grafbase;
 mod https;
 // A desktop client's servers as TOML.
 mod import;
