@@ -106,7 +106,7 @@ impl Admin {
     /// Serves until `stop.drain`, then waits for open requests to end, until `stop.now`.
     pub async fn run(self, stop: Stop) {
         let router = routes(&self.state).with_state(self.state);
-        let limits = Limits { connections: CONNECTIONS, unread: UNREAD };
+        let limits = Limits::Fixed { connections: CONNECTIONS, unread: UNREAD };
         listener::serve(self.bound.listener, router, limits, self.bound.tls, stop).await;
     }
 }

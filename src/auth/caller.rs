@@ -68,6 +68,12 @@ impl Caller {
         })
     }
 
+    /// Somebody whom a test stands for. The product makes callers by identifying them.
+    #[doc(hidden)]
+    pub fn of_test(principal: PrincipalKey) -> Self {
+        Self::new(Identity { principal, client: None, groups: Box::default(), bearer: None })
+    }
+
     pub fn principal(&self) -> &PrincipalKey {
         &self.who.principal
     }

@@ -16,34 +16,31 @@ const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 pub struct Challenge {
     /// Whether anything but a certificate can identify somebody.
     is_on: bool,
-    /// `resource_metadata="…"`
-    metadata: Option<String>,
+    /// Below which the metadata stands; `None`: there is none.
+    origin: Option<String>,
     /// The scopes to ask for, space-separated.
     scope: String,
     document: Option<Bytes>,
 }
 
 impl Challenge {
-    /// `public` is the URL that clients use, and `mcp_path` the endpoint's path below it.
-    pub fn new(config: &AuthConfig, public: Option<&Url>, mcp_path: &str) -> Self {
+    /// `public` is the URL that clients use.
+    pub fn new(config: &AuthConfig, public: Option<&Url>) -> Self {
         let oauth = config.oauth.as_deref();
         let resource = oauth.and_then(|oauth| oauth.protected_resource.as_ref());
         let base = public.cloned().or_else(|| Url::parse(&resource?.resource).ok());
-        let metadata = resource.and(base).map(|base| {
-            let origin = base.origin().ascii_serialization();
-            format!("resource_metadata=\"{origin}{WELL_KNOWN}{}\"", mcp_path.trim_end_matches('/'))
-        });
+        let origin = resource.and(base).map(|base| base.origin().ascii_serialization());
         Self {
             is_on: config.demands_credentials(),
-            metadata,
+            origin,
             scope: oauth.map(|oauth| oauth.required_scopes.join(" ")).unwrap_or_default(),
             document: resource.map(document),
         }
     }
 
-    /// The paths of the metadata: that of the whole host, and that of the endpoint.
-    pub fn paths(mcp_path: &str) -> [String; 2] {
-        [WELL_KNOWN.to_owned(), format!("{WELL_KNOWN}{}", mcp_path.trim_end_matches('/'))]
+    /// Whether metadata stands at this path: that of the whole host, or that of the endpoint at `mcp_path`.
+    pub fn is_metadata(path: &str, mcp_path: &str) -> bool {
+        path.strip_prefix(WELL_KNOWN).is_some_and(|rest| rest.is_empty() || rest == mcp_path)
     }
 
     /// The metadata, as JSON.
@@ -51,8 +48,8 @@ impl Challenge {
         self.document.clone()
     }
 
-    /// `WWW-Authenticate` for a request that was turned away; `None` where no credential would help.
-    pub fn header(&self, denied: Denied) -> Option<HeaderValue> {
+    /// `WWW-Authenticate` for a request that was turned away from the endpoint at `mcp_path`; `None` where no credential would help.
+    pub fn header(&self, denied: Denied, mcp_path: &str) -> Option<HeaderValue> {
         if !self.is_on {
             return None;
         }
@@ -66,7 +63,8 @@ impl Challenge {
         };
         let described = error.map(|error| format!("error=\"{error}\", error_description=\"{}\"", denied.words()));
         let scope = (with_scope && !self.scope.is_empty()).then(|| format!("scope=\"{}\"", self.scope));
-        let parts: Vec<String> = [described, scope, self.metadata.clone()].into_iter().flatten().collect();
+        let metadata = self.origin.as_ref().map(|origin| format!("resource_metadata=\"{origin}{WELL_KNOWN}{mcp_path}\""));
+        let parts: Vec<String> = [described, scope, metadata].into_iter().flatten().collect();
         let text = if parts.is_empty() { "Bearer realm=\"nexus\"".to_owned() } else { format!("Bearer {}", parts.join(", ")) };
         HeaderValue::try_from(text).ok()
     }

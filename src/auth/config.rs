@@ -22,6 +22,18 @@ impl AuthConfig {
     pub fn demands_credentials(&self) -> bool {
         self.oauth.is_some() || !self.api_keys.is_empty()
     }
+
+    /// What callers need, in words; `None`: nothing.
+    pub fn words(&self) -> Option<String> {
+        let tokens = self.oauth.as_ref().map(|oauth| format!("a token that the keys of {} verify", oauth.url));
+        let keys = match self.api_keys.len() {
+            0 => None,
+            1 => Some("the API key".to_owned()),
+            n => Some(format!("one of {n} API keys")),
+        };
+        let needs: Vec<String> = tokens.into_iter().chain(keys).collect();
+        (!needs.is_empty()).then(|| needs.join(" or "))
+    }
 }
 
 impl AuthConfig {
@@ -121,6 +133,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_callers_need_is_said_in_words() {
+        let key = |id: &str| ApiKey { id: id.into(), sha256: [0; 32], group: None };
+        let with = |keys: Vec<ApiKey>| AuthConfig { api_keys: keys.into(), ..AuthConfig::default() }.words();
+        assert_eq!(with(vec![]), None);
+        assert_eq!(with(vec![key("a")]).as_deref(), Some("the API key"));
+        assert_eq!(with(vec![key("a"), key("b")]).as_deref(), Some("one of 2 API keys"));
+    }
 
     #[test]
     fn a_claim_is_found_by_its_name_or_its_path() {

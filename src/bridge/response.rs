@@ -12,10 +12,10 @@ use crate::{
     upstream::UpstreamError,
 };
 
-/// Members that a modern result must have and a legacy one lacks. A legacy server says nothing about caching, so its
+/// Members that a modern result must have and a legacy one lacks; the first that of every result, the others of those that may be
+/// kept. A legacy server says nothing about caching, so its
 /// results are the asker's own and stale at once (MCP 2026-07-28, server/utilities/caching).
-const COMPLETE: &str = r#""resultType":"complete""#;
-const UNCACHED: &str = r#","ttlMs":0,"cacheScope":"private""#;
+const MEMBERS: [(&str, &[u8]); 3] = [("resultType", b"\"complete\""), ("ttlMs", b"0"), ("cacheScope", b"\"private\"")];
 
 /// What a response is to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,11 +84,10 @@ fn complete(splices: &mut Splices, message: &Message, method: Method) -> Result<
         method,
         Method::ResourcesRead | Method::ToolsList | Method::PromptsList | Method::ResourcesList | Method::ResourceTemplatesList
     );
-    let text = result.of(message.bytes());
-    let is_empty = text.get(1..).unwrap_or_default().trim_ascii_start().first() == Some(&b'}');
-    let members = [COMPLETE, if cacheable { UNCACHED } else { "" }, if is_empty { "" } else { "," }].concat();
-    splices.insert(result.start + 1, members.into_bytes());
-    Ok(())
+    let members = if cacheable { &MEMBERS[..] } else { &MEMBERS[..1] };
+    // Whatever it says of this is none of its revision's: two of a key would make it what each reader likes.
+    let is_ours = |key: &str| members.iter().any(|(ours, _)| *ours == key);
+    splices.edit_object(message.bytes(), result, is_ours, members).map_err(|error| UpstreamError::protocol(error.to_string()))
 }
 
 /// A legacy client knows complete results only, and structured content that is an object.
@@ -180,6 +179,13 @@ mod tests {
             ("{ }", Method::ToolsCall, r#"{"resultType":"complete" }"#),
             (r#"{"content":[]}"#, Method::ToolsCall, r#"{"resultType":"complete","content":[]}"#),
             (r#"{"contents":[]}"#, Method::ResourcesRead, r#"{"resultType":"complete","ttlMs":0,"cacheScope":"private","contents":[]}"#),
+            (r#"{"result\u0054ype":"input_required","x":1,"resultType":"task"}"#, Method::ToolsCall, r#"{"resultType":"complete","x":1}"#),
+            (r#"{"cacheScope":"public"}"#, Method::ToolsCall, r#"{"resultType":"complete","cacheScope":"public"}"#),
+            (
+                r#"{"cacheScope":"public","contents":[],"ttlMs":9}"#,
+                Method::ResourcesRead,
+                r#"{"resultType":"complete","ttlMs":0,"cacheScope":"private","contents":[]}"#,
+            ),
         ] {
             let (text, status) =
                 adapted(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#), method, Era::Legacy, Era::Modern).unwrap();

@@ -83,6 +83,11 @@ impl Lists {
     }
 }
 
+/// Without this declaration no client may make a task, whatever a tool says (MCP 2025-11-25, basic/utilities/tasks).
+fn takes_tasks(offer: &Offer) -> bool {
+    offer.greeting.facts.has(&["tasks", "requests", "tools", "call"])
+}
+
 /// Builds the catalog. Collisions are settled by file order: the first has the name.
 ///
 /// `sees` tells, by the place of a source, what is there for those whose catalog it is. What is not does not exist in it: its
@@ -113,6 +118,9 @@ pub fn merge(sources: &[Source<'_>], rules: &Rules, sees: impl Fn(usize, Wanted<
                 item.input_schema().and_then(|schema| ParamHeaders::read(schema).ok()).filter(|headers| !headers.is_empty())
             {
                 catalog.mirrored.insert((index, (&*own).into()), headers);
+            }
+            if item.is_task_only() && takes_tasks(offer) {
+                catalog.task_only.insert((index, (&*own).into()));
             }
             match claim(&mut catalog.tools, index, source, item, &name) {
                 Some(found) if source.listed => {

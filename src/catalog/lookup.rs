@@ -1,6 +1,9 @@
 //! Who owns a name or a URI.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::{build::Lists, template::Template};
 use crate::mcp::{
@@ -24,6 +27,8 @@ pub struct Catalog {
     pub(super) resource_upstreams: Vec<usize>,
     /// Of the tools whose arguments are repeated as headers, by upstream and the upstream's own name.
     pub(super) mirrored: HashMap<(usize, Box<str>), ParamHeaders>,
+    /// Tools that are called as a task only, by upstream and the upstream's own name.
+    pub(super) task_only: HashSet<(usize, Box<str>)>,
     pub(super) lists: Lists,
     /// Per upstream, names of its items that are taken already, mostly by another upstream.
     pub(super) collisions: Vec<(usize, String)>,
@@ -132,6 +137,11 @@ impl Catalog {
             return None;
         }
         self.mirrored.get(&(upstream, own_name.into()))
+    }
+
+    /// Whether its server takes a call of this tool as a task only.
+    pub fn is_task_only(&self, upstream: usize, own_name: &str) -> bool {
+        !self.task_only.is_empty() && self.task_only.contains(&(upstream, own_name.into()))
     }
 
     /// The ready-made members of a list's result.

@@ -17,9 +17,13 @@ use crate::{
 };
 
 /// Tables and keys that take effect without a restart.
-const LIVE: [&str; 14] = [
+const LIVE: [&str; 18] = [
     "mcp",
     CERTIFICATES,
+    "server.public_url",
+    "server.max_connections",
+    "server.request_timeout",
+    "server.health",
     "server.allowed_hosts",
     "server.allowed_origins",
     "server.max_body_size",
@@ -38,8 +42,8 @@ const SERVER: &str = "server";
 /// The tables of listeners with TLS.
 pub(super) const SERVER_TLS: &str = "server.tls";
 pub(super) const ADMIN_TLS: &str = "admin.tls";
-/// Keys in the live tables that are not.
-const FIXED: [&str; 3] = ["mcp.path", "mcp.sse_path", "mcp.enabled"];
+/// A listener's address, in a live table.
+const HEALTH_LISTEN: &str = "server.health.listen";
 
 /// One file, and how it was read last; with the listeners whose TLS it sets up.
 #[derive(Debug)]
@@ -100,7 +104,9 @@ impl FileConfiguration {
 
     /// Whether another value of `key` takes effect without a restart. That of a listener with TLS does, before and after.
     fn is_live(&self, key: &str, config: &Config) -> bool {
-        is_live(key)
+        // A listener of its own is there from the start or not at all.
+        let is_own_listener = key == "server.health.enabled" && config.server.health.listen.is_some();
+        (is_live(key) && !is_own_listener)
             || self.listeners.iter().any(|listener| within(listener.table(), key) && settings_of(listener.table(), config).is_some())
     }
 
@@ -156,6 +162,9 @@ impl Configuration for FileConfiguration {
         if before.differences(&config.reading).any(|key| within(SERVER, key) && is_live(key)) {
             beside.push("took over [server]".to_owned());
         }
+        for listener in self.listeners.iter().filter(|listener| listener.table() == SERVER_TLS) {
+            listener.now_called(config.server.public_host());
+        }
         self.server.set(config.server);
         *self.accepted.lock() = Accepted { reading: config.reading, template_files: read };
         Ok(gateway::Accepted { mcp: config.mcp, beside })
@@ -176,7 +185,7 @@ fn settings_of<'a>(table: &str, config: &'a Config) -> Option<&'a ServerTlsSetti
 }
 
 fn is_live(key: &str) -> bool {
-    LIVE.iter().any(|table| within(table, key)) && !FIXED.iter().any(|fixed| within(fixed, key))
+    key != HEALTH_LISTEN && LIVE.iter().any(|table| within(table, key))
 }
 
 fn within(table: &str, key: &str) -> bool {
@@ -195,20 +204,16 @@ mod tests {
             "mcp.bounds.max_line",
             "certificates.alerts",
             "certificates.probe_interval",
+            "mcp.path",
+            "mcp.enabled",
             "server.allowed_hosts",
+            "server.public_url",
+            "server.max_connections",
+            "server.health.path",
         ] {
             assert!(is_live(key), "{key}");
         }
-        for key in [
-            "server.listen_address",
-            "server.public_url",
-            "server.max_connections",
-            "admin.token",
-            "state.directory",
-            "mcp.path",
-            "mcp.enabled",
-            "mcpx",
-        ] {
+        for key in ["server.listen_address", "server.health.listen", "admin.token", "state.directory", "mcpx"] {
             assert!(!is_live(key), "{key}");
         }
     }

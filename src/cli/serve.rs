@@ -83,7 +83,7 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
             reloads: reloads(&reloader, &renewals),
         },
     );
-    let watch = watch::start(world, &config, &gateway, &shared, address, listeners, certificates);
+    let watch = watch::start(world, &config, &gateway, &shared, watch::address(&config, address, live.clone()), listeners, certificates);
     ready(address);
 
     let stop = Stop::default();
@@ -143,6 +143,9 @@ fn announce(announcer: Announcer, path: &Path, config: &Config, bound: &Bound, g
         }
     } else {
         announcer.say(&format!("listening on {} · MCP is off (mcp.enabled = false)", listening(address, "", bound.tls())));
+    }
+    if let Some(words) = config.server.auth.words() {
+        announcer.say(&format!("callers need {words}"));
     }
     if let Some(health) = bound.health_address() {
         announcer.say(&format!("health on http://{health}{}", config.server.health.path));

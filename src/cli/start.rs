@@ -76,17 +76,20 @@ pub(super) fn gateway(world: &World, config: &Config) -> Arc<Gateway> {
     Gateway::start(config.mcp.clone(), &world.clock, &world.sources)
 }
 
-/// The endpoint as a client on this machine reaches it.
+/// Where the gateway listens, as a client on this machine reaches it.
+pub(super) fn listens(config: &Config, bound: SocketAddr) -> Url {
+    let ip = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
+    Url::parse(&format!("{scheme}://{}", SocketAddr::new(ip, bound.port()))).expect("a socket address makes a URL")
+}
+
+/// The endpoint as clients reach it.
 pub(super) fn endpoint(config: &Config, bound: SocketAddr) -> Url {
-    let mut url = config.server.public_url.clone().unwrap_or_else(|| {
-        let ip = match bound.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            ip => ip,
-        };
-        let scheme = if config.server.tls.is_some() { "https" } else { "http" };
-        Url::parse(&format!("{scheme}://{}", SocketAddr::new(ip, bound.port()))).expect("a socket address makes a URL")
-    });
+    let mut url = config.server.public_url.clone().unwrap_or_else(|| listens(config, bound));
     url.set_path(&config.mcp.path);
     url
 }

@@ -7,10 +7,10 @@ use tokio::sync::watch;
 use super::{World, start};
 use crate::{
     config::Config,
-    downstream::ListenerTls,
+    downstream::{ListenerTls, LiveServer},
     events::Events,
     gateway::Gateway,
-    health::{Board, CertificatesConfig, OwnListener, OwnTls, Watch, WatchParts, WatchedList},
+    health::{Board, CertificatesConfig, OwnAddress, OwnListener, OwnTls, Watch, WatchParts, WatchedList},
     outbound::probe::Prober,
     tls::ServerIdentityFiles,
 };
@@ -31,17 +31,22 @@ impl Shared {
     }
 }
 
+/// The gateway that listens at `bound`.
+pub(super) fn address(config: &Config, bound: SocketAddr, server: LiveServer) -> OwnAddress {
+    let listens = start::listens(config, bound).origin().ascii_serialization();
+    OwnAddress::new(&listens, move || server.now().public_url.clone())
+}
+
 /// Starts it. `listeners` are those of ours that speak TLS.
 pub(super) fn start(
     world: &World,
     config: &Config,
     gateway: &Arc<Gateway>,
     shared: &Shared,
-    bound: SocketAddr,
+    address: OwnAddress,
     listeners: Vec<OwnListener>,
     certificates: watch::Receiver<CertificatesConfig>,
 ) -> Watch {
-    let public_url = config.server.public_url.clone();
     Watch::start(WatchParts {
         gateway: Arc::clone(gateway),
         certificates,
@@ -51,8 +56,7 @@ pub(super) fn start(
         prober: shared.prober.clone(),
         clock: Arc::clone(&world.clock),
         sources: Arc::clone(&world.sources),
-        name: public_url.as_ref().map_or_else(|| start::endpoint(config, bound).origin().ascii_serialization(), ToString::to_string),
-        public_url,
+        address,
         listeners,
     })
 }

@@ -12,7 +12,10 @@ use super::{
     listener::{Guest, Told},
     rescue::{Rescued, denied},
 };
-use crate::auth::{Authenticator, Caller, Challenge, Denied, Presented, Surroundings};
+use crate::{
+    auth::{Authenticator, Caller, Challenge, Denied, Presented, Surroundings},
+    gateway::Gateway,
+};
 
 /// When to come back for somebody whose token could not be checked.
 const WITHOUT_KEYS: Duration = Duration::from_secs(5);
@@ -22,7 +25,6 @@ const WITHOUT_KEYS: Duration = Duration::from_secs(5);
 pub(super) struct Callers {
     server: LiveServer,
     surroundings: Surroundings,
-    mcp_path: String,
     made: ArcSwap<Made>,
     /// One makes, the others take it.
     making: Mutex<()>,
@@ -39,13 +41,13 @@ struct Made {
 
 impl Callers {
     /// Needs a tokio runtime: the keys of the identity provider are fetched from now on.
-    pub(super) fn new(server: &LiveServer, surroundings: Surroundings, mcp_path: &str) -> Self {
-        let made = ArcSwap::from_pointee(Made::new(server.now(), &surroundings, mcp_path, None));
-        Self { server: server.clone(), surroundings, mcp_path: mcp_path.to_owned(), made, making: Mutex::default(), told: Told::default() }
+    pub(super) fn new(server: &LiveServer, surroundings: Surroundings) -> Self {
+        let made = ArcSwap::from_pointee(Made::new(server.now(), &surroundings, None));
+        Self { server: server.clone(), surroundings, made, making: Mutex::default(), told: Told::default() }
     }
 
     /// Identifies the sender of a request, before its body is read. Identity headers that nobody may believe are taken out.
-    pub(super) async fn identify(&self, parts: &mut Parts, takes_tokens: bool) -> Result<Caller, Rescued> {
+    pub(super) async fn identify(&self, parts: &mut Parts, gateway: &Gateway) -> Result<Caller, Rescued> {
         let made = self.made();
         let Parts { headers, extensions, .. } = parts;
         let guest = extensions.get::<Guest>();
@@ -54,12 +56,12 @@ impl Callers {
         // Where no proxy is named, a client certificate is what tells a proxy of ours from anyone.
         let is_trusted_peer =
             if proxies.names_proxies() { guest.is_some_and(|guest| proxies.trusts(guest.address.ip())) } else { certificate.is_some() };
-        let presented = Presented { headers, certificate, is_trusted_peer, takes_tokens };
+        let presented = Presented { headers, certificate, is_trusted_peer, takes_tokens: gateway.takes_callers_tokens() };
         match made.authenticator.identify(presented).await {
             Ok(caller) => Ok(caller),
             Err(why) => {
                 self.tell(why, parts, &made.of);
-                let mut refusal = denied(why, made.challenge.header(why));
+                let mut refusal = denied(why, made.challenge.header(why, &gateway.config().path));
                 refusal.retry_after = (why == Denied::NoKeys).then_some(WITHOUT_KEYS);
                 Err(refusal)
             }
@@ -81,7 +83,7 @@ impl Callers {
         if Arc::ptr_eq(&made.of, &now) {
             return made;
         }
-        let made = Arc::new(Made::new(now, &self.surroundings, &self.mcp_path, Some(&made.authenticator)));
+        let made = Arc::new(Made::new(now, &self.surroundings, Some(&made.authenticator)));
         self.made.store(Arc::clone(&made));
         made
     }
@@ -101,12 +103,12 @@ impl Callers {
 }
 
 impl Made {
-    fn new(of: Arc<ServerConfig>, surroundings: &Surroundings, mcp_path: &str, earlier: Option<&Arc<Authenticator>>) -> Self {
+    fn new(of: Arc<ServerConfig>, surroundings: &Surroundings, earlier: Option<&Arc<Authenticator>>) -> Self {
         let authenticator = match earlier {
             Some(earlier) if *earlier.config() == of.auth => Arc::clone(earlier),
             earlier => Arc::new(Authenticator::new(&of.auth, surroundings, earlier.map(AsRef::as_ref))),
         };
-        let challenge = Challenge::new(&of.auth, of.public_url.as_ref(), mcp_path);
+        let challenge = Challenge::new(&of.auth, of.public_url.as_ref());
         Self { of, authenticator, challenge }
     }
 }

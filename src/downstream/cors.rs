@@ -76,12 +76,13 @@ impl Cors {
         }
     }
 
-    /// The answer to a browser that asks before it sends; `None`: this is no such question, or a page that may not.
+    /// The answer to a browser that asks before it sends, to be [shared](Self::share); `None`: this is no such question, or a page that
+    /// may not.
     pub(super) fn preflight<B: Default>(&self, origin: &HeaderValue, request: &HeaderMap) -> Option<Response<B>> {
         let method = request.get(ACCESS_CONTROL_REQUEST_METHOD)?;
         let mut response = Response::new(B::default());
         *response.status_mut() = StatusCode::NO_CONTENT;
-        self.share(origin, response.headers_mut()).then_some(())?;
+        origin.to_str().is_ok_and(|origin| self.allows(origin)).then_some(())?;
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, self.methods.value(Some(method)));
         let wanted = request.get(ACCESS_CONTROL_REQUEST_HEADERS);
@@ -98,19 +99,18 @@ impl Cors {
         Some(response)
     }
 
-    /// Lets a page of this origin read an answer, if it may; says whether it may.
-    pub(super) fn share(&self, origin: &HeaderValue, answer: &mut HeaderMap) -> bool {
+    /// Lets a page of this origin read an answer, if it may.
+    pub(super) fn share(&self, origin: &HeaderValue, answer: &mut HeaderMap) {
         // A cache must not give one origin's answer to another.
         answer.append(VARY, HeaderValue::from_static("origin"));
         if !origin.to_str().is_ok_and(|origin| self.allows(origin)) {
-            return false;
+            return;
         }
         answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, self.exposed.value(None));
         if self.allow_credentials {
             answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
-        true
     }
 
     pub(super) fn read(mut table: Table, problems: &mut Problems) -> Self {

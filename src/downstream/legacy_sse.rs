@@ -3,18 +3,17 @@
 
 use std::{collections::HashMap, convert::Infallible, sync::Arc};
 
-use axum::{body::Body, extract::State};
+use axum::body::Body;
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     outlet::{EventSource, event_queue},
-    page::answered,
     peer::{Outlet, Peer},
     rescue::{refusal, rescue_parse},
-    streamable_http::{Answer, Endpoint, KEEP_ALIVE, empty, event_stream, is_json},
+    streamable_http::{Answer, Endpoint, KEEP_ALIVE, empty, event_stream, is_json, respond_error},
 };
 use crate::{
     auth::PrincipalKey,
@@ -41,17 +40,13 @@ impl OpenStreams {
 }
 
 /// `GET`: opens a stream.
-pub(super) async fn open(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    let page = endpoint.page(&request);
-    let answer = endpoint.open_sse(request).await;
-    answered(answer, page)
+pub(super) async fn open(endpoint: &Arc<Endpoint>, request: Request<Body>) -> Response<Body> {
+    endpoint.open_sse(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
 }
 
 /// `POST`: one message, or a batch; what comes of it is said on the stream.
-pub(super) async fn post(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    let page = endpoint.page(&request);
-    let answer = endpoint.post_sse(request).await;
-    answered(answer, page)
+pub(super) async fn post(endpoint: &Endpoint, request: Request<Body>) -> Response<Body> {
+    endpoint.post_sse(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
 }
 
 /// Where messages are posted.
@@ -64,10 +59,6 @@ impl Endpoint {
         self.knock(&request)?;
         let (mut parts, _) = request.into_parts();
         let caller = self.caller(&mut parts).await?;
-        // HEAD comes here too.
-        if parts.method != Method::GET {
-            return Ok(empty(StatusCode::METHOD_NOT_ALLOWED));
-        }
         let config = self.gateway.config();
         let (id, gone) = (SessionId::random(), CancellationToken::new());
         let (queue, source) = event_queue(&gone);

@@ -16,6 +16,7 @@ mod pieces;
 pub mod read;
 mod rescue;
 mod resumable;
+mod routes;
 mod server;
 mod stdio;
 mod streamable_http;

@@ -2,33 +2,31 @@
 
 use std::sync::Arc;
 
-use axum::{body::Body, extract::State};
+use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::ORIGIN};
 
 use super::{
     ServerConfig,
     rescue::{Rescued, refusal},
-    streamable_http::{Answer, Endpoint, empty, not_allowed, respond_error, with_json},
+    streamable_http::{Endpoint, empty, respond_error, with_json},
 };
 use crate::mcp::errors::code;
 
-/// `OPTIONS`: a browser asks what a page may send. Before anything else, since it sends no credentials with it (Fetch standard,
-/// CORS-preflight fetch).
-pub(super) async fn options(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    if let Err(refused) = endpoint.knock(&request) {
-        return respond_error(&refused);
+/// The answer to a browser that asks what a page may send; `None`: the page may not, or it was no such question.
+pub(super) fn preflight(endpoint: &Endpoint, request: &Request<Body>, page: Option<&Page>) -> Option<Response<Body>> {
+    if let Err(refused) = endpoint.knock(request) {
+        return Some(respond_error(&refused));
     }
-    let answer = endpoint.page(&request).and_then(|page| page.server.cors.as_ref()?.preflight(&page.origin, request.headers()));
-    answer.unwrap_or_else(not_allowed)
+    let page = page?;
+    page.server.cors.as_ref()?.preflight(&page.origin, request.headers())
 }
 
-/// `GET` of the metadata that says how to get a token (RFC 9728 §3). Not secret, and asked for before there is a token.
-pub(super) async fn metadata(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    let answer = match endpoint.callers.metadata() {
+/// The metadata that says how to get a token (RFC 9728 §3). Not secret, and asked for before there is a token.
+pub(super) fn metadata(endpoint: &Endpoint) -> Response<Body> {
+    match endpoint.callers.metadata() {
         Some(document) => with_json(StatusCode::OK, Body::from(document)),
         None => empty(StatusCode::NOT_FOUND),
-    };
-    answered(Ok(answer), endpoint.page(&request))
+    }
 }
 
 /// A web page of another origin, where such may read answers at all.
@@ -38,15 +36,13 @@ pub(super) struct Page {
     origin: HeaderValue,
 }
 
-/// An answer as it goes out.
-pub(super) fn answered(answer: Answer, page: Option<Page>) -> Response<Body> {
-    let mut response = answer.unwrap_or_else(|rescued| respond_error(&rescued));
-    if let Some(Page { server, origin }) = page
-        && let Some(cors) = &server.cors
-    {
-        cors.share(&origin, response.headers_mut());
+impl Page {
+    /// Lets the page read an answer, if it may.
+    pub(super) fn share(&self, response: &mut Response<Body>) {
+        if let Some(cors) = &self.server.cors {
+            cors.share(&self.origin, response.headers_mut());
+        }
     }
-    response
 }
 
 impl Endpoint {

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, poll};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
@@ -31,6 +31,9 @@ use crate::{
 /// work may wait.
 const IN_WORK: usize = 256;
 
+/// Notifications and answers that are on their way to upstreams at once; the next is waited for.
+const PASSING: usize = 256;
+
 const TOO_MANY: &str = "too many requests at once; try again when one of them is answered";
 
 /// Where messages to the client go.
@@ -53,6 +56,7 @@ pub(super) struct Peer {
     /// Told when a request is not in work any more.
     idle: Notify,
     places: Arc<Semaphore>,
+    passing: Arc<Semaphore>,
     tasks: TaskTracker,
     gone: CancellationToken,
 }
@@ -67,6 +71,7 @@ impl Peer {
             running: Mutex::default(),
             idle: Notify::new(),
             places: Arc::new(Semaphore::new(IN_WORK)),
+            passing: Arc::new(Semaphore::new(PASSING)),
             tasks: TaskTracker::new(),
             gone,
         })
@@ -167,9 +172,29 @@ impl Peer {
                 {
                     self.cancel(&id);
                 }
-                self.gateway.notified(&client, &message).await;
+                let gateway = Arc::clone(&self.gateway);
+                self.pass_on(async move { gateway.notified(&client, &message).await }).await;
             }
-            Kind::Response | Kind::ErrorResponse => self.gateway.answered(&client, message).await,
+            Kind::Response | Kind::ErrorResponse => {
+                let gateway = Arc::clone(&self.gateway);
+                self.pass_on(async move { gateway.answered(&client, message).await }).await;
+            }
+        }
+    }
+
+    /// Begins what is for upstreams, in the order of its coming, and ends it beside the reading: an upstream that is slow to hear
+    /// it holds up nothing that is for another.
+    async fn pass_on(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut work = Box::pin(work);
+        if poll!(&mut work).is_ready() {
+            return;
+        }
+        match Arc::clone(&self.passing).try_acquire_owned() {
+            Ok(place) => drop(self.tasks.spawn(async move {
+                work.await;
+                drop(place);
+            })),
+            Err(_) => work.await,
         }
     }
 

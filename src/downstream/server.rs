@@ -1,29 +1,19 @@
-//! The listeners and the routes behind them.
+//! The listeners that clients reach.
 
-use std::{collections::BTreeSet, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    routing::{get, post},
-};
-use http::{HeaderValue, header::CONTENT_TYPE};
 use tokio::net::TcpListener;
 
 use super::{
     LiveServer, ServerConfig,
     callers::Callers,
     door::Door,
-    legacy_sse::{self, OpenStreams},
+    legacy_sse::OpenStreams,
     listener::{self, Limits, ListenerTls, Stop},
-    page,
-    streamable_http::{self, Endpoint},
+    routes,
+    streamable_http::Endpoint,
 };
-use crate::{
-    auth::{Challenge, Surroundings},
-    gateway::Gateway,
-    problem::Problem,
-    sources::Sources,
-};
+use crate::{auth::Surroundings, gateway::Gateway, problem::Problem, sources::Sources};
 
 /// Listeners that are bound but not served yet, so that a taken port is told before anything is started.
 #[derive(Debug)]
@@ -99,51 +89,20 @@ impl Server {
     /// Serves until `stop.drain`, then waits for open requests to end, until `stop.now`.
     pub async fn run(self, stop: Stop) {
         listener::raise_file_limit();
-        let Self { bound, config: live, gateway } = self;
-        let config = live.now();
-        let limits = Limits { connections: config.max_connections, unread: config.request_timeout };
-        let path = gateway.config().path.clone();
-        let (enabled, sse_path) = (gateway.config().enabled, gateway.config().sse_path.clone());
+        let Self { bound, config, gateway } = self;
+        let limits = Limits::Live(config.clone());
+        let door = Door::new(&config, bound.address);
         let surroundings = Surroundings { clock: Arc::clone(gateway.clock()), sources: Arc::clone(gateway.sources()) };
-        let endpoint = Arc::new(Endpoint {
-            door: Door::new(&live, bound.address),
-            callers: Callers::new(&live, surroundings, &path),
-            server: live,
-            request_timeout: config.request_timeout,
-            streams: OpenStreams::default(),
-            gateway,
-        });
-        let mut router = Router::new();
-        if enabled {
-            let methods = post(streamable_http::post).get(streamable_http::get).delete(streamable_http::delete).options(page::options);
-            if let Some(sse_path) = sse_path {
-                let messages = post(legacy_sse::post).options(page::options).with_state(Arc::clone(&endpoint));
-                router = router.route(&legacy_sse::messages_path(&sse_path), messages);
-                router = router.route(&sse_path, get(legacy_sse::open).options(page::options).with_state(Arc::clone(&endpoint)));
-            }
-            for well_known in Challenge::paths(&path).into_iter().collect::<BTreeSet<_>>() {
-                let metadata = get(page::metadata).options(page::options).with_state(Arc::clone(&endpoint));
-                router = router.route(&well_known, metadata);
-            }
-            router = router.route(&path, methods.with_state(endpoint));
-        }
-        let health = Router::new().route(&config.health.path, get(healthy));
+        let callers = Callers::new(&config, surroundings);
+        let endpoint = Arc::new(Endpoint { door, callers, server: config.clone(), streams: OpenStreams::default(), gateway });
         // Plain HTTP: what asks it is an orchestrator on the same machine or network.
-        let on_its_own = bound.health.map(|listener| listener::serve(listener, health.clone(), limits, None, stop.clone()));
-        if config.health.enabled && on_its_own.is_none() {
-            router = router.merge(health);
-        }
-        let mcp = listener::serve(bound.mcp, router, limits, bound.tls, stop);
-        match on_its_own {
+        let health = bound.health.map(|listener| listener::serve(listener, routes::health(config), limits.clone(), None, stop.clone()));
+        let mcp = listener::serve(bound.mcp, routes::all(endpoint), limits, bound.tls, stop);
+        match health {
             Some(health) => {
                 tokio::join!(mcp, health);
             }
             None => mcp.await,
         }
     }
-}
-
-/// Liveness; never depends on upstreams.
-async fn healthy() -> ([(http::HeaderName, HeaderValue); 1], &'static str) {
-    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], r#"{"status":"healthy"}"#)
 }

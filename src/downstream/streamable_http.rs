@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
-use axum::{body::Body, extract::State};
+use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::BoxStream};
 use http::{
@@ -19,7 +19,6 @@ use super::{
     callers::Callers,
     door::Door,
     legacy_sse::OpenStreams,
-    page::answered,
     rescue::{Rescued, refusal, rescue, rescue_opening, rescue_parse},
     resumable::{recorded, replayed},
 };
@@ -53,7 +52,6 @@ pub(super) struct Endpoint {
     pub(super) door: Door,
     pub(super) callers: Callers,
     pub(super) server: LiveServer,
-    pub(super) request_timeout: Duration,
     /// Of old clients.
     pub(super) streams: OpenStreams,
 }
@@ -61,24 +59,18 @@ pub(super) struct Endpoint {
 pub(super) type Answer = Result<Response<Body>, Rescued>;
 
 /// `POST`: one JSON-RPC message.
-pub(super) async fn post(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    let page = endpoint.page(&request);
-    let answer = endpoint.post(request).await;
-    answered(answer, page)
+pub(super) async fn post(endpoint: &Endpoint, request: Request<Body>) -> Response<Body> {
+    endpoint.post(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
 }
 
 /// `GET`: the stream of messages that answer no request; legacy sessions only.
-pub(super) async fn get(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    let page = endpoint.page(&request);
-    let answer = endpoint.get(request).await;
-    answered(answer, page)
+pub(super) async fn get(endpoint: &Endpoint, request: Request<Body>) -> Response<Body> {
+    endpoint.get(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
 }
 
 /// `DELETE`: the end of a legacy session.
-pub(super) async fn delete(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    let page = endpoint.page(&request);
-    let answer = endpoint.delete(request).await;
-    answered(answer, page)
+pub(super) async fn delete(endpoint: &Endpoint, request: Request<Body>) -> Response<Body> {
+    endpoint.delete(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
 }
 
 impl Endpoint {
@@ -86,7 +78,16 @@ impl Endpoint {
         self.knock(&request)?;
         let (mut parts, body) = request.into_parts();
         self.check_intent(&parts.headers)?;
-        let caller = self.caller(&mut parts).await?;
+        let caller = match self.caller(&mut parts).await {
+            Ok(caller) => caller,
+            Err(refused) => {
+                // A token that ended in the middle of a session: the client has to read that, and may still be writing.
+                if !parts.headers.contains_key(EXPECT) {
+                    discard(body).await;
+                }
+                return Err(refused);
+            }
+        };
         if !is_json(&parts.headers) {
             return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "the body must be application/json"));
         }
@@ -230,7 +231,7 @@ impl Endpoint {
             return Err(too_large());
         }
         let whole = Limited::new(&mut body, max_body_size).collect();
-        match tokio::time::timeout(self.request_timeout, whole).await {
+        match tokio::time::timeout(self.server.now().request_timeout, whole).await {
             Ok(Ok(whole)) => Ok(whole.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 discard(body).await;
@@ -243,7 +244,7 @@ impl Endpoint {
 
     /// Who calls; identity headers that are not to be believed are gone then.
     pub(super) async fn caller(&self, parts: &mut Parts) -> Result<Caller, Rescued> {
-        self.callers.identify(parts, self.gateway.takes_callers_tokens()).await
+        self.callers.identify(parts, &self.gateway).await
     }
 
     fn session(&self, caller: &Caller, header: Option<&HeaderValue>, id: Option<&Id>) -> Result<Arc<LegacySession>, Rescued> {

@@ -9,7 +9,7 @@ use super::{
     Client, EventReply, Reply,
     again::Again,
     conversation::{Unfinished, Why},
-    legacy::InFlight,
+    flights::InFlight,
     relay::{Relay, Renumbered},
 };
 use crate::{
@@ -48,7 +48,7 @@ impl Relay {
         if let (Client::Legacy(down), Some(session)) = (&parties.client, &parties.session) {
             let (session, stop) = (Arc::clone(session), parties.stop.clone());
             let flight = InFlight::Legacy { generation: Arc::clone(generation), session, id: renumbered.id, stop };
-            down.goes_on(&parties.client_id, flight);
+            down.flights.goes_on(&parties.client_id, flight);
         }
         parties.renumbered = Some(renumbered);
         self.answered = false;

@@ -184,13 +184,11 @@ impl Gateway {
     }
 
     /// A transparent gateway's client listens to its upstream itself, if that is a modern one with a stream for it.
-    ///
-    /// One who is told apart from others is listened for: its tasks have names of their own.
-    pub(super) fn relays_listen(self: &Arc<Self>, caller: &Caller) -> bool {
+    pub(super) fn relays_listen(&self, principal: &PrincipalKey) -> bool {
         let relays = |generation: Arc<Generation>| generation.era() == Era::Modern && !generation.is_stdio();
         let is_modern = |upstream: &Arc<Upstream>| upstream.generation().is_ok_and(relays);
         let view = self.view.load();
-        view.lineup.is_transparent() && *caller.principal() == PrincipalKey::Local && view.upstreams().first().is_some_and(is_modern)
+        self.passes_task_ids(principal) && view.upstreams().first().is_some_and(is_modern)
     }
 
     /// Whether every upstream was tried to the end once.

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::{Gateway, LegacySession, handle::Reached, legacy::Asked, outbox::Outbox, task_ids::TaskScope};
 use crate::{
-    mcp::{Era, Id, Kind, Message, Method, Splices, build, errors},
+    mcp::{Era, Field, Id, Kind, Message, Method, Splices, build, errors},
     upstream::{Generation, Session, Upstream, UpstreamError},
 };
 
@@ -73,12 +73,14 @@ struct Follower {
 impl Follower {
     /// Follows as long as the client has a stream and the upstream one to offer.
     async fn stay(&mut self) {
-        let session = Arc::clone(&self.session);
+        let (session, up) = (Arc::clone(&self.session), Arc::clone(&self.up));
         let end = session.end_token();
         loop {
             tokio::select! {
                 () = self.run() => break,
                 () = end.cancelled() => break,
+                // Its server may keep the stream of a session open that it does not know any more.
+                () = up.gone() => break,
                 () = session.stream_closed() => {
                     if session.end_following_unheard(self.upstream.id(), &self.up) {
                         self.follows = false;
@@ -145,8 +147,16 @@ impl Follower {
             // The gateway says itself that a list changed, once it has read it.
             Kind::Notification => match Method::parse(message.method()) {
                 Some(Method::ToolsChanged | Method::PromptsChanged | Method::ResourcesChanged) => {}
-                _ => {
+                Some(Method::Progress) if self.is_foreign_progress(message) => {
+                    tracing::debug!(upstream = %self.upstream.name(), "progress of a call that is not this upstream's; dropped");
+                }
+                method => {
                     let mut splices = Splices::new();
+                    if method == Some(Method::Cancelled) {
+                        let granted = message.cancelled_id().and_then(|id| self.session.taken_back(&self.up, &id));
+                        let (Some(granted), Some(span)) = (granted, message.span(Field::RequestId)) else { return };
+                        splices.replace(span, granted.into_json());
+                    }
                     if let Some(tasks) = &self.tasks {
                         tasks.show_in_params(&mut splices, message);
                     }
@@ -163,6 +173,10 @@ impl Follower {
         }
     }
 
+    fn is_foreign_progress(&self, message: &Message) -> bool {
+        message.raw(Field::ProgressToken).is_none_or(|token| self.session.flights.is_of_another(self.upstream.id(), &token))
+    }
+
     /// Brings a server's request to the client, or gives the answer to it.
     fn ask(&mut self, message: &Message) -> Option<Bytes> {
         let (id, span) = (message.id()?, message.id_span()?);
@@ -170,7 +184,7 @@ impl Follower {
             return Some(build::response(id, b"{}"));
         }
         let asked = Asked { upstream: Arc::clone(&self.upstream), session: Arc::clone(&self.up), id: id.clone() };
-        let Some(granted) = self.session.ask(asked) else {
+        let Some(granted) = self.session.allows(message).then(|| self.session.ask(asked)).flatten() else {
             return Some(errors::error_response(Some(id), errors::code::METHOD_NOT_FOUND, "this client cannot be asked", None));
         };
         let mut splices = Splices::new();

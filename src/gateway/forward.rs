@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Client, EventReply, Gateway, GatewayError, Reply,
     again::{Again, headers_of, said},
-    legacy::InFlight,
+    flights::InFlight,
     links::Reading,
     parked::{Aside, Begun, park},
     relay::{Relay, Renumbered},
+    required_task::{self, Made, has_to_be_a_task},
     route::Route,
     tally::Counted,
 };
@@ -97,7 +99,7 @@ impl Gateway {
     pub(super) async fn first_try(&self, upstream: &Upstream) {
         if !upstream.was_up() && !upstream.status().borrow().tried {
             // A slow upstream then looks as it is: still starting.
-            let _ = tokio::time::timeout(FIRST_TRY, upstream.status().wait_for(|status| status.tried)).await;
+            let _ = timeout(FIRST_TRY, upstream.status().wait_for(|status| status.tried)).await;
         }
     }
 
@@ -111,17 +113,29 @@ impl Gateway {
         let session = if generation.needs_session(era) {
             // A modern request says itself, and to a modern server, what can be asked.
             let flags = if era == Era::Legacy { declared(&request.message) } else { ClientCapabilities::NONE };
-            Some(
-                request
-                    .counted
-                    .watch()
-                    .waiting(self.session_for(upstream, &generation, era, request.caller.principal(), request.client, Shares::Calls(flags)))
-                    .await?,
-            )
+            let opened = self.session_for(upstream, &generation, era, request.caller.principal(), request.client, Shares::Calls(flags));
+            // One after the other tries to open it where a server does not answer.
+            let limit = generation.call_timeout();
+            let opened = timeout(limit, request.counted.watch().waiting(opened)).await;
+            Some(opened.unwrap_or(Err(UpstreamError::TimedOut(limit)))?)
         } else {
             None
         };
-        let prepared = prepare(&generation, &request.route.view.catalog, era, session.as_ref().map(|held| &*held.session), request);
+        let mut prepared = prepare(&generation, &request.route.view.catalog, era, session.as_ref().map(|held| &*held.session), request);
+        let made = match &session {
+            Some(held) if has_to_be_a_task(request, era) => {
+                let limit = self.config().bounds.max_event;
+                let made = Box::pin(required_task::make(&generation, &held.session, &prepared.outgoing, limit)).await;
+                if let Err(UpstreamError::SessionLost) = &made {
+                    Self::forget(upstream, held, request.client);
+                }
+                Some(made?)
+            }
+            _ => None,
+        };
+        if let Some(Made::Task(task)) = &made {
+            required_task::result_of(&mut prepared.outgoing, task);
+        }
         let aside = match &session {
             Some(Held { key: SessionKey::Pooled(_, capabilities, _), session }) if may_be_addressed(request, era, *capabilities) => {
                 Box::pin(self.join(upstream, &generation, session, *capabilities, request, prepared.outgoing.id)).await
@@ -129,6 +143,14 @@ impl Gateway {
             _ => Aside::default(),
         };
         let mut relay = self.relay(upstream, &generation, era, session.as_ref(), request, &prepared).beside(aside);
+        match made {
+            None => {}
+            Some(Made::Task(task)) => relay.waits_for(task),
+            Some(Made::Answer(message)) => {
+                relay.settle();
+                return relay.reply_message(*message);
+            }
+        }
         let stop = relay.stop().cloned();
         let answered = async {
             request.counted.watch().sent();
@@ -137,6 +159,11 @@ impl Gateway {
                 // It is answered when the task is done.
                 Method::TasksResult => Box::pin(generation.exchange_without_limit(up, prepared.outgoing)).await.map(Begun::Answer),
                 _ if relay.aside().membership.is_some() => Box::pin(relay.begin(&generation, up, prepared.outgoing)).await,
+                _ if relay.parties.task.is_some() => {
+                    let limit = relay.call_timeout();
+                    let answer = timeout(limit, Box::pin(generation.exchange_without_limit(up, prepared.outgoing))).await;
+                    answer.unwrap_or(Err(UpstreamError::TimedOut(limit))).map(Begun::Answer)
+                }
                 _ => generation.exchange(up, prepared.outgoing).await.map(Begun::Answer),
             };
             match begun {
@@ -251,6 +278,7 @@ impl Gateway {
         prepared: &Prepared,
     ) -> Relay {
         let client_id = request.message.id().cloned().unwrap_or_else(|| Id::from_u64(0));
+        let token = request.message.raw(Field::MetaProgressToken);
         // A legacy server closes the stream of a cancelled call; a modern one is told by closing it, and a channel has none for each.
         let is_channel = held.is_some_and(|held| held.session.is_channel());
         let stop = (request.client.era() == Era::Legacy && (era == Era::Modern || is_channel)).then(CancellationToken::new);
@@ -265,7 +293,7 @@ impl Gateway {
                 (None, Some(stop)) => InFlight::Modern(stop.clone()),
                 (None, None) => InFlight::Ambiguous,
             };
-            down.began(&client_id, flight);
+            down.flights.began(&client_id, upstream.id(), token.as_ref(), flight);
         }
         Relay::new(super::relay::Parties {
             gateway: Arc::clone(self),
@@ -277,8 +305,10 @@ impl Gateway {
             client_id,
             method: request.method,
             renumbered: prepared.renumbered.clone(),
+            token,
             log: request.message.raw(Field::MetaLogLevel).and_then(|level| LogLevel::from_json(&level)),
             tasks: self.task_scope_of(request, era),
+            task: None,
             stop,
             links: Reading::of(request),
             again: (request.client.era() == Era::Legacy && era == Era::Modern).then(|| Box::new(Again::of(request))),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::{Gateway, GatewayError, LegacySession, Reply, forward::Forward, legacy::InFlight, own_tools, route::Route, tally::Counted};
+use super::{Gateway, GatewayError, LegacySession, Reply, flights::InFlight, forward::Forward, own_tools, route::Route, tally::Counted};
 use crate::{
-    auth::{Caller, PrincipalKey},
+    auth::Caller,
     catalog::OwnTool,
     limits,
     mcp::{Era, Field, Id, LogLevel, Message, Method, build, list::ListKind},
@@ -82,7 +82,9 @@ impl Gateway {
             Method::Ping => return Ok(Reply::result(&id, b"{}")),
             Method::SetLevel => return self.set_level(client, &message, &id).await,
             Method::Discover => return self.discover(caller, client, message, &id, counted).await,
-            Method::Listen if !self.relays_listen(caller) => return self.listen(caller, client, &message, &id).map(Reply::listening),
+            Method::Listen if !self.relays_listen(caller.principal()) => {
+                return self.listen(caller, client, &message, &id).map(Reply::listening);
+            }
             Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
                 return Box::pin(self.subscription(caller, client, &message, &id, method, counted)).await;
             }
@@ -92,7 +94,7 @@ impl Gateway {
             Method::ResourceTemplatesList => return self.list(caller, client, message, &id, ListKind::ResourceTemplates, counted).await,
             _ => {}
         }
-        if method == Method::TasksList && (Route::only(self.view()).is_none() || *caller.principal() != PrincipalKey::Local) {
+        if method == Method::TasksList && !(Route::only(self.view()).is_some() && self.passes_task_ids(caller.principal())) {
             return Box::pin(self.list_tasks(caller, client, &message, &id)).await;
         }
         let own = if method == Method::ToolsCall { self.own_tool(caller, &message).await } else { None };
@@ -176,16 +178,17 @@ impl Gateway {
 
     async fn cancel(&self, session: &LegacySession, message: &Message) {
         let Some(id) = message.cancelled_id() else { return };
-        match session.flight(&id) {
+        match session.flights.flight(&id) {
             Some(InFlight::Legacy { generation, session, id, stop }) => {
                 let Some(span) = message.span(Field::RequestId) else { return };
                 let mut splices = crate::mcp::Splices::new();
                 splices.replace(span, Id::from_u64(id).into_json());
-                if let Err(error) = generation.notify(&session, splices.apply(message.bytes())).await {
-                    tracing::debug!(%error, "a cancellation could not be passed on");
-                }
+                // First our own wait: a server may take long to hear of it.
                 if let Some(stop) = stop {
                     stop.cancel();
+                }
+                if let Err(error) = generation.notify(&session, splices.apply(message.bytes())).await {
+                    tracing::debug!(%error, "a cancellation could not be passed on");
                 }
             }
             Some(InFlight::Modern(token)) => token.cancel(),

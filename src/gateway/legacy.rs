@@ -11,11 +11,13 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    flights::Flights,
     outbox::{Inlet, Outbox, Refused, outbox},
+    outlive::MAX_OUTLIVING_OF_ONE,
     questions::Questions,
     replay::Kept,
     subscriptions::{self, Feeds, Wanted},
@@ -23,10 +25,10 @@ use super::{
 use crate::{
     auth::Caller,
     bridge::Declared,
-    mcp::Id,
+    mcp::{Id, Message, Method, json::lookup},
     names::UpstreamName,
     session::{SessionId, SessionRecord},
-    upstream::{ClientCapabilities, Generation, Session, Upstream, UpstreamError, UpstreamId},
+    upstream::{ClientCapabilities, Session, Upstream, UpstreamError, UpstreamId},
 };
 
 /// Requests of servers that may wait for one client at a time.
@@ -53,10 +55,12 @@ pub struct LegacySession {
     upstream: ArcSwap<Vec<(UpstreamId, Arc<Session>)>>,
     log_level: Mutex<Option<Bytes>>,
     asked: Mutex<HashMap<Id, Asked>>,
-    in_flight: Mutex<HashMap<Id, InFlight>>,
+    pub(super) flights: Flights,
     outbox: Mutex<Option<Inlet>>,
     /// What is kept for a client that comes back.
     pub(super) kept: Kept,
+    /// Places for calls that go on although the client hung up.
+    pub(super) outliving: Arc<Semaphore>,
     /// Upstream sessions whose own streams are brought to the client's.
     followed: Mutex<HashMap<UpstreamId, Arc<Session>>>,
     /// Milliseconds since the process began to keep sessions.
@@ -84,17 +88,6 @@ impl Asked {
     }
 }
 
-/// A client's request on its way, by the client's id.
-#[derive(Clone, Debug)]
-pub(super) enum InFlight {
-    /// Cancelled by a notification in the upstream session; `stop` ends our own wait, where no end of a stream does.
-    Legacy { generation: Arc<Generation>, session: Arc<Session>, id: u64, stop: Option<CancellationToken> },
-    /// Cancelled by closing the stream.
-    Modern(CancellationToken),
-    /// Two open requests have this id: a cancellation could hit the wrong one.
-    Ambiguous,
-}
-
 impl LegacySession {
     pub(super) fn new(record: SessionRecord, caller: Caller) -> Self {
         let flags = ClientCapabilities::read(&record.capabilities);
@@ -110,9 +103,10 @@ impl LegacySession {
             upstream: ArcSwap::default(),
             log_level: Mutex::default(),
             asked: Mutex::default(),
-            in_flight: Mutex::default(),
+            flights: Flights::default(),
             outbox: Mutex::default(),
             kept: Kept::default(),
+            outliving: Arc::new(Semaphore::new(MAX_OUTLIVING_OF_ONE)),
             followed: Mutex::default(),
             last_used: AtomicU64::new(0),
             end: CancellationToken::new(),
@@ -193,6 +187,31 @@ impl LegacySession {
         })
     }
 
+    /// Whether the client has declared that servers may ask it this. What the specification does not know is its own affair.
+    pub(super) fn allows(&self, request: &Message) -> bool {
+        let Some(method) = Method::parse(request.method()) else { return true };
+        match method {
+            Method::RootsList => self.flags.roots,
+            Method::CreateMessage => self.flags.sampling,
+            Method::Elicit => self.flags.elicitation_form || self.flags.elicitation_url,
+            // Clients have tasks, too: of what servers ask them (MCP 2025-11-25, basic/utilities/tasks).
+            Method::TasksGet | Method::TasksResult | Method::TasksList | Method::TasksCancel => {
+                lookup(&self.record.capabilities, &["tasks"]).is_some_and(|declared| declared != b"null")
+            }
+            // A client's own requests.
+            _ => false,
+        }
+    }
+
+    /// The id under which the client was asked what the server of this session calls `id`, and takes back now.
+    pub(super) fn taken_back(&self, session: &Arc<Session>, id: &Id) -> Option<Id> {
+        let mut open = self.asked.lock();
+        let is_it = |asked: &Asked| Arc::ptr_eq(&asked.session, session) && asked.id == *id;
+        let granted = open.iter().find(|(_, asked)| is_it(asked)).map(|(granted, _)| granted.clone())?;
+        open.remove(&granted);
+        Some(granted)
+    }
+
     pub(super) fn answered(&self, id: &Id) -> Option<Asked> {
         self.asked.lock().remove(id)
     }
@@ -205,27 +224,6 @@ impl LegacySession {
 
     pub(super) fn is_asked(&self, id: &Id) -> bool {
         self.asked.lock().contains_key(id)
-    }
-
-    pub(super) fn began(&self, id: &Id, flight: InFlight) {
-        self.in_flight.lock().entry(id.clone()).and_modify(|other| *other = InFlight::Ambiguous).or_insert(flight);
-    }
-
-    /// The request goes on upstream as another one.
-    pub(super) fn goes_on(&self, id: &Id, flight: InFlight) {
-        if let Some(held) = self.in_flight.lock().get_mut(id)
-            && !matches!(held, InFlight::Ambiguous)
-        {
-            *held = flight;
-        }
-    }
-
-    pub(super) fn finished(&self, id: &Id) {
-        self.in_flight.lock().remove(id);
-    }
-
-    pub(super) fn flight(&self, id: &Id) -> Option<InFlight> {
-        self.in_flight.lock().get(id).cloned()
     }
 
     /// Opens the client's stream of messages that answer no request; an earlier one ends.
@@ -297,7 +295,7 @@ impl LegacySession {
 
     /// Whether the client waits for something.
     pub fn is_busy(&self) -> bool {
-        self.has_stream() || !self.in_flight.lock().is_empty()
+        self.has_stream() || !self.flights.is_empty()
     }
 }
 

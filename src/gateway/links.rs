@@ -34,10 +34,22 @@ struct Given {
 #[derive(Debug, Default)]
 struct Own {
     owners: HashMap<Box<str>, UpstreamId>,
-    /// The oldest first.
-    order: VecDeque<Box<str>>,
+    by: HashMap<UpstreamId, ByOne>,
     bytes: usize,
     noted: u64,
+}
+
+/// What one upstream has given.
+#[derive(Debug, Default)]
+struct ByOne {
+    /// The oldest first.
+    order: VecDeque<Box<str>>,
+    /// What they take: a link counts as much by its number as by its bytes.
+    room: usize,
+}
+
+fn room(link: &str) -> usize {
+    link.len() + MOST_BYTES / MOST_LINKS
 }
 
 impl Links {
@@ -69,10 +81,19 @@ impl Own {
             return;
         }
         self.bytes += link.len();
-        self.order.push_back(link.clone());
+        let by = self.by.entry(upstream).or_default();
+        by.room += room(&link);
+        by.order.push_back(link.clone());
         self.owners.insert(link, upstream);
-        while self.order.len() > MOST_LINKS || self.bytes > MOST_BYTES {
-            let Some(oldest) = self.order.pop_front() else { break };
+        while self.owners.len() > MOST_LINKS || self.bytes > MOST_BYTES {
+            // Whoever gives many pushes out its own.
+            let Some((greediest, by)) = self.by.iter_mut().max_by_key(|(_, by)| by.room) else { break };
+            let (greediest, oldest) = (*greediest, by.order.pop_front());
+            let Some(oldest) = oldest else { break };
+            by.room -= room(&oldest);
+            if by.order.is_empty() {
+                self.by.remove(&greediest);
+            }
             self.bytes -= oldest.len();
             self.owners.remove(&oldest);
         }
@@ -128,10 +149,20 @@ mod tests {
     }
 
     #[test]
+    fn an_upstream_that_gives_many_links_pushes_out_its_own() {
+        let links = Links::default();
+        note(&links, 1, ["a://mine".to_owned()]);
+        note(&links, 2, (0..2000).map(|n| format!("b://{n}")));
+        note(&links, 2, (0..200).map(|n| format!("c://{n}{}", "x".repeat(2000))));
+        assert_eq!(links.owner(&LOCAL, "a://mine"), Some(UpstreamId::of_test(1)));
+        assert_eq!(links.owner(&LOCAL, "b://0"), None);
+    }
+
+    #[test]
     fn the_oldest_links_make_room_by_number_and_by_size() {
         let links = Links::default();
         note(&links, 1, (0..1000).map(|n| format!("a://{n}")));
-        assert_eq!(links.given.lock().of.get(&LOCAL).map(|own| (own.owners.len(), own.order.len())), Some((MOST_LINKS, MOST_LINKS)));
+        assert_eq!(links.given.lock().of.get(&LOCAL).map(|own| own.owners.len()), Some(MOST_LINKS));
         assert_eq!(links.owner(&LOCAL, "a://0"), None);
         assert!(links.owner(&LOCAL, "a://999").is_some());
         note(&links, 1, (0..100).map(|n| format!("b://{n}{}", "x".repeat(2000))));

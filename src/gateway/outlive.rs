@@ -4,15 +4,20 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::sleep};
 
 use super::{Client, Gateway, GatewayError, LegacySession, Reply};
 use crate::{auth::Caller, mcp::Message};
 
 /// Calls of this process that go on although nobody waits for them; further ones are cancelled.
 const MAX_OUTLIVING: usize = 1000;
+/// Those of one session among them, so that no client can take all.
+pub(super) const MAX_OUTLIVING_OF_ONE: usize = 250;
+/// What a call may take to end by itself at the last moment.
+const GRACE: Duration = Duration::from_secs(1);
 static PLACES: Semaphore = Semaphore::const_new(MAX_OUTLIVING);
 
 impl Gateway {
@@ -41,18 +46,22 @@ impl Gateway {
     /// Does the work in a task of the gateway's, at the longest until the client's session or the gateway ends.
     pub(super) fn outlive<F: Future<Output: Send> + Send + 'static>(&self, session: &LegacySession, work: F) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let Ok(place) = PLACES.try_acquire() else {
+        let places = (Arc::clone(&session.outliving).try_acquire_owned(), PLACES.try_acquire());
+        let (Ok(own), Ok(place)) = places else {
             return tracing::debug!("too many calls go on for clients that hung up; one more is cancelled");
         };
         let (end, shutdown) = (session.end_token(), self.shutdown.clone());
+        // What has no limit of its own while its client waits, such as the result of a task, has one now.
+        let limit = self.config().call_timeout_max + GRACE;
         let rest = async move {
             let done = tokio::select! {
                 done = work => Some(done),
                 () = end.cancelled() => None,
                 () = shutdown.cancelled() => None,
+                () = sleep(limit) => None,
             };
             // What was done may itself go on when it is dropped, and needs the place then.
-            drop(place);
+            drop((own, place));
             drop(done);
         };
         self.tasks.spawn_on(rest, &runtime);

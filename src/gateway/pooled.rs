@@ -94,8 +94,17 @@ impl Listener {
             match opened {
                 Ok(Some(mut messages)) => {
                     session.crowd().hears(Hearing::Tried);
+                    let mut of_session = session.crowd().hearing();
                     drop(session);
-                    while let Some(Ok(message)) = messages.next().await {
+                    // A server may keep the stream open of a session that has ended.
+                    let ended = async { while of_session.changed().await.is_ok() {} };
+                    let mut ended = std::pin::pin!(ended);
+                    loop {
+                        let message = tokio::select! {
+                            message = messages.next() => message,
+                            () = &mut ended => return,
+                        };
+                        let Some(Ok(message)) = message else { break };
                         pause = FIRST_PAUSE;
                         let Some(session) = self.session.upgrade() else { return };
                         self.take(&generation, &session, message).await;

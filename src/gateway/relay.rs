@@ -1,6 +1,7 @@
 //! Brings an upstream's answer to the client that asked: ids and tokens back to the client's, results into its era.
 
 mod answered;
+mod own;
 mod turned;
 
 use std::{sync::Arc, time::Duration};
@@ -54,10 +55,14 @@ pub(super) struct Parties {
     pub(super) client_id: Id,
     pub(super) method: Method,
     pub(super) renumbered: Option<Renumbered>,
+    /// The client's own progress token, raw.
+    pub(super) token: Option<Bytes>,
     /// The modern client asked for log messages in this request.
     pub(super) log: Option<LogLevel>,
     /// The ids of tasks in it are changed on their way.
     pub(super) tasks: Option<TaskScope>,
+    /// Raw id of the task whose result is the answer, which the client knows nothing of.
+    pub(super) task: Option<Bytes>,
     /// Ends the wait for the answer when a legacy client cancels.
     pub(super) stop: Option<CancellationToken>,
     /// Only where what the answer links to could be another upstream's.
@@ -131,18 +136,13 @@ impl Relay {
         }
     }
 
-    /// Whether a message of the upstream's goes on as it is.
-    pub(super) fn passes_untouched(&mut self, message: &[u8]) -> bool {
-        let is_untouched = self.is_untouched();
-        if is_untouched {
-            self.notice_links(message);
-        }
-        is_untouched
-    }
-
     pub(super) fn call_timeout(&self) -> Duration {
         if self.parties.method == Method::TasksResult {
             return UNLIMITED;
+        }
+        // A task reports nothing, unless it reports progress.
+        if self.parties.task.is_some() {
+            return self.call_timeout_max();
         }
         self.parties.generation.call_timeout()
     }
@@ -210,6 +210,7 @@ impl Relay {
     pub(super) fn take(&mut self, bytes: Bytes) -> Result<Taken, UpstreamError> {
         let message = read(bytes)?;
         match self.sort(&message) {
+            Sorted::Response if self.is_untouched() => Ok(Taken::Last(message.into_bytes(), StatusCode::OK)),
             Sorted::Response => {
                 self.watch_era(&message);
                 Ok(match self.adapt(message)? {
@@ -226,7 +227,7 @@ impl Relay {
         match message.kind() {
             Kind::Response | Kind::ErrorResponse => {
                 let anonymous = message.kind() == Kind::ErrorResponse && message.id().is_none();
-                if !anonymous && message.id() != Some(&self.expected()) {
+                if !anonymous && !self.is_answered_by(message) {
                     tracing::warn!(upstream = %self.parties.upstream.name(), "an answer to another request came on this stream; dropped");
                     return Sorted::Other(Taken::Nothing);
                 }
@@ -245,14 +246,19 @@ impl Relay {
         match Method::parse(message.method()) {
             Some(Method::Progress) if is_bridged && self.token().is_none() => return Taken::Nothing,
             Some(Method::Progress) => {
+                let (Some(said), Some(span)) = (message.raw(Field::ProgressToken), message.span(Field::ProgressToken)) else {
+                    return Taken::Nothing;
+                };
                 if let Some(renumbered) = &self.parties.renumbered
                     && let Some(token) = &renumbered.token
                 {
-                    let ours = message.raw(Field::ProgressToken).and_then(|raw| Id::from_json(raw).ok()).and_then(|token| token.as_u64());
-                    let (Some(span), true) = (message.span(Field::ProgressToken), ours == Some(renumbered.id)) else {
+                    if Id::from_json(said).ok().and_then(|said| said.as_u64()) != Some(renumbered.id) {
                         return Taken::Nothing;
-                    };
+                    }
                     splices.replace(span, token.clone());
+                } else if !self.may_speak_of(&said) {
+                    tracing::debug!(upstream = %self.parties.upstream.name(), "progress of a call that is not this upstream's; dropped");
+                    return Taken::Nothing;
                 }
             }
             // Others who share the process may want more of them.
@@ -260,9 +266,12 @@ impl Relay {
                 return Taken::Nothing;
             }
             // A modern client gets log messages only where its request asked for them (MCP 2026-07-28, server/logging).
-            Some(Method::LogMessage) if self.down() == Era::Modern && !self.wants(message) => return Taken::Nothing,
+            Some(Method::LogMessage) if self.down() == Era::Modern && !self.is_untouched() && !self.wants(message) => {
+                return Taken::Nothing;
+            }
             Some(Method::LogMessage) => {}
             Some(Method::Cancelled) if is_bridged => return message.cancelled_id().map_or(Taken::Nothing, Taken::Withdrawn),
+            Some(Method::Cancelled) if self.up() == Era::Legacy => return self.take_back(message),
             // Other notifications do not belong on the stream of a modern request.
             _ if is_bridged => return Taken::Nothing,
             _ => {}
@@ -288,7 +297,9 @@ impl Relay {
         }
         let granted = match &self.parties.client {
             // A modern server asks by its result, which the client can be shown as a request of this revision.
-            Client::Legacy(down) if self.up() == Era::Legacy && !self.parties.generation.is_own(session) => down.ask(asked()),
+            Client::Legacy(down) if self.up() == Era::Legacy && !self.parties.generation.is_own(session) && down.allows(message) => {
+                down.ask(asked())
+            }
             Client::Legacy(_) | Client::Modern(_) => None,
         };
         let (Some(granted), Some(span)) = (granted, message.id_span()) else {
@@ -344,13 +355,14 @@ pub(super) fn read(bytes: Bytes) -> Result<Message, UpstreamError> {
 impl Drop for Relay {
     fn drop(&mut self) {
         if let Client::Legacy(down) = &self.parties.client {
-            down.finished(&self.parties.client_id);
+            down.flights.finished(&self.parties.client_id);
             down.withdraw(&self.asked);
         }
         // Closing the stream cancels a modern HTTP exchange; everywhere else it must be said.
         let is_told = self.answered || self.stop().is_some_and(CancellationToken::is_cancelled);
         if let (false, Some(renumbered)) = (is_told, &self.parties.renumbered) {
             self.tell_up(build::cancelled(&Id::from_u64(renumbered.id), "the client does not wait any more"), None);
+            self.cancel_task();
         }
     }
 }

@@ -5,7 +5,6 @@ use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::StatusCode;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
 
 use super::{
     GatewayError,
@@ -138,10 +137,10 @@ impl EventReply {
         }
     }
 
-    /// An untouched stream ends when the upstream ends it; any other, with its response.
+    /// An untouched subscription ends when the upstream ends it; any other stream, with its response.
     fn is_complete(&self) -> bool {
         let Source::Upstream(Some(relayed)) = &self.source else { return false };
-        relayed.relay.is_untouched() && !relayed.relay.stop().is_some_and(CancellationToken::is_cancelled)
+        relayed.is_untouched_subscription()
     }
 
     fn end(&mut self, outcome: Outcome) {
@@ -235,6 +234,10 @@ enum GoesOn {
 }
 
 impl Relayed {
+    fn is_untouched_subscription(&self) -> bool {
+        self.relay.is_subscription() && self.relay.is_untouched()
+    }
+
     fn goes_on(self, goes_on: GoesOn) -> Option<Source> {
         let Self { messages, relay, limits, client_is_gone, .. } = self;
         let unfinished = match goes_on {
@@ -294,8 +297,8 @@ impl Relayed {
                     self.paused = Some(pause);
                     return None;
                 }
-                // An untouched stream is the upstream's own affair to the end.
-                None if self.relay.is_untouched() => {
+                // How a subscription ends is the upstream's own affair.
+                None if self.is_untouched_subscription() => {
                     self.relay.settle();
                     return None;
                 }
@@ -306,9 +309,6 @@ impl Relayed {
             };
             if let Some(limits) = &mut self.limits {
                 limits.idle.as_mut().reset(Instant::now() + call_timeout);
-            }
-            if self.relay.passes_untouched(&message) {
-                return Some(Ok(Step::Message(message)));
             }
             match self.relay.take(message) {
                 Ok(Taken::Send(message)) => return Some(Ok(Step::Message(message))),

@@ -23,6 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
 use super::{
+    address::OwnAddress,
     alert::Alert,
     board::ChannelCounts,
     config::{ChannelConfig, MailSecurity, Receiver},
@@ -54,8 +55,7 @@ const GIVE_UP: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) struct Office {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) sources: Arc<dyn Sources>,
-    /// Which gateway speaks: its public URL or its address.
-    pub(super) gateway: Arc<str>,
+    pub(super) address: OwnAddress,
 }
 
 /// Takes alerts and never waits.
@@ -330,7 +330,7 @@ impl Channel {
     }
 
     async fn send(&self, config: &ChannelConfig, alert: &Alert, client: &mut Option<HttpClient>) -> Result<(), Undelivered> {
-        let gateway = &self.office.gateway;
+        let gateway = &self.office.address.name();
         let (url, body) = match &config.receiver {
             Receiver::Webhook(url) => (url, payload::webhook(alert, gateway)),
             Receiver::Slack(url) => (url, payload::slack(alert, gateway)),

@@ -6,6 +6,7 @@
 //!
 //! What decides is plain logic with the time as an argument: `threshold`, `streak`, `ledger`, `renewal`, `definitions`.
 
+mod address;
 mod alert;
 mod board;
 mod conditions;
@@ -23,6 +24,7 @@ mod streak;
 mod threshold;
 mod watch;
 
+pub use address::OwnAddress;
 pub use alert::{Alert, CertificateNote, Grade, Stage, Topic};
 pub use board::{Board, ChannelCounts, Checkup, Role, WatchedCertificate, WatchedList};
 pub use config::{CertificatesConfig, ChannelConfig, Mail, MailLogin, MailSecurity, Receiver, SecretUrl, StateConfig};

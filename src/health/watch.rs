@@ -10,10 +10,10 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use url::Url;
 
 use self::keeper::Keeper;
 use super::{
+    address::OwnAddress,
     board::{Board, WatchedList},
     config::{CertificatesConfig, StateConfig},
     deliver::{Desk, Office},
@@ -38,10 +38,8 @@ pub struct WatchParts {
     pub prober: Prober,
     pub clock: Arc<dyn Clock>,
     pub sources: Arc<dyn Sources>,
-    /// Which gateway speaks, in alerts: its public URL or its address.
-    pub name: String,
-    /// Probed too when it is `https://`.
-    pub public_url: Option<Url>,
+    /// Its public URL is probed too when it is `https://`.
+    pub address: OwnAddress,
     pub listeners: Vec<OwnListener>,
 }
 
@@ -82,7 +80,7 @@ impl Watch {
         let Kept { memory, waiting, .. } = kept;
         let settings = parts.certificates.borrow().clone();
         let judge = Judge::new(settings.warn_before.clone(), settings.failures_before_down, memory);
-        let office = Office { clock: Arc::clone(&parts.clock), sources: Arc::clone(&parts.sources), gateway: parts.name.as_str().into() };
+        let office = Office { clock: Arc::clone(&parts.clock), sources: Arc::clone(&parts.sources), address: parts.address.clone() };
         let mut desk = Desk::new(office, &changed, &tasks, &stop);
         desk.set_up(&settings.alerts, waiting);
         parts.board.now_telling(desk.counts());

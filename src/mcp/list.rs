@@ -143,6 +143,12 @@ impl Item {
         self.text(&["_meta", "ui", "resourceUri"]).or_else(|| self.text(&["_meta", "ui/resourceUri"]))
     }
 
+    /// The tool is called as a task only (MCP 2025-11-25, basic/utilities/tasks).
+    pub fn is_task_only(&self) -> bool {
+        static KEY: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("taskSupport\""));
+        KEY.find(&self.bytes).is_some() && self.text(&["execution", "taskSupport"]).as_deref() == Some("required")
+    }
+
     fn text(&self, path: &[&str]) -> Option<Cow<'_, str>> {
         unescape(lookup(&self.bytes, path)?)
     }

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::{sync::OnceCell, time::Instant};
 
 use super::{Session, SessionKey, UpstreamError};
-use crate::session::SessionId;
+use crate::{auth::PrincipalKey, session::SessionId};
 
 /// Ended owners that are remembered, so that a call that outlives its session's end opens nothing in its name.
 const REMEMBERED: usize = 4096;
@@ -37,6 +37,16 @@ struct Cell {
     session: OnceCell<Arc<Session>>,
     /// Seconds since the pool was made.
     last_used: AtomicU64,
+}
+
+impl Places {
+    /// Whether somebody among others has taken half of the places: what a client declares is part of the key, and it may declare
+    /// something else each time.
+    fn has_its_share(&self, key: &SessionKey, limit: usize) -> bool {
+        let SessionKey::Pooled(principal, ..) = key else { return false };
+        let is_same = |other: &&SessionKey| matches!(other, SessionKey::Pooled(other, ..) if other == principal);
+        *principal != PrincipalKey::Local && self.cells.keys().filter(is_same).count() >= limit.div_ceil(2)
+    }
 }
 
 impl Cell {
@@ -84,7 +94,7 @@ impl Pool {
         places.cells.remove(key);
         if let Some(limit) = limit {
             places.cells.retain(|_, cell| !cell.has_ended());
-            if places.cells.len() >= limit {
+            if places.cells.len() >= limit || places.has_its_share(key, limit) {
                 return Err(NoPlace::Full);
             }
         }
@@ -176,7 +186,7 @@ impl Drop for Held<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{auth::PrincipalKey, mcp::Era, upstream::ClientCapabilities};
+    use crate::{mcp::Era, upstream::ClientCapabilities};
 
     const KEY: SessionKey = SessionKey::Pooled(PrincipalKey::Local, ClientCapabilities::NONE, Era::Legacy);
 
@@ -202,5 +212,19 @@ mod tests {
     fn no_more_places_are_taken_than_allowed() {
         let pool = Pool::new();
         assert_eq!(pool.hold(&KEY, Some(0), |_| true).err(), Some(NoPlace::Full));
+    }
+
+    #[test]
+    fn whoever_declares_something_else_each_time_takes_half_of_the_places_only() {
+        let pool = Pool::new();
+        let of = |subject: &str, roots, sampling| {
+            let capabilities = ClientCapabilities { roots, sampling, ..ClientCapabilities::NONE };
+            SessionKey::Pooled(PrincipalKey::of("test", "test", subject), capabilities, Era::Legacy)
+        };
+        let (one, two) = (pool.hold(&of("eve", false, false), Some(4), |_| true), pool.hold(&of("eve", true, false), Some(4), |_| true));
+        assert!(one.is_ok() && two.is_ok());
+        assert_eq!(pool.hold(&of("eve", true, true), Some(4), |_| true).err(), Some(NoPlace::Full));
+        assert!(pool.hold(&of("eve", true, false), Some(4), |_| true).is_ok(), "what it has it keeps");
+        assert!(pool.hold(&of("ann", false, false), Some(4), |_| true).is_ok());
     }
 }

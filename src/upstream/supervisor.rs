@@ -15,7 +15,7 @@ use super::{
     bring_up::bring_up,
     condition::insecure_credential,
     generation::{Notice, Outgoing},
-    own::own_meta,
+    own::{OwnAnswers, own_meta},
     rotation::{excuse_has_lapsed, is_about_identity, may_go_on, reject, rotated, trial},
     session::SessionLink,
     walk::{MAX_QUARANTINED, WalkBounds, walk},
@@ -225,12 +225,15 @@ async fn attend_one(upstream: &Arc<Upstream>, generation: &Arc<Generation>, inbo
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut opened, mut pause, mut reopen_at) = (Instant::now(), FIRST_RETRY, None);
     let (mut refresh_at, mut refreshed): (Option<Instant>, Option<Instant>) = (None, None);
+    let own = OwnAnswers::new();
     loop {
         tokio::select! {
             message = next(&mut stream) => match message {
                 Some(Ok(message)) => {
                     if is_list_change(&message) {
                         refresh_at.get_or_insert_with(|| due(refreshed));
+                    } else {
+                        own.answer(upstream, generation, message);
                     }
                 }
                 // The stream ended: an idle time-out of some proxy, or the server's end. Opening it again tells.

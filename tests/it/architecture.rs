@@ -194,6 +194,14 @@ fn every_gateway_error_is_mapped_by_name() {
 }
 
 #[test]
+fn callers_that_tests_stand_for_are_not_made_by_the_product() {
+    let callers =
+        |source: &Source| source.lines_with(&["Caller", "::", "of_test"]).into_iter().map(|line| place(source, line)).collect::<Vec<_>>();
+    let broken: Vec<_> = source::all().iter().flat_map(callers).collect();
+    none(&broken, "whoever asks was identified by `auth`");
+}
+
+#[test]
 fn unsafe_code_is_only_between_fork_and_exec() {
     let mut broken = Vec::new();
     for source in source::all().iter().filter(|source| !source.path.starts_with("upstream/transport/stdio/")) {

@@ -111,6 +111,19 @@ fn the_files_of_a_channel_for_alerts_are_checked_too() {
 }
 
 #[test]
+fn the_files_for_the_identity_provider_are_checked_too() {
+    let text = format!(
+        "[server.oauth]\nurl = \"https://idp.test/jwks\"\nexpected_issuer = \"a\"\nexpected_audience = \"b\"\n\
+         [server.oauth.tls]\nroot_ca_cert_path = \"/nowhere.pem\"\n{MTLS}"
+    );
+    let (code, said) = check(&machine(&text));
+    assert_eq!(code, 64);
+    for part in ["error: server.oauth.tls.root_ca_cert_path", ":6", "local_missing", "no token can be verified until it is repaired"] {
+        assert!(said.contains(part), "{part} in\n{said}");
+    }
+}
+
+#[test]
 fn a_program_is_looked_up_like_the_system_does() {
     let text = "[mcp.servers.a]\ncmd = [\"server\"]\n[mcp.servers.b]\ncmd = [\"./local\"]\n";
     let sources = machine(text).with_file("/usr/bin/server", "").with_file("/etc/nexus/local", "");

@@ -106,7 +106,7 @@ fn what_is_different_is_said_of_this_very_file() {
     assert!(has(&of("telemetry.toml"), "telemetry", &[1]));
     assert!(has(&of("readme-limits.toml"), "limits", &[1]));
     let found = of("access.toml");
-    assert!(has(&found, "allow-and-deny", &[12]) && has(&found, "identification", &[1]), "{found:?}");
+    assert!(has(&found, "allow-and-deny", &[11]) && has(&found, "identification", &[1]), "{found:?}");
     let found = of("server.toml");
     assert!(has(&found, "browsers", &[18]) && !has(&found, "browsers", &[]), "{found:?}");
     let both = "[mcp]\ntools = \"search\"\n[server.cors]\nallow_origins = [\"https://a.example.com\"]";

@@ -42,6 +42,10 @@ mod https;
 mod import;
 // A modern server that asks legacy clients.
 mod input_required;
+// Clients that reach for what is others'.
+mod hostile_clients;
+// Upstreams that mean harm.
+mod hostile_servers;
 // What belongs to one reaches nobody else.
 mod isolation;
 // The manifests for Kubernetes.

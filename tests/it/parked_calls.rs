@@ -8,6 +8,7 @@ mod log_level;
 mod refusals;
 mod repeats;
 mod streams;
+mod tasks;
 mod urls;
 
 use serde_json::{Value, json};

@@ -264,7 +264,7 @@ async fn sighup_reads_the_file_again_and_a_bad_file_changes_nothing() {
         (second.replace("[mcp]\n", "[mcp]\nnonsense = 1\n"), "mcp.nonsense"),
         (format!("{second}\n[[["), "not valid TOML"),
         (second.replace("127.0.0.1:0", "127.0.0.1:1"), "restart needed: server.listen_address"),
-        (second.replace("[mcp]\n", "[mcp]\npath = \"/other\"\n"), "restart needed: mcp.path"),
+        (format!("{second}\n[server.health]\nlisten = \"127.0.0.1:0\"\n"), "restart needed: server.health.listen"),
         (format!("{second}\n[state]\ndirectory = {:?}\n", written.folder.path()), "restart needed: state.directory"),
     ] {
         std::fs::write(&path, bad).unwrap();
@@ -278,6 +278,47 @@ async fn sighup_reads_the_file_again_and_a_bad_file_changes_nothing() {
     assert_eq!(listed(&client).await, named(&["a__work", "b__work"]));
     program.terminate();
     assert_eq!(program.ends().await, Some(0));
+}
+
+#[tokio::test]
+async fn paths_limits_and_the_public_url_are_others_with_the_next_request() {
+    let written = gateway().upstream("a", legacy().tool("work")).write().await;
+    let program = Program::start(&written, "serve", "info", &[]);
+    let at = |path: &'static str, host: &'static str| {
+        let address = program.address();
+        async move {
+            let mut client = Client::modern(address.await).header("host", host);
+            client.path = path;
+            client
+        }
+    };
+    let lists = async |path, host| at(path, host).await.open("tools/list", json!({})).await.status.as_u16();
+    let is_mcp = async |path, host| lists(path, host).await == 200;
+    let is_healthy = async |path, host| at(path, host).await.get().await.status == 200;
+    program.says("the upstream is up").await;
+    assert!(is_mcp("/mcp", "localhost").await && is_healthy("/health", "localhost").await);
+    assert!(!is_mcp("/mcp", "mcp.contoso.com").await);
+
+    let reload = async |mcp: &str, server: &str, tables: &str| {
+        let taken = || program.said().matches("the configuration was reloaded").count();
+        let before = taken();
+        let text = written.toml.replace("[mcp]\n", &format!("{server}[mcp]\n{mcp}")) + tables;
+        std::fs::write(written.folder.path().join("nexus.toml"), text).unwrap();
+        program.hang_up_signal();
+        until("the reload", || taken() > before).await;
+    };
+    reload("path = \"/agents\"\n", "", "\n[server.health]\npath = \"/alive\"\n").await;
+    assert!(is_mcp("/agents", "localhost").await && is_healthy("/alive", "localhost").await);
+    assert!(!is_mcp("/mcp", "localhost").await && !is_healthy("/health", "localhost").await);
+
+    reload("enabled = false\n", "public_url = \"https://mcp.contoso.com\"\n", "\n[server.health]\nenabled = false\n").await;
+    assert_eq!((lists("/mcp", "localhost").await, is_healthy("/health", "localhost").await), (404, false));
+    reload("", "public_url = \"https://mcp.contoso.com\"\nmax_connections = 1\n", "").await;
+    let first = TcpStream::connect(program.address().await).await.unwrap();
+    assert_eq!(lists("/mcp", "mcp.contoso.com").await, 503);
+    reload("", "public_url = \"https://mcp.contoso.com\"\n", "").await;
+    assert!(is_mcp("/mcp", "mcp.contoso.com").await);
+    drop(first);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     client::{Client, text},
-    fake::{legacy, modern},
+    fake::{legacy, modern, sse},
     nexus::{Nexus, gateway},
     soon, until,
 };
@@ -111,4 +111,20 @@ async fn nonsense_on_a_servers_stream_harms_nobody() {
     let told = hears.next().await.unwrap();
     assert_eq!(told, updated("file:///fine"), "no answer comes on this stream, and nothing that is no message");
     assert_eq!(text(&client.call("up__x").await), "up:x");
+}
+
+#[tokio::test]
+async fn on_the_gateways_own_stream_a_ping_is_answered_and_a_question_declined() {
+    for server in [legacy().get_stream(), sse()] {
+        let nexus = gateway().upstream("up", server.tool("x")).upstream("other", modern()).start().await;
+        let fake = nexus.fake("up");
+        let own = fake.last("notifications/initialized").header("mcp-session-id").unwrap().to_owned();
+        let stream = fake.stream_of(&own).await;
+        stream.event(r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#).await;
+        stream.event(r#"{"jsonrpc":"2.0","id":"q","method":"sampling/createMessage","params":{}}"#).await;
+        let pong = fake.arrives("the pong", |call| call.json["id"] == "p").await;
+        assert_eq!((&pong.json["result"], pong.header("mcp-session-id")), (&json!({}), Some(&*own)));
+        let refusal = fake.arrives("the refusal", |call| call.json["id"] == "q").await;
+        assert_eq!(refusal.json["error"]["code"], -32601);
+    }
 }

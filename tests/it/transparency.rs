@@ -2,13 +2,15 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
+mod corpus;
+
 use serde_json::{Value, json};
 
 use crate::support::{
     child::child,
     client::{Client, text},
-    fake::{Answer, FakeSpec, legacy, modern},
-    nexus::gateway,
+    fake::{Answer, FakeSpec, legacy, modern, sse},
+    nexus::{Nexus, gateway},
     soon,
 };
 
@@ -126,22 +128,29 @@ async fn an_id_too_long_to_keep_is_refused() {
     assert_eq!(refused["error"]["code"], -32600);
 }
 
-/// `count` clients of both eras.
-async fn crowd(nexus: &crate::support::nexus::Nexus, count: usize) -> Vec<Client> {
+const CLIENTS: usize = 10;
+const CALLS: usize = 40;
+
+/// Ten clients of one era, and ten of both.
+const CROWDS: [(usize, usize); 3] = [(CLIENTS, 0), (0, CLIENTS), (CLIENTS / 2, CLIENTS / 2)];
+
+async fn crowd(nexus: &Nexus, (legacy, modern): (usize, usize)) -> Vec<Client> {
     let mut clients = Vec::new();
-    for n in 0..count {
-        clients.push(if n % 2 == 0 { nexus.legacy_with(json!({})).await } else { nexus.modern() });
+    for _ in 0..legacy {
+        clients.push(nexus.legacy_with(json!({})).await);
     }
+    clients.extend((0..modern).map(|_| nexus.modern()));
     clients
 }
 
+/// Forty calls at once, four of each client, all with the id 1 and the progress token 1.
 async fn everybody_gets_their_own(clients: &[Client], tool: &str) {
-    let ask = async |n: usize, client: &Client| {
+    let ask = async |n: usize| {
         let who = format!("caller {n}");
-        let params = json!({"name": tool, "arguments": {"who": who, "until": clients.len()}});
-        (who, client.open_as(json!(1), "tools/call", params).await.answer().await)
+        let params = json!({"name": tool, "arguments": {"who": who, "until": CALLS}, "_meta": {"progressToken": 1}});
+        (who, clients[n % clients.len()].open_as(json!(1), "tools/call", params).await.answer().await)
     };
-    let all = futures_util::future::join_all(clients.iter().enumerate().map(|(n, client)| ask(n, client)));
+    let all = futures_util::future::join_all((0..CALLS).map(ask));
     for (who, answer) in soon("all answers", all).await {
         assert_eq!((text(&answer), &answer["id"]), (&*who, &json!(1)), "{answer}");
     }
@@ -149,33 +158,42 @@ async fn everybody_gets_their_own(clients: &[Client], tool: &str) {
 
 #[tokio::test]
 async fn clients_with_equal_ids_each_get_their_own_answer_over_http() {
-    for server in [legacy, modern] {
-        let (spec, mut held) = server().tool("hold").held("tools/call");
-        let nexus = gateway().upstream("up", spec).upstream("other", legacy()).start().await;
-        let clients = crowd(&nexus, 8).await;
-        let answer_in_reverse = async {
-            let mut all = Vec::new();
-            while all.len() < clients.len() {
-                all.push(held.recv().await.unwrap());
+    for server in [legacy, modern, sse] {
+        for streams in [false, true] {
+            for both in CROWDS {
+                let (spec, mut held) = server().tool("hold").held("tools/call");
+                let nexus = gateway().upstream("up", spec).upstream("other", legacy()).start().await;
+                let clients = crowd(&nexus, both).await;
+                let answer_in_reverse = async {
+                    let mut all = Vec::new();
+                    while all.len() < CALLS {
+                        all.push(held.recv().await.unwrap());
+                    }
+                    for (call, reply) in all.into_iter().rev() {
+                        let who = &call.params()["arguments"]["who"];
+                        let head = if call.header("mcp-method").is_some() { r#""resultType":"complete","# } else { "" };
+                        let answer = call.response(&format!(r#"{head}"content":[{{"type":"text","text":{who}}}]"#));
+                        let _ = reply.send(if streams { Answer::events([answer]) } else { Answer::json(answer) });
+                    }
+                };
+                tokio::join!(everybody_gets_their_own(&clients, "up__hold"), answer_in_reverse);
             }
-            for (call, reply) in all.into_iter().rev() {
-                let who = &call.params()["arguments"]["who"];
-                let head = if call.header("mcp-method").is_some() { r#""resultType":"complete","# } else { "" };
-                let _ = reply.send(Answer::json(call.response(&format!(r#"{head}"content":[{{"type":"text","text":{who}}}]"#))));
-            }
-        };
-        tokio::join!(everybody_gets_their_own(&clients, "up__hold"), answer_in_reverse);
+        }
     }
 }
 
 #[tokio::test]
 async fn clients_with_equal_ids_each_get_their_own_answer_over_one_process() {
-    for spec in [child(), child().modern()] {
-        let nexus = gateway().upstream("kid", spec.toml("isolation = \"shared\"")).start().await;
-        let clients = crowd(&nexus, 8).await;
-        everybody_gets_their_own(&clients, "kid__hold").await;
-        let ids: std::collections::BTreeSet<_> = nexus.notes("kid").of("tools/call").iter().map(|call| call["id"].to_string()).collect();
-        assert_eq!(ids.len(), clients.len(), "the process sees as many ids as requests");
+    for is_modern in [false, true] {
+        for both in CROWDS {
+            let spec = if is_modern { child().modern() } else { child() };
+            let nexus = gateway().upstream("kid", spec.toml("isolation = \"shared\"")).start().await;
+            let clients = crowd(&nexus, both).await;
+            everybody_gets_their_own(&clients, "kid__hold").await;
+            let ids: std::collections::BTreeSet<_> =
+                nexus.notes("kid").of("tools/call").iter().map(|call| call["id"].to_string()).collect();
+            assert_eq!(ids.len(), CALLS, "the process sees as many ids as requests");
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use nexus::{
     clock::SystemClock,
     config::{self, Config},
     events::Events,
-    health::{Board, CertificatesConfig, Watch, WatchParts},
+    health::{Board, CertificatesConfig, OwnAddress, Watch, WatchParts},
     outbound::probe::Prober,
     sources::MemorySources,
 };
@@ -60,8 +60,7 @@ fn watch_with(nexus: &Nexus, toml: &str, change: impl FnOnce(&mut WatchParts)) -
         prober: prober.clone(),
         clock: Arc::new(SystemClock),
         sources: Arc::clone(&nexus.sources),
-        name: "the-gateway".into(),
-        public_url: None,
+        address: OwnAddress::new("the-gateway", || None),
         listeners: Vec::new(),
     };
     change(&mut parts);

@@ -102,6 +102,13 @@ fn check(path: &Path, sources: &dyn Sources, clock: &dyn Clock) -> Vec<Problem> 
         if let Some(admin) = config.admin.as_ref().filter(|_| !refused.iter().any(|key| key.starts_with("admin"))) {
             problems.extend(admin_listener(admin, sources, clock));
         }
+        if let Some(oauth) = config.server.auth.oauth.as_deref().filter(|oauth| oauth.url.scheme() == "https") {
+            let without = "no token can be verified until it is repaired";
+            let files = Files { table: "server.oauth".to_owned(), without, path, loaded: &loaded, sources };
+            if !refused.iter().any(|key| files.is_own(key)) {
+                files.tls(&oauth.tls, oauth.url.host_str().unwrap_or_default(), clock, &mut problems);
+            }
+        }
         for upstream in &config.mcp.upstreams {
             let table = crate::table::join("mcp.servers", upstream.name.as_str());
             let files = Files { table, without: "this upstream is down until it is repaired", path, loaded: &loaded, sources };

@@ -9,6 +9,7 @@ mod connection;
 mod handshakes;
 mod http2;
 mod patience;
+mod places;
 mod refuse;
 mod renewal;
 mod tls;
@@ -21,10 +22,7 @@ use http::{
     HeaderValue,
     header::{CONNECTION, STRICT_TRANSPORT_SECURITY},
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use arrival::Guest;
@@ -32,8 +30,10 @@ pub use renewal::{Prepared, Renewal, RenewalParts};
 pub use tls::{ListenerTls, Swapped};
 pub(crate) use told::Told;
 
+use super::LiveServer;
 use arrival::Introduced;
 use connection::{Ends, Replaced};
+use places::{Place, Places};
 use tls::Arrival;
 
 /// Pause after a failed accept, which is out of file descriptors more often than not.
@@ -59,11 +59,31 @@ pub(crate) fn raise_file_limit() {
 }
 
 /// What one listener grants its clients.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) connections: usize,
-    /// Longest a client may leave what was sent to it unread.
-    pub(crate) unread: Duration,
+#[derive(Clone, Debug)]
+pub(crate) enum Limits {
+    /// What `[server]` says when a connection comes.
+    Live(LiveServer),
+    Fixed {
+        connections: usize,
+        /// Longest a client may leave what was sent to it unread.
+        unread: Duration,
+    },
+}
+
+impl Limits {
+    fn connections(&self) -> usize {
+        match self {
+            Self::Live(server) => server.now().max_connections,
+            Self::Fixed { connections, .. } => *connections,
+        }
+    }
+
+    fn unread(&self) -> Duration {
+        match self {
+            Self::Live(server) => server.now().request_timeout,
+            Self::Fixed { unread, .. } => *unread,
+        }
+    }
 }
 
 /// How a listener ends: first no new requests, then none at all.
@@ -77,7 +97,7 @@ pub struct Stop {
 
 /// Serves until `stop.drain`, then lets open requests end, until `stop.now`. With `tls`, nothing but HTTPS is served.
 pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits, tls: Option<Arc<ListenerTls>>, stop: Stop) {
-    let shared = Shared { router, places: Arc::new(Semaphore::new(limits.connections)), limits, connections: TaskTracker::new(), stop };
+    let shared = Shared { router, places: Places::default(), limits, connections: TaskTracker::new(), stop };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -110,7 +130,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits,
 #[derive(Clone)]
 struct Shared {
     router: Router,
-    places: Arc<Semaphore>,
+    places: Places,
     limits: Limits,
     connections: TaskTracker,
     stop: Stop,
@@ -122,7 +142,7 @@ impl Shared {
             self.connections.spawn(refuse::busy(stream));
             return;
         };
-        let stream = patience::Patient::new(stream, self.limits.unread);
+        let stream = patience::Patient::new(stream, self.limits.unread());
         let router = Introduced::new(self.router.clone(), Guest { address: peer, certificate: None });
         let served = connection::http1(stream, router, Ends::of(self.stop.clone()));
         self.connections.spawn(async move {
@@ -131,8 +151,8 @@ impl Shared {
         });
     }
 
-    fn place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).try_acquire_owned().ok()
+    fn place(&self) -> Option<Place> {
+        self.places.enter(self.limits.connections())
     }
 }
 
@@ -140,8 +160,9 @@ impl Shared {
 /// who never finish theirs keep nobody out.
 async fn secured(stream: TcpStream, peer: SocketAddr, tls: Arc<ListenerTls>, shared: Shared) {
     let turn = tls.handshakes().enter();
+    let unread = shared.limits.unread();
     let arrived = tokio::select! {
-        arrived = tls.arrive(stream, shared.limits.unread) => arrived,
+        arrived = tls.arrive(stream, unread) => arrived,
         () = turn.evicted() => return tracing::debug!("a handshake gave way to newer ones"),
         () = shared.stop.drain.cancelled() => return,
     };
@@ -170,7 +191,7 @@ async fn secured(stream: TcpStream, peer: SocketAddr, tls: Arc<ListenerTls>, sha
         tls::Protocol::Http2 => {
             let ends = ends.and_when_replaced(replaced(Duration::ZERO));
             let router = Introduced::new(router, guest);
-            connection::http2(stream, router, shared.limits.unread, &shared.connections, ends).await;
+            connection::http2(stream, router, unread, &shared.connections, ends).await;
         }
     }
     drop(place);

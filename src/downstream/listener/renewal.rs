@@ -85,6 +85,13 @@ impl Renewal {
         self.tls.settings().demands_the_same_as(settings)
     }
 
+    /// What clients call the listener from now on. That its certificate is for other names is told.
+    pub fn now_called(&self, host: Option<&str>) {
+        if let Some(problem) = self.tls.now_called(host) {
+            tell(&problem);
+        }
+    }
+
     /// How often something else was served with than before.
     pub fn reloads(&self) -> &Arc<Reloads> {
         &self.reloads
@@ -223,9 +230,7 @@ impl Prepared<'_> {
 
 impl Renewal {
     fn tell_change(&self, warnings: &[Problem]) -> String {
-        for problem in warnings {
-            tracing::warn!(key = problem.key, why = problem.why, fix = problem.remedy, "{}", problem.what);
-        }
+        warnings.iter().for_each(tell);
         let current = self.tls.current();
         let leaf = current.chain().first();
         let (subject, serial) = (leaf.map(|leaf| leaf.subject.as_str()), leaf.map(|leaf| leaf.serial.as_str()));
@@ -234,6 +239,10 @@ impl Renewal {
         self.note(EventKind::Reloaded, Severity::Info, None, detail.clone());
         detail
     }
+}
+
+fn tell(problem: &Problem) {
+    tracing::warn!(key = problem.key, why = problem.why, fix = problem.remedy, "{}", problem.what);
 }
 
 async fn at(instant: Option<Instant>) {

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderValue;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -39,7 +39,7 @@ pub struct ListenerTls {
     /// Refused client certificates.
     told: Told,
     /// The host of `public_url`, and whether others reach the listener: for what is worth a warning.
-    public_host: Option<String>,
+    public_host: ArcSwapOption<String>,
     exposed: bool,
     drain: Duration,
 }
@@ -75,7 +75,7 @@ impl ListenerTls {
         now: Duration,
     ) -> Result<Self, Box<Problem>> {
         let served = Served::new(settings.clone(), settings.load(sources, now)?);
-        let public_host = public_host.map(str::to_owned);
+        let public_host = ArcSwapOption::from_pointee(public_host.map(str::to_owned));
         Ok(Self {
             served: ArcSwap::from_pointee(served),
             handshakes: Handshakes::default(),
@@ -145,9 +145,21 @@ impl ListenerTls {
     pub fn warnings(&self) -> Vec<Problem> {
         let tls = self.current();
         let mut warnings = tls.warnings().to_vec();
-        warnings.extend(self.public_host.as_deref().and_then(|host| tls.check_name(host)));
+        warnings.extend(self.check_name());
         warnings.extend(self.exposed.then(|| tls.check_exposed()).flatten());
         warnings
+    }
+
+    /// Takes what clients call the listener from now on, and says what the certificate lacks for it; `None`: nothing, or
+    /// it is called as before.
+    pub fn now_called(&self, host: Option<&str>) -> Option<Problem> {
+        let host = host.map(|host| Arc::new(host.to_owned()));
+        let before = self.public_host.swap(host.clone());
+        (before != host).then(|| self.check_name()).flatten()
+    }
+
+    fn check_name(&self) -> Option<Problem> {
+        self.current().check_name(self.public_host.load().as_deref()?)
     }
 
     /// What is served now: its certificates, for whoever watches or shows them, and the policy in words.

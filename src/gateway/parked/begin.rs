@@ -33,7 +33,7 @@ impl Relay {
         let (Some(session), true) = (session, self.aside().membership.is_some()) else {
             return generation.exchange(session, outgoing).await.map(Begun::Answer);
         };
-        let (within, limit) = ((Arc::clone(generation), Arc::clone(session)), generation.call_timeout());
+        let (within, limit) = ((Arc::clone(generation), Arc::clone(session)), self.call_timeout());
         let mut answer: BoxFuture<'static, _> = Box::pin(async move { within.0.exchange_without_limit(Some(&within.1), outgoing).await });
         let mut late = Box::pin(sleep(limit));
         loop {

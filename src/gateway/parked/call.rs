@@ -235,12 +235,18 @@ impl Call {
         ControlFlow::Continue(())
     }
 
+    /// Makes room for what is held for the client.
+    fn hold(&self, bytes: usize) -> Option<Held> {
+        let principal = &self.relay.askable()?.principal;
+        self.gateway.parking.hold(principal, bytes)
+    }
+
     fn ask(&mut self, request: Message) {
         let open = || self.open.iter().chain(&self.gathered);
         let bytes: usize = open().map(|question| question.request.bytes().len()).sum();
         let fits = bytes + request.bytes().len() <= self.gateway.config().bounds.max_event;
         let may_be_asked = fits && open().count() < MAX_QUESTIONS && self.round < MAX_ROUNDS;
-        let Some(held) = may_be_asked.then(|| self.gateway.parking.hold(request.bytes().len())).flatten() else {
+        let Some(held) = may_be_asked.then(|| self.hold(request.bytes().len())).flatten() else {
             return self.relay.decline(&request);
         };
         self.asked += 1;
@@ -284,7 +290,7 @@ impl Call {
         if !matches!(self.phase, Phase::Waiting { .. }) {
             return self.tell_end(end).await;
         }
-        match self.gateway.parking.hold(end.bytes()) {
+        match self.hold(end.bytes()) {
             Some(held) => self.end = Some((end, held)),
             None => {
                 tracing::warn!(upstream = %self.relay.upstream(), "too much is held for clients that are away; a result is dropped");
@@ -310,7 +316,7 @@ impl Call {
             attachment.finish(last).await;
         }
         let (Some(answered), Some(place)) = (&self.answered, &self.place) else { return ControlFlow::Break(()) };
-        let Some(held) = self.gateway.parking.hold(end.bytes()) else { return ControlFlow::Break(()) };
+        let Some(held) = self.hold(end.bytes()) else { return ControlFlow::Break(()) };
         if !place.is_over(self.gateway.config().parked) {
             return ControlFlow::Break(());
         }

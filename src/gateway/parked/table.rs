@@ -2,10 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
 };
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
@@ -19,6 +16,8 @@ use crate::{auth::PrincipalKey, gateway::config::ParkedConfig, secret::Secret, s
 const RETRIES: usize = 4;
 /// Bytes of questions and results, of all calls together, that are held while clients are away.
 const MAX_HELD: usize = 256 << 20;
+/// Those of one principal among them, so that none can take all.
+const MAX_HELD_OF_ONE: usize = 64 << 20;
 /// States of calls to be made again that were used, and are remembered as such.
 const SPENT: usize = 16_384;
 
@@ -28,14 +27,21 @@ pub(in crate::gateway) struct Parking {
     pub(super) sealer: Sealer,
     calls: Mutex<HashMap<CallId, Entry>>,
     spent: Mutex<Spent>,
-    held: AtomicUsize,
+    held: Mutex<Bytes>,
 }
 
 /// So many bytes are held. Given back when dropped.
 #[derive(Debug)]
 pub(super) struct Held {
     parking: Arc<Parking>,
+    principal: PrincipalKey,
     bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Bytes {
+    all: usize,
+    of: HashMap<PrincipalKey, usize>,
 }
 
 #[derive(Debug)]
@@ -62,7 +68,7 @@ pub(super) struct Place {
 
 impl Parking {
     pub(in crate::gateway) fn new(secrets: &[Secret]) -> Self {
-        Self { sealer: Sealer::new(secrets), calls: Mutex::default(), spent: Mutex::default(), held: AtomicUsize::new(0) }
+        Self { sealer: Sealer::new(secrets), calls: Mutex::default(), spent: Mutex::default(), held: Mutex::default() }
     }
 
     /// Takes a place for a call. `None`: too many wait already.
@@ -87,11 +93,15 @@ impl Parking {
         self.calls.lock().get(id).filter(|entry| entry.principal == *principal).map(|entry| entry.retries.clone())
     }
 
-    /// Makes room for so many bytes. `None`: too much is held already.
-    pub(super) fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
-        let fits = |held: usize| held.checked_add(bytes).filter(|held| *held <= MAX_HELD);
-        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
-        Some(Held { parking: Arc::clone(self), bytes })
+    /// Makes room for so many bytes of a principal's. `None`: too much is held already.
+    pub(super) fn hold(self: &Arc<Self>, principal: &PrincipalKey, bytes: usize) -> Option<Held> {
+        let mut held = self.held.lock();
+        let all = held.all.checked_add(bytes).filter(|all| *all <= MAX_HELD)?;
+        let own = held.of.get(principal).copied().unwrap_or_default();
+        let own = own.checked_add(bytes).filter(|own| *own <= MAX_HELD_OF_ONE)?;
+        held.all = all;
+        held.of.insert(principal.clone(), own);
+        Some(Held { parking: Arc::clone(self), principal: principal.clone(), bytes })
     }
 
     /// Uses a state that is good for one call. `false`: it was used before.
@@ -114,8 +124,13 @@ impl Place {
     /// The call is over and remembered for repeats only. `false`: enough such calls are.
     pub(super) fn is_over(&self, limits: ParkedConfig) -> bool {
         let mut calls = self.parking.calls.lock();
-        let over = calls.values().filter(|entry| entry.is_over).count();
-        if over >= limits.max {
+        let Some(principal) = calls.get(&self.id).map(|entry| entry.principal.clone()) else { return false };
+        let (mut over, mut same) = (0, 0);
+        for entry in calls.values().filter(|entry| entry.is_over) {
+            over += 1;
+            same += usize::from(entry.principal == principal);
+        }
+        if over >= limits.max || same >= limits.max_per_principal {
             return false;
         }
         if let Some(entry) = calls.get_mut(&self.id) {
@@ -127,7 +142,14 @@ impl Place {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.parking.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        let mut held = self.parking.held.lock();
+        held.all -= self.bytes;
+        if let Some(own) = held.of.get_mut(&self.principal) {
+            *own -= self.bytes;
+            if *own == 0 {
+                held.of.remove(&self.principal);
+            }
+        }
     }
 }
 
@@ -174,13 +196,18 @@ mod tests {
     #[test]
     fn what_is_held_is_bounded_and_given_back() {
         let parking = Arc::new(Parking::new(&[]));
-        let held = parking.hold(MAX_HELD - 1).expect("there is room");
-        assert!(parking.hold(2).is_none() && parking.hold(usize::MAX).is_none());
-        let one = parking.hold(1).expect("up to the limit");
+        let hold = |n: usize, bytes| parking.hold(&PrincipalKey::of("test", "test", &n.to_string()), bytes);
+        let held = hold(0, MAX_HELD_OF_ONE - 1).expect("there is room");
+        assert!(hold(0, 2).is_none() && hold(0, usize::MAX).is_none());
+        let one = hold(0, 1).expect("up to the limit");
+        let others: Vec<_> = (1..MAX_HELD / MAX_HELD_OF_ONE).map(|n| hold(n, MAX_HELD_OF_ONE).expect("others have room")).collect();
+        assert!(hold(1000, 1).is_none(), "that was all");
         drop(held);
-        assert!(parking.hold(MAX_HELD).is_none());
+        assert!(hold(0, MAX_HELD_OF_ONE).is_none());
         drop(one);
-        assert!(parking.hold(MAX_HELD).is_some());
+        assert!(hold(0, MAX_HELD_OF_ONE).is_some());
+        drop(others);
+        assert!(parking.held.lock().of.is_empty() && parking.held.lock().all == 0);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
+
 use super::{Relay, Taken};
 use crate::{
     gateway::{
@@ -75,6 +77,14 @@ impl Relay {
         if let Some(status) = untouched {
             return Ok(Reply::Message { status, body: message.into_bytes() });
         }
+        self.reply_message(message)
+    }
+
+    /// A whole response becomes the client's reply.
+    ///
+    /// # Errors
+    /// It cannot be shown to this client.
+    pub(in crate::gateway) fn reply_message(mut self, message: Message) -> Result<Reply, UpstreamError> {
         match self.adapt(message)? {
             Adapted::Ready(body, status) => Ok(Reply::Message { status, body }),
             Adapted::Unfinished(unfinished) => self.goes_on(*unfinished),
@@ -97,7 +107,7 @@ impl Relay {
         if !matches!(message.kind(), Kind::Response | Kind::ErrorResponse) {
             return Err(UpstreamError::protocol("what came instead of the answer is a message of another kind"));
         }
-        if !anonymous && message.id() != Some(&self.expected()) {
+        if !anonymous && !self.is_answered_by(&message) {
             return Err(UpstreamError::protocol("the answer carries the id of another request"));
         }
         self.watch_era(&message);
@@ -116,18 +126,21 @@ impl Relay {
 
     /// An answer becomes plain JSON when nothing comes before it, and a stream otherwise: at the latest after `soon`.
     async fn reply_first(mut self, mut messages: Messages, soon: Option<Duration>) -> Result<Reply, UpstreamError> {
+        let began = Instant::now();
+        // However much comes that is for nobody.
+        let last = began + soon.unwrap_or_else(|| self.call_timeout_max());
         loop {
-            let patience = soon.unwrap_or_else(|| self.call_timeout());
+            let until = last.min(Instant::now() + self.call_timeout());
             let next = async {
                 tokio::select! {
                     message = messages.next() => message,
                     said = self.aside.next() => Some(Ok(said)),
                 }
             };
-            let next = tokio::time::timeout(patience, next).await;
+            let next = timeout_at(until, next).await;
             let message = match next {
                 Err(_) if soon.is_some() => return Ok(Reply::Events(Box::new(EventReply::relayed(messages, self, Vec::new())))),
-                Err(_) => return Err(UpstreamError::TimedOut(self.call_timeout())),
+                Err(_) => return Err(UpstreamError::TimedOut(if until == last { self.call_timeout_max() } else { self.call_timeout() })),
                 // The server hung up, and goes on in another stream.
                 Ok(None) if messages.take_pause().is_some() => continue,
                 Ok(None) => {

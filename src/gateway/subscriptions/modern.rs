@@ -119,7 +119,9 @@ impl ModernStream {
         let mut messages = match generation.exchange(session, request).await? {
             Answer::Messages(messages) => messages,
             Answer::Json(json) => {
-                let whole = json.collect(gateway.config().bounds.max_event).await?;
+                let limit = generation.list_timeout();
+                let whole = timeout(limit, json.collect(gateway.config().bounds.max_event)).await;
+                let whole = whole.unwrap_or(Err(UpstreamError::TimedOut(limit)))?;
                 return Err(Message::parse(whole).map_or_else(|error| UpstreamError::protocol(error.to_string()), |said| refused(&said)));
             }
             Answer::Accepted => return Err(UpstreamError::protocol("a subscription was acknowledged without a stream")),

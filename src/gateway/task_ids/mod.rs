@@ -5,7 +5,7 @@
 //! else shows it names a task that does not exist. Nothing is remembered for it, so there is nothing to fill up, to expire
 //! before the server's own task does, or to share between replicas that have the same secret.
 //!
-//! A gateway that passes a single upstream through leaves its ids alone where all callers are one.
+//! A gateway that passes a single upstream through leaves its ids alone, as long as it does not tell its callers apart.
 
 mod list;
 mod owned;
@@ -147,15 +147,15 @@ impl TaskScope {
 }
 
 impl Gateway {
-    /// Whether the ids of this principal's tasks are changed on their way: not for the only caller of an only upstream.
-    pub(super) fn names_tasks(&self, principal: &PrincipalKey) -> bool {
-        *principal != PrincipalKey::Local || !self.view.load().lineup.is_transparent()
+    /// Whether a single upstream's ids are left as they are: where callers differ, it takes all of them for one.
+    pub(super) fn passes_task_ids(&self, principal: &PrincipalKey) -> bool {
+        self.view.load().lineup.is_transparent() && *principal == PrincipalKey::Local
     }
 
     /// For what is said in a client's session outside of any call; `None` where ids are left alone.
     pub(super) fn task_scope(&self, principal: &PrincipalKey, era: Era, upstream: &UpstreamName) -> Option<TaskScope> {
         let scope = || TaskScope { ids: Arc::clone(&self.task_ids), principal: principal.clone(), era, upstream: upstream.clone() };
-        self.names_tasks(principal).then(scope)
+        (!self.passes_task_ids(principal)).then(scope)
     }
 
     /// For a request that is about a task, or that a server may answer with one. Tasks are not bridged between the eras.
@@ -196,7 +196,7 @@ impl Gateway {
         message: &Message,
     ) -> Result<Route, GatewayError> {
         let is_about_a_task = matches!(method, Method::TasksGet | Method::TasksCancel | Method::TasksUpdate | Method::TasksResult);
-        if !is_about_a_task || !self.names_tasks(caller.principal()) {
+        if !is_about_a_task || self.passes_task_ids(caller.principal()) {
             return self.route(caller, method, message).await;
         }
         let view = self.view_for(caller);

@@ -290,14 +290,14 @@ impl Keeper {
             self.parts.board.now_revoking(&scope, lists);
         }
         self.tell(told);
-        let Some(url) = self.parts.public_url.as_ref().filter(|url| url.scheme() == "https") else { return };
+        let Some(url) = self.parts.address.public_url().filter(|url| url.scheme() == "https") else { return };
         if self.looking.contains(PUBLIC) {
             return;
         }
         let host = url.host_str().unwrap_or_default();
         // Whom its clients trust is not known here; the dates and names count.
         let loaded = TlsSettings::default().load(host, &*self.parts.sources, &system_cas, now);
-        match loaded.and_then(|policy| Ok((policy, ProbeTarget::new(url, Way::default())?))) {
+        match loaded.and_then(|policy| Ok((policy, ProbeTarget::new(&url, Way::default())?))) {
             Ok((policy, target)) => {
                 self.looking.insert(PUBLIC.to_owned());
                 let prober = self.parts.prober.clone();
@@ -367,7 +367,7 @@ impl Keeper {
             Some(("rejected", part)) if part.is_empty() || part.starts_with('[') => true,
             Some((_, name)) => names.contains(name),
             // What is served at `public_url`.
-            None => self.parts.public_url.is_some(),
+            None => self.parts.address.public_url().is_some(),
         };
         let told = self.judge.keep(upstream, scope, self.parts.clock.now());
         self.parts.board.keep(upstream, scope);

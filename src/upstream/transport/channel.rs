@@ -7,11 +7,15 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    time::timeout,
+};
 
 use super::{legacy_sse::Post, stdio::Outbound};
 use crate::{
@@ -38,6 +42,8 @@ const INBOX: usize = 256;
 const INBOX_BYTES: usize = 32 << 20;
 /// Largest message that is passed on although it answers no request, in bytes.
 const MAX_NOTICE: usize = 256 * 1024;
+/// Longest wait for a peer to take one of them.
+const OWN_ANSWER: Duration = Duration::from_secs(30);
 /// Answers of the gateway's own (pings, refusals) that wait for a peer that does not read.
 const OWN_ANSWERS: usize = 16;
 
@@ -371,11 +377,13 @@ impl Channel {
         };
         let out = self.out.clone();
         tokio::spawn(async move {
-            let sent = match out {
-                Out::Child(out) => out.send(answer).await.map_err(|error| error.to_string()),
-                Out::Sse(post) => post.send(answer).await.map_err(|error| error.to_string()),
+            let sent = async {
+                match out {
+                    Out::Child(out) => out.send(answer).await.map_err(|error| error.to_string()),
+                    Out::Sse(post) => post.send(answer).await.map_err(|error| error.to_string()),
+                }
             };
-            if let Err(error) = sent {
+            if let Err(error) = timeout(OWN_ANSWER, sent).await.unwrap_or_else(|_| Err("it was not taken in time".to_owned())) {
                 tracing::debug!(error, "an upstream could not be answered");
             }
             drop(place);

@@ -18,14 +18,23 @@ class Gateway:
     """A running gateway with the given upstreams: name → table of `[mcp.servers.NAME]`.
 
     `tls` is its own `[server.tls]`, and `trust` the context of a client that may connect then. `mcp`: the keys of `[mcp]`.
+    `tables` are further ones as TOML, and `port` one that must be known before it starts.
     """
 
     def __init__(
-        self, upstreams: dict, folder: Path, tls: dict | None = None, trust=None, mcp: dict | None = None, **environment: str
+        self,
+        upstreams: dict,
+        folder: Path,
+        tls: dict | None = None,
+        trust=None,
+        mcp: dict | None = None,
+        tables: str = "",
+        port: int = 0,
+        **environment: str,
     ):
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / "nexus.toml"
-        self.config.write_text(configuration(upstreams, tls, mcp))
+        self.config.write_text(configuration(upstreams, tls, mcp, port) + tables)
         self.trust = trust
         self.process = Process([NEXUS, "--config", self.config, "serve"], folder / "nexus.log", **environment)
         self.names = list(upstreams)
@@ -71,9 +80,9 @@ class Gateway:
         return self.process.stop()
 
 
-def configuration(upstreams: dict, tls: dict | None = None, mcp: dict | None = None) -> str:
+def configuration(upstreams: dict, tls: dict | None = None, mcp: dict | None = None, port: int = 0) -> str:
     """The file as TOML."""
-    lines = ["[server]", 'listen_address = "127.0.0.1:0"', ""]
+    lines = ["[server]", f'listen_address = "127.0.0.1:{port}"', ""]
     if tls:
         lines += ["[server.tls]", *(f"{key} = {literal(value)}" for key, value in tls.items()), ""]
     lines += ["[mcp]", 'sse_path = "/sse"', *(f"{key} = {literal(value)}" for key, value in (mcp or {}).items()), ""]

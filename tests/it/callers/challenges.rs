@@ -58,6 +58,15 @@ async fn health_needs_no_credential_and_the_old_endpoints_do() {
 }
 
 #[tokio::test]
+async fn a_client_in_the_middle_of_a_large_body_reads_that_its_token_ended() {
+    let nexus = before_a_tool().tables("[[server.api_keys]]\nid = \"ci\"\nkey = \"0123456789abcdef\"").start().await;
+    let large = json!({"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"padding": "x".repeat(3 << 20)}}).to_string();
+    for _ in 0..5 {
+        assert_eq!(bearing(&nexus, "ended").post(large.clone()).await.status, 401);
+    }
+}
+
+#[tokio::test]
 async fn a_body_is_not_read_before_its_sender_is_known() {
     let nexus = before_a_tool().tables("[[server.api_keys]]\nid = \"ci\"\nkey = \"0123456789abcdef\"").start().await;
     let mut client = nexus.modern();

@@ -121,7 +121,7 @@ async fn a_token_has_the_client_and_the_groups_of_its_claims() {
         let (caller, _) = identified(&authenticator, &[("authorization", &bearer)], None, false).await;
         match (&caller, expected) {
             (Ok(caller), Ok((client, expected))) => {
-                assert_eq!((caller.client(), groups(caller)), (Some(client), expected), "{identification}")
+                assert_eq!((caller.client(), groups(caller)), (Some(client), expected), "{identification}");
             }
             (Err(Denied::Forbidden(_)), Err(())) => {}
             (caller, _) => panic!("{identification} {changes}: {caller:?}"),

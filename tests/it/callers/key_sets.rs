@@ -10,6 +10,10 @@ use crate::support::{StillTime, in_time, pass, tls_peer::Peer, while_time_passes
 /// After an attempt nothing makes another one sooner.
 const REST: Duration = Duration::from_secs(10);
 
+async fn started(spec: GatewaySpec) -> Nexus {
+    while_time_passes("the start", Box::pin(spec.start())).await
+}
+
 async fn in_still_time(client: &Client) -> u16 {
     while_time_passes("an answer", status(client)).await.as_u16()
 }
@@ -19,7 +23,7 @@ async fn a_key_that_is_not_known_yet_is_fetched_and_one_that_went_verifies_nothi
     let _still = StillTime::begin();
     let (old, new) = (SigningKey::es256("old"), SigningKey::es256("new"));
     let idp = Idp::serving(&[&old]).await;
-    let nexus = while_time_passes("the start", idp.guarding(before_a_tool(), "poll_interval = \"30s\"").start()).await;
+    let nexus = started(idp.guarding(before_a_tool(), "poll_interval = \"30s\"")).await;
     let (before, after) = (old.token(&claims("ada", json!({}))), new.token(&claims("ada", json!({}))));
     assert_eq!(in_still_time(&bearing(&nexus, &before)).await, 200);
     idp.serves(&[&old, &new]);
@@ -37,7 +41,7 @@ async fn a_flood_of_invented_key_names_is_no_flood_of_requests() {
     let _still = StillTime::begin();
     let key = SigningKey::es256("k");
     let idp = Idp::serving(&[&key]).await;
-    let nexus = while_time_passes("the start", idp.guarding(before_a_tool(), "").start()).await;
+    let nexus = started(idp.guarding(before_a_tool(), "")).await;
     assert_eq!(in_still_time(&bearing(&nexus, &key.token(&claims("ada", json!({}))))).await, 200);
     let before = idp.asked();
     let began = tokio::time::Instant::now();
@@ -54,7 +58,7 @@ async fn the_last_good_keys_stay_when_the_provider_gives_none() {
     let _still = StillTime::begin();
     let key = SigningKey::es256("k");
     let idp = Idp::serving(&[&key]).await;
-    let nexus = while_time_passes("the start", idp.guarding(before_a_tool(), "poll_interval = \"10s\"").start()).await;
+    let nexus = started(idp.guarding(before_a_tool(), "poll_interval = \"10s\"")).await;
     let token = |subject: &str| key.token(&claims(subject, json!({})));
     assert_eq!(in_still_time(&bearing(&nexus, &token("ada"))).await, 200);
     let ten_thousand: Vec<Value> = std::iter::repeat_n(key.jwk(), 10_000).collect();
@@ -90,7 +94,7 @@ async fn a_provider_that_never_answers_costs_a_bounded_wait_and_says_nothing_of_
         "[server.oauth]\nurl = \"http://{}/jwks\"\nexpected_issuer = \"{ISSUER}\"\nexpected_audience = \"{AUDIENCE}\"",
         hanging.address
     );
-    let nexus = while_time_passes("the start", before_a_tool().tables(&tables).start()).await;
+    let nexus = started(before_a_tool().tables(&tables)).await;
     let token = SigningKey::es256("k").token(&claims("ada", json!({})));
     let began = tokio::time::Instant::now();
     let (status, headers, answer) = while_time_passes("an answer", called(&bearing(&nexus, &token))).await;

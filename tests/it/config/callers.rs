@@ -56,7 +56,7 @@ fn what_could_identify_nobody_is_refused() {
     let identification = |keys: &str| format!("[server.client_identification]\nenabled = true\n{keys}\n{OAUTH}{RESOURCE}");
     for (text, parts) in [
         ("[server.oauth]\nexpected_issuer = \"a\"\nexpected_audience = \"b\"".to_owned(), ["server.oauth", "oauth without `url`"]),
-        (format!("{}required_scopes = [\"a b\"]", OAUTH), ["required_scopes", "no scope"]),
+        (format!("{OAUTH}required_scopes = [\"a b\"]"), ["required_scopes", "no scope"]),
         (OAUTH.replace("https://idp.test/jwks", "idp.test"), ["server.oauth.url", "no https:// URL"]),
         (OAUTH.replace("\"https://mcp.test\"", "\"\""), ["server.oauth.expected_audience", "empty"]),
         (

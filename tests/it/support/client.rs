@@ -189,6 +189,10 @@ impl Client {
         self
     }
 
+    pub(crate) fn is_modern(&self) -> bool {
+        self.modern
+    }
+
     pub(crate) fn session(&self) -> &str {
         self.headers["mcp-session-id"].to_str().unwrap()
     }

@@ -1,6 +1,6 @@
 //! An identity provider: keys, a key set over HTTPS with a private CA, and tokens of which every byte is the test's.
 
-#![allow(clippy::unwrap_used, reason = "a provider that cannot sign has failed its test")]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "a provider that cannot sign has failed its test")]
 
 use std::{
     sync::Arc,

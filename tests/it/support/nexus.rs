@@ -10,7 +10,7 @@ use nexus::{
     config,
     downstream::{Bound, ListenerTls, LiveServer, Server, Stop},
     gateway::Gateway,
-    health::{Board, Watch, WatchParts},
+    health::{Board, OwnAddress, Watch, WatchParts},
     outbound::probe::Prober,
     sources::{MemorySources, Sources, SystemSources},
 };
@@ -227,8 +227,7 @@ impl GatewaySpec {
                     prober: prober.clone(),
                     clock: Arc::clone(&clock),
                     sources: Arc::clone(&sources),
-                    name: "test".to_owned(),
-                    public_url: None,
+                    address: OwnAddress::new("test", || None),
                     listeners: Vec::new(),
                 })
             });

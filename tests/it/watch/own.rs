@@ -1,7 +1,7 @@
 //! The gateway's own certificates: its listeners', and what is served at `public_url`.
 
 use nexus::{
-    health::{OwnListener, OwnTls, WatchedList},
+    health::{OwnAddress, OwnListener, OwnTls, WatchedList},
     tls::CertificateFacts,
 };
 use url::Url;
@@ -45,7 +45,8 @@ async fn what_is_served_at_public_url_is_probed_whoever_its_clients_trust() {
         let hook = Peer::plain().await;
         let nexus = gateway().start().await;
         let url = Url::parse(&format!("https://localhost:{}/", front.address.port())).unwrap();
-        let _watched = watch_with(&nexus, &webhook(&hook), |parts| parts.public_url = Some(url));
+        let _watched =
+            watch_with(&nexus, &webhook(&hook), |parts| parts.address = OwnAddress::new("the-gateway", move || Some(url.clone())));
         let alert = hears(&hook, 1).await.remove(0);
         assert_eq!((&alert["topic"], &alert["code"]), (&topic.into(), &code.into()), "{alert}");
         assert!(alert["summary"].as_str().unwrap().contains("public_url"), "{alert}");
