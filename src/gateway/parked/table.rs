@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn what_is_held_is_bounded_and_given_back() {
         let parking = Arc::new(Parking::new(&[]));
-        let hold = |n: usize, bytes| parking.hold(&PrincipalKey::of("test", "test", &n.to_string()), bytes);
+        let hold = |n: usize, bytes| parking.hold(&PrincipalKey::of("test", "test", n.to_string()), bytes);
         let held = hold(0, MAX_HELD_OF_ONE - 1).expect("there is room");
         assert!(hold(0, 2).is_none() && hold(0, usize::MAX).is_none());
         let one = hold(0, 1).expect("up to the limit");
