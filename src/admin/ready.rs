@@ -30,7 +30,9 @@ impl Readiness {
             return Ready::Yes;
         }
         let (config, upstreams) = (gateway.config(), gateway.upstreams());
-        let was_up = |name: &UpstreamName| upstreams.iter().any(|upstream| upstream.name() == name && upstream.was_up());
+        let was_up = |name: &UpstreamName| {
+            upstreams.iter().any(|upstream| upstream.name() == name && (upstream.was_up() || upstream.awaits_callers()))
+        };
         let required = config.upstreams.iter().filter(|upstream| upstream.required);
         let awaited: Vec<_> = required.filter(|upstream| !was_up(&upstream.name)).map(|upstream| upstream.name.to_string()).collect();
         if !awaited.is_empty() {

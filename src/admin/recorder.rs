@@ -85,7 +85,7 @@ impl Followed {
 fn state_changed(name: &UpstreamName, status: &Status) -> News {
     let explanation = status.state.explanation();
     let severity = match &status.state {
-        State::Starting | State::Up => Severity::Info,
+        State::Starting | State::Waiting(_) | State::Up => Severity::Info,
         State::Degraded(_) | State::Suspect(_) => Severity::Warning,
         State::Down(_) => Severity::Error,
     };

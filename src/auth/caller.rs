@@ -2,13 +2,23 @@
 
 use std::sync::{Arc, OnceLock};
 
+use http::{HeaderMap, HeaderName, HeaderValue};
+
 use super::PrincipalKey;
 use crate::secret::Secret;
 
 /// An identified caller. Cheap to clone; made only by `auth`, so no request can go on without one.
 #[derive(Clone, Debug)]
 pub struct Caller {
+    /// One pointer: it goes through every future on the way of a call.
+    asks: Arc<Asks>,
+}
+
+#[derive(Debug)]
+struct Asks {
     who: Arc<Identity>,
+    /// Of the headers of this request, those that some upstream gets.
+    said: Option<HeaderMap>,
 }
 
 /// What is known of a caller.
@@ -25,7 +35,7 @@ pub(super) struct Identity {
 
 impl Caller {
     pub(super) fn new(identity: Identity) -> Self {
-        Self { who: Arc::new(identity) }
+        Self { asks: Arc::new(Asks { who: Arc::new(identity), said: None }) }
     }
 
     /// The user of this process: stdio, the command line, or a listener without caller authentication.
@@ -41,10 +51,21 @@ impl Caller {
         Self::new(Identity { principal, client: None, groups: Box::default(), bearer: Some(token) })
     }
 
+    /// The same with headers of its request that some upstream gets.
+    #[must_use]
+    pub fn saying(&self, headers: HeaderMap) -> Self {
+        Self { asks: Arc::new(Asks { who: Arc::clone(&self.asks.who), said: Some(headers) }) }
+    }
+
+    /// What its request said in a header, if some upstream gets it.
+    pub fn said(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.asks.said.as_ref()?.get(name)
+    }
+
     /// The same, with the token that it brought for upstreams. Where `validated` is false nothing here vouches for the token, so
     /// that with another one it is another principal.
     pub(super) fn with_bearer(&self, token: &str, validated: bool) -> Self {
-        let Identity { principal, client, groups, .. } = &*self.who;
+        let Identity { principal, client, groups, .. } = &*self.asks.who;
         let principal = match (principal, validated) {
             (known, true) => known.clone(),
             (PrincipalKey::Local, false) => PrincipalKey::of_token(token),
@@ -55,7 +76,7 @@ impl Caller {
 
     /// The same, as a trusted peer names it.
     pub(super) fn named(&self, client: Option<&str>, group: Option<&str>) -> Self {
-        let Identity { principal, client: known, groups, bearer } = &*self.who;
+        let Identity { principal, client: known, groups, bearer } = &*self.asks.who;
         let principal = match client {
             Some(client) => PrincipalKey::of("named", principal.as_bytes(), client),
             None => principal.clone(),
@@ -75,21 +96,21 @@ impl Caller {
     }
 
     pub fn principal(&self) -> &PrincipalKey {
-        &self.who.principal
+        &self.asks.who.principal
     }
 
     /// The name by which limits and the audit trail know it.
     pub fn client(&self) -> Option<&str> {
-        self.who.client.as_deref()
+        self.asks.who.client.as_deref()
     }
 
     /// The groups it is in; a caller whom nobody put into a group is in none.
     pub fn groups(&self) -> &[Box<str>] {
-        &self.who.groups
+        &self.asks.who.groups
     }
 
     /// The bearer token it brought.
     pub fn bearer(&self) -> Option<&Secret> {
-        self.who.bearer.as_ref()
+        self.asks.who.bearer.as_ref()
     }
 }

@@ -191,6 +191,7 @@ fn line(upstream: &Upstream, status: &Status) -> String {
     let parts = match &status.state {
         State::Starting => Vec::new(),
         State::Up => described(upstream, status),
+        State::Waiting(why) => vec![status.policy.clone(), trouble(why)],
         State::Degraded(why) | State::Suspect(why) => {
             let mut parts = described(upstream, status);
             parts.push(trouble(why));

@@ -41,7 +41,7 @@ pub(super) async fn run(world: &World, args: CallArgs) -> u8 {
     };
     let gateway = start::gateway(world, &config);
     Announcer::new(world.global.log_style).tried(&gateway).await;
-    let code = match call(&gateway, &args.tool, arguments.get()).await {
+    let code = match Box::pin(call(&gateway, &args.tool, arguments.get())).await {
         Ok(answer) => print(&answer),
         Err(GatewayError::Upstream { upstream, error, .. }) => {
             fail(FAILURE, &format!("error: upstream {upstream}: {}", trouble(&error.explanation())))

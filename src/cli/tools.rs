@@ -94,7 +94,7 @@ fn condition(upstream: &crate::upstream::Upstream) -> Upstream {
     });
     let why = match &status.state {
         State::Down(why) | State::Degraded(why) | State::Suspect(why) => Some(why.clone()),
-        State::Starting | State::Up => None,
+        State::Starting | State::Waiting(_) | State::Up => None,
     };
     Upstream {
         name: upstream.name().to_string(),

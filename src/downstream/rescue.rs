@@ -18,6 +18,7 @@ use crate::{
         errors::{Stage, code, error_response, http_status},
         json,
     },
+    reason::Reason,
 };
 
 /// An error that is ready to be sent.
@@ -89,6 +90,10 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
                 Some(data),
                 None,
             )
+        }
+        GatewayError::Upstream { upstream, error, .. } if error.reason() == Reason::NeedsCaller => {
+            let data = format!("{{\"upstream\":{},\"reason\":\"{}\"}}", quoted(upstream.as_str()), Reason::NeedsCaller);
+            (code::INVALID_REQUEST, "Authentication required for this tool".to_owned(), Some(data), None)
         }
         GatewayError::Upstream { upstream, error, since } => {
             let request_id = request_id();
@@ -183,10 +188,7 @@ fn clock_time(since: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        names::UpstreamName,
-        reason::{Explanation, Reason},
-    };
+    use crate::{names::UpstreamName, reason::Explanation};
 
     fn text(rescued: &Rescued) -> serde_json::Value {
         serde_json::from_slice(&rescued.body).unwrap()

@@ -244,7 +244,11 @@ impl Endpoint {
 
     /// Who calls; identity headers that are not to be believed are gone then.
     pub(super) async fn caller(&self, parts: &mut Parts) -> Result<Caller, Rescued> {
-        self.callers.identify(parts, &self.gateway).await
+        let caller = self.callers.identify(parts, &self.gateway).await?;
+        Ok(match self.gateway.forwarded(&parts.headers) {
+            Some(said) => caller.saying(said),
+            None => caller,
+        })
     }
 
     fn session(&self, caller: &Caller, header: Option<&HeaderValue>, id: Option<&Id>) -> Result<Arc<LegacySession>, Rescued> {

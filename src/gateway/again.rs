@@ -12,6 +12,7 @@ use super::{
     view::View,
 };
 use crate::{
+    auth::Caller,
     bridge::{self, Said},
     mcp::{Era, Id, Message, Splices, param_headers::ParamHeaders},
     upstream::{Generation, Outgoing, UpstreamError},
@@ -21,6 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Again {
     message: Message,
+    caller: Caller,
     view: Arc<View>,
     index: usize,
     /// What the call is about, as the upstream calls it.
@@ -46,6 +48,7 @@ impl Again {
         let route = &request.route;
         Self {
             message: request.message.clone(),
+            caller: request.caller.clone(),
             view: Arc::clone(&route.view),
             index: route.index,
             name: Arc::clone(&route.name),
@@ -103,7 +106,10 @@ impl Again {
             bridge::standard_headers(&mut routing, parties.method, &self.name);
         }
         let body = splices.apply(message.bytes());
-        Ok((Outgoing { body, id: renumbered.id, owner: Some(down.id()), routing, is_endless: false }, renumbered))
+        Ok((
+            Outgoing { body, id: renumbered.id, owner: Some(down.id()), caller: Some(self.caller.clone()), routing, is_endless: false },
+            renumbered,
+        ))
     }
 
     fn mirrored(&self, message: &Message, parties: &Parties) -> HeaderMap {

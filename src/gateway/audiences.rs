@@ -21,11 +21,14 @@ use crate::{
 
 /// Most audiences whose catalogs are kept, and bytes of their lists; who was there longest ago goes first, and the latest stays.
 const MOST_AUDIENCES: usize = 256;
+/// The same of one principal, whose groups seldom change.
+const MOST_OF_ONE: usize = 2;
 const MOST_BYTES: usize = 256 << 20;
 
 /// The catalogs of one view's audiences. They go with it, since another view has other items or other rules.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Audiences {
+    most: usize,
     kept: RwLock<HashMap<Audience, Kept>>,
     /// One making at a time, so that those who come together wait for one.
     making: Mutex<()>,
@@ -77,6 +80,20 @@ impl View {
 }
 
 impl Audiences {
+    /// Of a view that many see.
+    pub(super) fn of_many() -> Self {
+        Self::at_most(MOST_AUDIENCES)
+    }
+
+    /// Of a view that is one principal's own.
+    pub(super) fn of_one() -> Self {
+        Self::at_most(MOST_OF_ONE)
+    }
+
+    fn at_most(most: usize) -> Self {
+        Self { most, kept: RwLock::default(), making: Mutex::default(), uses: AtomicU64::new(0) }
+    }
+
     fn get(&self, audience: &Audience) -> Option<Arc<View>> {
         let kept = self.kept.read();
         let found = kept.get(audience)?;
@@ -87,7 +104,7 @@ impl Audiences {
     fn keep(&self, audience: Audience, view: &Arc<View>) {
         let mut kept = self.kept.write();
         let size = |kept: &HashMap<Audience, Kept>| -> usize { kept.values().map(|kept| kept.view.catalog.size()).sum() };
-        while kept.len() >= MOST_AUDIENCES || size(&kept) + view.catalog.size() > MOST_BYTES {
+        while kept.len() >= self.most || size(&kept) + view.catalog.size() > MOST_BYTES {
             let stalest = kept.iter().min_by_key(|(_, kept)| kept.used.load(Ordering::Relaxed)).map(|(audience, _)| *audience);
             let Some(stalest) = stalest else { break };
             kept.remove(&stalest);

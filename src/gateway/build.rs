@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -17,6 +18,7 @@ use super::{
     links::Links,
     listen::Change,
     parked::Parking,
+    personal::Persons,
     rebuild::Making,
     subscriptions::Hubs,
     tally::Tally,
@@ -41,6 +43,8 @@ const NOTICES: usize = 1024;
 pub struct Gateway {
     pub(super) view: ArcSwap<View>,
     pub(super) sessions: Sessions,
+    /// Those who have upstreams of their own.
+    pub(super) persons: Persons,
     /// Upstream sessions that modern clients listen to.
     pub(super) hubs: Hubs,
     pub(super) task_ids: Arc<TaskIds>,
@@ -88,6 +92,7 @@ impl Gateway {
         let lineup = Arc::new(Lineup::new(Arc::new(config), upstreams));
         let gateway = Arc::new(Self {
             sessions: Sessions::default(),
+            persons: Persons::new(),
             hubs: Hubs::default(),
             task_ids,
             surroundings,
@@ -124,9 +129,31 @@ impl Gateway {
         Arc::clone(&self.view.load().lineup.upstreams)
     }
 
+    /// The same as a principal reaches them: some may be its own.
+    pub fn upstreams_of(&self, principal: &PrincipalKey) -> Arc<[Arc<Upstream>]> {
+        Arc::clone(&self.view_of(principal).lineup.upstreams)
+    }
+
     /// Whether some upstream takes its callers' own tokens, so that a bearer of one is somebody.
     pub fn takes_callers_tokens(&self) -> bool {
         self.view.load().lineup.takes_callers_tokens
+    }
+
+    /// Of a request's headers those that some upstream gets; `None` where none gets any. Of a header that is said twice, and so
+    /// may mean two things, none.
+    pub fn forwarded(&self, headers: &HeaderMap) -> Option<HeaderMap> {
+        let view = self.view.load();
+        if view.lineup.forwarded.is_empty() {
+            return None;
+        }
+        let mut said = HeaderMap::new();
+        for name in view.lineup.forwarded.iter() {
+            let mut values = headers.get_all(name).iter();
+            if let (Some(value), None) = (values.next(), values.next()) {
+                said.insert(name.clone(), value.clone());
+            }
+        }
+        Some(said)
     }
 
     /// The time that it goes by.
@@ -154,17 +181,6 @@ impl Gateway {
         self.view.load_full()
     }
 
-    /// The same as far as it exists for this caller.
-    pub(super) fn view_for(self: &Arc<Self>, caller: &Caller) -> Arc<View> {
-        self.view.load().seen_by(caller)
-    }
-
-    /// The same once every upstream was tried, at most at `list_wait` after the start.
-    pub(super) async fn settled_for(self: &Arc<Self>, caller: &Caller) -> Arc<View> {
-        self.settled().await;
-        self.view_for(caller)
-    }
-
     /// All requests so far.
     pub fn tally(&self) -> &Tally {
         &self.tally
@@ -184,11 +200,10 @@ impl Gateway {
     }
 
     /// A transparent gateway's client listens to its upstream itself, if that is a modern one with a stream for it.
-    pub(super) fn relays_listen(&self, principal: &PrincipalKey) -> bool {
+    pub(super) fn relays_listen(self: &Arc<Self>, caller: &Caller) -> bool {
         let relays = |generation: Arc<Generation>| generation.era() == Era::Modern && !generation.is_stdio();
         let is_modern = |upstream: &Arc<Upstream>| upstream.generation().is_ok_and(relays);
-        let view = self.view.load();
-        self.passes_task_ids(principal) && view.upstreams().first().is_some_and(is_modern)
+        self.passes_task_ids(caller.principal()) && self.view_for(caller).upstreams().first().is_some_and(is_modern)
     }
 
     /// Whether every upstream was tried to the end once.
@@ -253,6 +268,7 @@ impl Gateway {
                     for session in self.sessions.expire(self.config().session_idle_timeout) {
                         self.end_session(&session);
                     }
+                    self.sweep_persons();
                 }
                 () = self.shutdown.cancelled() => break,
             }
@@ -265,7 +281,7 @@ impl Gateway {
     pub(super) fn end_session(&self, session: &LegacySession) {
         self.sessions.remove(session.id());
         session.end.cancel();
-        for upstream in self.upstreams().iter() {
+        for upstream in self.view_of(&session.record.principal).upstreams() {
             upstream.close_owned(session.id());
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::CacheConfig;
 use crate::{
     catalog::{Naming, Rules, ToolsMode},
     secret::Secret,
@@ -36,6 +37,7 @@ pub struct McpConfig {
     pub probe_before_swap: bool,
     pub bounds: Bounds,
     pub parked: ParkedConfig,
+    pub downstream_cache: CacheConfig,
     /// What seals the state that clients hold; of `[state]`. Empty: random at start.
     pub state_secrets: Vec<Secret>,
     /// In file order, which settles collisions. Disabled ones are left out.

@@ -388,7 +388,10 @@ fn prepare(generation: &Generation, catalog: &Catalog, era: Era, session: Option
     let owner = request.client.session().map(|session| session.id());
     let id = renumbered.as_ref().map_or(0, |renumbered| renumbered.id);
     let is_endless = request.method == Method::Listen;
-    Prepared { outgoing: Outgoing { body: splices.apply(message.bytes()), id, owner, routing, is_endless }, renumbered }
+    Prepared {
+        outgoing: Outgoing { body: splices.apply(message.bytes()), id, owner, caller: Some(request.caller.clone()), routing, is_endless },
+        renumbered,
+    }
 }
 
 /// Wherever a session or process may carry other requests too, ids and progress tokens are ours.

@@ -134,7 +134,8 @@ impl Gateway {
         id: &Id,
         counted: &mut Counted,
     ) -> Result<Reply, GatewayError> {
-        if let Some(only) = Route::only(self.view_for(caller)) {
+        let view = self.view_for(caller);
+        if let Some(only) = Route::only(Arc::clone(&view)) {
             let upstream = &*Arc::clone(&only.upstream);
             self.first_try(upstream).await;
             let generation = upstream.generation().map_err(|error| Self::upstream_error(upstream, error))?;
@@ -146,7 +147,6 @@ impl Gateway {
             let info = facts.server_info.clone().unwrap_or_else(own_info);
             return Ok(Reply::result(id, &discovered(&without_tasks(&facts.capabilities), &info, facts.instructions.as_deref())));
         }
-        let view = self.view_for(caller);
         let capabilities = own_capabilities(&view, Era::Modern);
         let instructions = own_instructions(&view);
         Ok(Reply::result(id, &discovered(capabilities.as_bytes(), &own_info(), instructions.as_deref())))

@@ -82,9 +82,7 @@ impl Gateway {
             Method::Ping => return Ok(Reply::result(&id, b"{}")),
             Method::SetLevel => return self.set_level(client, &message, &id).await,
             Method::Discover => return self.discover(caller, client, message, &id, counted).await,
-            Method::Listen if !self.relays_listen(caller.principal()) => {
-                return self.listen(caller, client, &message, &id).map(Reply::listening);
-            }
+            Method::Listen if !self.relays_listen(caller) => return self.listen(caller, client, &message, &id).map(Reply::listening),
             Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
                 return Box::pin(self.subscription(caller, client, &message, &id, method, counted)).await;
             }
@@ -173,7 +171,7 @@ impl Gateway {
             let up = session.upstream_session(upstream.id())?;
             Some(Reached { upstream: Arc::clone(upstream), generation: upstream.generation().ok()?, up })
         };
-        self.upstreams().iter().filter_map(reached).collect()
+        self.view_of(&session.record.principal).upstreams().iter().filter_map(reached).collect()
     }
 
     async fn cancel(&self, session: &LegacySession, message: &Message) {

@@ -155,7 +155,7 @@ impl Gateway {
         if !wishes.tasks.is_empty() && !message.raw(Field::MetaClientCapabilities).is_some_and(|raw| declares_tasks(&raw)) {
             return Err(GatewayError::MissingExtension(TASKS_EXTENSION));
         }
-        let mut changes = self.changes.subscribe();
+        let mut changes = self.person(caller).map_or_else(|| self.changes.subscribe(), |person| person.changes.subscribe());
         let seen = *changes.borrow_and_update();
         let (sink, inbox) = ListenSink::new(id.clone());
         let sink = Arc::new(sink);
@@ -291,10 +291,11 @@ impl Listening {
             };
             tokio::select! {
                 changed = self.changes.changed() => {
-                    let now = *self.changes.borrow_and_update();
                     if changed.is_err() {
                         self.ended = true;
+                        continue;
                     }
+                    let now = *self.changes.borrow_and_update();
                     let change = self.looks_again(now);
                     let params = format!("{{\"_meta\":{}}}", subscription(&self.id));
                     for method in change.since(Change::default(), self.filter) {
@@ -317,7 +318,8 @@ impl Listening {
     /// What of the lists is different for the caller. What it may not use any more comes to its end.
     fn looks_again(&mut self, now: Change) -> Change {
         let before = std::mem::replace(&mut self.seen, now);
-        let view = self.gateway.view_for(&self.caller);
+        // Whoever only listens keeps none of its own upstreams.
+        let view = self.gateway.view_of(self.caller.principal()).seen_by(&self.caller);
         let held = std::mem::replace(&mut self.view, view);
         if held.audience.is_none() && self.view.audience.is_none() {
             return now.minus(before);

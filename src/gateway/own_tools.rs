@@ -2,10 +2,14 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::{Client, Gateway, GatewayError, ModernClient, Reply, view::Lineup};
+use super::{
+    Client, Gateway, GatewayError, ModernClient, Reply,
+    personal::Person,
+    view::{Lineup, View},
+};
 use crate::{
     auth::Caller,
-    catalog::{Catalog, ListedTool, Lookup, MOST_FOUND, OwnTool, search_result},
+    catalog::{Catalog, ListedTool, Lookup, MOST_FOUND, OwnTool, search::SearchIndex, search_result},
     mcp::{
         Field, Id, Message, Span, Splices,
         json::{for_each_member, unescape},
@@ -36,13 +40,20 @@ impl Gateway {
         id: &Id,
     ) -> Result<Reply, GatewayError> {
         let keywords = keywords(message)?;
-        self.settled().await;
+        let own = self.settled_for(caller).await;
+        let (structured, era) = (own.lineup.config.structured, client.era());
         let making = *self.rebuilt.borrow();
-        let index = self.finder.index(self.patience_ends(), making).await;
-        let view = self.view_for(caller);
-        let structured = view.lineup.config.structured;
-        let era = client.era();
+        let index = match self.person(caller) {
+            Some(person) => Index::Own(person),
+            None => Index::Shared(self.finder.index(self.patience_ends(), making).await, self.view()),
+        };
+        let caller = caller.clone();
         let search = move || {
+            let (view, index) = match index {
+                Index::Shared(index, view) => (view, index),
+                Index::Own(person) => person.index().map(|(view, index)| (view, Some(index)))?,
+            };
+            let view = view.seen_by(&caller);
             // What has gone since the index was made is not found any more.
             // Nor is what the caller may not use, also where another tool has its name in the caller's own lists.
             let is_open = view.audience.is_none();
@@ -59,6 +70,13 @@ impl Gateway {
             None => Err(GatewayError::SearchFailed),
         }
     }
+}
+
+/// Where a search looks: in more than the caller may see.
+enum Index {
+    /// In what is the same for all.
+    Shared(Option<Arc<SearchIndex>>, Arc<View>),
+    Own(Arc<Person>),
 }
 
 /// Says which tools give way to the gateway's own, as far as it was not said before.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Bounds, McpConfig, ParkedConfig, WhenDown};
+use super::{Bounds, CacheConfig, McpConfig, ParkedConfig, WhenDown};
 use crate::{
     catalog::{LONGEST_TOOL_NAME, ToolsMode},
     problem::Problems,
-    table::{Keys, Table, built, planned},
-    upstream,
+    table::{Keys, Table, built},
+    upstream::{self, CredentialConfig, EndpointConfig},
 };
 
 pub const KEYS: Keys = Keys {
@@ -32,8 +32,8 @@ pub const KEYS: Keys = Keys {
         built("bounds", "What an upstream may make the gateway hold."),
         built("parked", "Calls that wait for a client's answer."),
         built("servers", "The upstreams, each in a table of its own."),
-        planned("downstream_cache", "Connections made for a caller's own token."),
-        planned("headers", "Headers for all upstreams."),
+        built("downstream_cache", "What is kept for callers whose own token an upstream takes."),
+        built("headers", "Headers for all upstreams with a URL."),
     ],
 };
 
@@ -59,6 +59,15 @@ pub const PARKED_KEYS: Keys = Keys {
     ],
 };
 
+pub const CACHE_KEYS: Keys = Keys {
+    table: "mcp.downstream_cache",
+    doc: "What is kept for callers whose own token an upstream takes: connections, sessions and catalog of each.",
+    keys: &[
+        built("max_size", "Most callers at a time; whoever was not here for the longest time makes room."),
+        built("idle_timeout", "What is kept for a caller ends after this long without a request of its own."),
+    ],
+};
+
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// Reads the table and the upstreams in it; absent, everything has its default and there are no upstreams.
@@ -67,7 +76,8 @@ pub fn read(table: Option<Table>, problems: &mut Problems) -> McpConfig {
     let table = &mut table;
     let seconds = Duration::from_secs;
     let modes = [ToolsMode::Direct, ToolsMode::Search, ToolsMode::Both].map(|mode| (mode.word(), mode));
-    let config = McpConfig {
+    let for_all = upstream::read::read_headers(table, &upstream::read::ALL_HEADER_KEYS, &CredentialConfig::None, problems);
+    let mut config = McpConfig {
         enabled: table.bool("enabled", problems).unwrap_or(true),
         path: table.endpoint_path("path", problems).unwrap_or_else(|| "/mcp".to_owned()),
         sse_path: table.endpoint_path("sse_path", problems),
@@ -83,15 +93,32 @@ pub fn read(table: Option<Table>, problems: &mut Problems) -> McpConfig {
         probe_before_swap: true,
         bounds: bounds(table.table("bounds", problems), problems),
         parked: parked(table.table("parked", problems), problems),
+        downstream_cache: downstream_cache(table.table("downstream_cache", problems), problems),
         state_secrets: Vec::new(),
         upstreams: table.table("servers", problems).map(|servers| upstream::read::read_all(servers, problems)).unwrap_or_default(),
     };
+    for upstream in &mut config.upstreams {
+        if let EndpointConfig::Http(http) = &mut upstream.endpoint {
+            http.headers.after(&for_all);
+        }
+    }
     if config.enabled && !table.has("servers") {
         let remedy = "add [mcp.servers.NAME] with a url or a cmd, or make one from a client's configuration with `nexus import`";
         table.warn("", problems, "there is no upstream", "clients will see an empty list of tools", remedy);
     }
     table.finish(&KEYS, problems);
     config
+}
+
+fn downstream_cache(table: Option<Table>, problems: &mut Problems) -> CacheConfig {
+    let Some(mut table) = table else { return CacheConfig::default() };
+    let default = CacheConfig::default();
+    let cache = CacheConfig {
+        max_size: table.integer("max_size", 1..=1_000_000, problems).unwrap_or(default.max_size),
+        idle_timeout: table.duration("idle_timeout", &(Duration::from_secs(1)..=HOUR * 24), problems).unwrap_or(default.idle_timeout),
+    };
+    table.finish(&CACHE_KEYS, problems);
+    cache
 }
 
 fn bounds(table: Option<Table>, problems: &mut Problems) -> Bounds {

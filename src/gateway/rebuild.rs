@@ -67,6 +67,7 @@ impl Gateway {
             return;
         }
         self.changes.send_modify(|counts| *counts = counts.plus(change));
+        self.tell_persons(change);
         let is_open = view.lineup.access.is_open() && next.lineup.access.is_open();
         let mut known = HashMap::new();
         for session in self.sessions.all() {
@@ -81,7 +82,7 @@ impl Gateway {
 /// What of the lists is different for a client's groups. What it may not use any more ends, as far as it is no call.
 ///
 /// `known` are the differences for those who came before.
-fn change_for(
+pub(super) fn change_for(
     session: &LegacySession,
     before: &Arc<View>,
     now: &Arc<View>,
@@ -141,7 +142,7 @@ fn tell_unruled(lineup: &Lineup, parts: &[Part], before: Option<&[Part]>) {
 /// One upstream's offer, and whether it is listed.
 pub(super) type Part = (Option<Arc<Offer>>, bool);
 
-fn same_parts(before: &[Part], now: &[Part]) -> bool {
+pub(super) fn same_parts(before: &[Part], now: &[Part]) -> bool {
     let same = |(a, b): (&Part, &Part)| {
         a.1 == b.1
             && match (&a.0, &b.0) {

@@ -141,7 +141,7 @@ impl Gateway {
     }
 
     /// Calls that have begun in it end; nothing new begins.
-    fn dismiss(&self, upstream: &Upstream) {
+    pub(super) fn dismiss(&self, upstream: &Upstream) {
         for session in self.sessions.all() {
             session.keep_upstream_session(upstream.id(), None);
         }

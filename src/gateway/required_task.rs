@@ -39,7 +39,7 @@ pub(super) async fn make(generation: &Generation, session: &Arc<Session>, call: 
         splices.set_member(message.bytes(), params, "task", b"{}").map_err(|error| UpstreamError::protocol(error.to_string()))?;
     }
     let body = splices.apply(message.bytes());
-    let request = Outgoing { body, id, owner: call.owner, routing: HeaderMap::new(), is_endless: false };
+    let request = Outgoing { body, id, owner: call.owner, caller: call.caller.clone(), routing: HeaderMap::new(), is_endless: false };
     let answer = generation.request(Some(session), request, limit).await?;
     let result = answer.raw(Field::Result).filter(|_| answer.kind() == Kind::Response).unwrap_or_default();
     let task = lookup(&result, &["task", "taskId"]).filter(|id| id.starts_with(b"\""));
@@ -64,7 +64,7 @@ impl Relay {
         let body = build::request(&Id::from_u64(id), Method::TasksCancel, Some(&object(&[("taskId", task)])));
         let generation = self.parties.upstream.generation().unwrap_or_else(|_| Arc::clone(&self.parties.generation));
         let limit = self.parties.gateway.config().bounds.max_event;
-        let request = Outgoing { body, id, owner: None, routing: HeaderMap::new(), is_endless: false };
+        let request = Outgoing { body, id, owner: None, caller: None, routing: HeaderMap::new(), is_endless: false };
         self.parties.gateway.tasks.spawn(async move {
             if let Err(error) = generation.request(Some(&session), request, limit).await {
                 tracing::debug!(%error, "a task could not be cancelled");

@@ -51,16 +51,20 @@ impl Route {
 
 impl Gateway {
     pub(super) async fn route(self: &Arc<Self>, caller: &Caller, method: Method, message: &Message) -> Result<Route, GatewayError> {
-        let view = || self.view_for(caller);
+        let person = self.person(caller);
+        let view = || person.as_ref().map_or_else(|| self.view(), |person| person.view()).seen_by(caller);
         if let Some(only) = Route::only(view()) {
             let name = method.name_field().and_then(|field| message.text(field)).unwrap_or_default();
             return Ok(Route { name: name.into(), ..only });
         }
-        let mut rebuilds = self.rebuilds();
+        let (mut rebuilds, patience) = match &person {
+            Some(person) => (person.rebuilds(), self.patience_ends().max(person.patience_ends(self.config().list_wait))),
+            None => (self.rebuilds(), self.patience_ends()),
+        };
         let mut route = self.look_up(&view(), caller, method, message);
         // Right after the start the owner may not have been asked yet. It alone is waited for, not all others.
-        while route.is_err() && !self.all_tried() {
-            match timeout_at(self.patience_ends(), rebuilds.changed()).await {
+        while route.is_err() && !view().all_tried() {
+            match timeout_at(patience, rebuilds.changed()).await {
                 Ok(Ok(())) => route = self.look_up(&view(), caller, method, message),
                 Ok(Err(_)) | Err(_) => break,
             }
@@ -68,6 +72,9 @@ impl Gateway {
         if route.is_err() {
             // An offer may have come after the last making of the catalog, which costs next to nothing when none has.
             self.rebuild();
+            if let Some(person) = &person {
+                person.rebuild(self, None);
+            }
             route = self.look_up(&view(), caller, method, message);
         }
         // The owner's name is in the item's: if that upstream never said what it offers, its condition is the answer.

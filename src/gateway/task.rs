@@ -147,7 +147,7 @@ impl About {
         if !generation.is_stdio() {
             bridge::standard_headers(&mut routing, method, &self.id);
         }
-        let outgoing = Outgoing { body, id, owner: Some(self.client.id()), routing, is_endless: false };
+        let outgoing = Outgoing { body, id, owner: Some(self.client.id()), caller: None, routing, is_endless: false };
         generation.request(self.session.as_ref(), outgoing, self.max_answer).await
     }
 }

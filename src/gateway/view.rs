@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
+use http::HeaderName;
 
 use super::{McpConfig, audiences::Audiences, rebuild::Part};
 use crate::{
@@ -20,10 +21,12 @@ pub(super) struct Lineup {
     pub(super) upstreams: Arc<[Arc<Upstream>]>,
     /// Some of them take their callers' own tokens.
     pub(super) takes_callers_tokens: bool,
+    /// Headers of callers that some of them get.
+    pub(super) forwarded: Arc<[HeaderName]>,
     /// Who may use what of them.
     pub(super) access: Arc<Access>,
     /// What each of them shows, and what it hides.
-    globs: Box<[(GlobSet, GlobSet)]>,
+    globs: Arc<[(GlobSet, GlobSet)]>,
 }
 
 /// Taken once per request and kept to its end, so that an index into it always means the same upstream.
@@ -44,8 +47,24 @@ impl Lineup {
     pub(super) fn new(config: Arc<McpConfig>, upstreams: Arc<[Arc<Upstream>]>) -> Self {
         let globs = config.upstreams.iter().map(|upstream| (glob_set(&upstream.expose), glob_set(&upstream.hide))).collect();
         let takes_callers_tokens = config.upstreams.iter().any(UpstreamConfig::takes_callers_token);
+        let mut forwarded: Vec<HeaderName> = config.upstreams.iter().flat_map(UpstreamConfig::forwarded_headers).cloned().collect();
+        forwarded.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        forwarded.dedup();
         let access = Arc::new(Access::new(config.upstreams.iter().map(|upstream| &upstream.access)));
-        Self { config, upstreams, takes_callers_tokens, access, globs }
+        Self { config, upstreams, takes_callers_tokens, forwarded: forwarded.into(), access, globs }
+    }
+
+    /// The same with other upstreams in the same places.
+    pub(super) fn with(&self, upstreams: Arc<[Arc<Upstream>]>) -> Self {
+        let Self { config, upstreams: _, takes_callers_tokens, forwarded, access, globs } = self;
+        Self {
+            config: Arc::clone(config),
+            upstreams,
+            takes_callers_tokens: *takes_callers_tokens,
+            forwarded: Arc::clone(forwarded),
+            access: Arc::clone(access),
+            globs: Arc::clone(globs),
+        }
     }
 
     /// With a single upstream that passes its names through, everything it says is relayed as it is, unless some may not see
@@ -57,7 +76,7 @@ impl Lineup {
 
     /// Each upstream with how it is shown.
     pub(super) fn shown(&self) -> impl Iterator<Item = Shown<'_>> {
-        let both = self.upstreams.iter().zip(&self.config.upstreams).zip(&self.globs);
+        let both = self.upstreams.iter().zip(&self.config.upstreams).zip(&self.globs[..]);
         both.map(|((upstream, config), (expose, hide))| Shown { upstream, config, expose, hide })
     }
 }
@@ -72,7 +91,12 @@ pub(super) struct Shown<'a> {
 
 impl View {
     pub(super) fn new(lineup: Arc<Lineup>, catalog: Arc<Catalog>, parts: Arc<[Part]>) -> Self {
-        Self { lineup, catalog, parts, audience: None, audiences: Audiences::default() }
+        Self { lineup, catalog, parts, audience: None, audiences: Audiences::of_many() }
+    }
+
+    /// The same with upstreams that are one principal's own.
+    pub(super) fn personal(lineup: Arc<Lineup>, catalog: Arc<Catalog>, parts: Arc<[Part]>) -> Self {
+        Self { audiences: Audiences::of_one(), ..Self::new(lineup, catalog, parts) }
     }
 
     /// Whether something of the upstream at this place exists for those whose view it is.

@@ -37,6 +37,7 @@ mod revocation;
 mod server;
 pub mod server_read;
 mod settings;
+mod signing_key;
 mod survey;
 mod trust;
 mod verifier;
@@ -54,5 +55,6 @@ pub use settings::{
     ClientIdentityFiles, CrlExpired, CrlMissing, CrlScope, ExpectedSan, KeyPermissions, MinVersion, Pkcs12File, PostQuantum,
     RevocationSettings, SpkiPin, TlsSettings,
 };
+pub use signing_key::{SigningKey, signing_key};
 pub use survey::{CertificateItem, Item, KeyItem, survey};
 pub use trust::SystemCas;

@@ -14,6 +14,7 @@ use url::Url;
 use super::{
     ClientCapabilities, EndpointConfig, Generation, HttpConfig, Protocol, SessionSpec, StdioConfig, Upstream, UpstreamConfig,
     UpstreamError,
+    credential::Credential,
     generation::{Notices, Transport},
     life::Life,
     load_policy::load_policy,
@@ -75,27 +76,34 @@ struct Connected {
 
 async fn connect_http(upstream: &Upstream, all: &UpstreamConfig, config: &HttpConfig) -> Result<Connected, Explanation> {
     let Trusting { tls, policy, warnings } = trusting(upstream, config).await?;
+    let credential = Credential::prepare(upstream, all, config).await?;
     let mut url = config.url.clone();
     let mut redirected = false;
     loop {
         let client = HttpClient::by(config.way.clone(), &url, tls.as_ref(), all.connect_timeout)?;
         let transport = |wire| {
-            HttpTransport::new(config, url.clone(), client.clone(), upstream.bounds.max_event, wire, upstream.busy.clone()).map(Arc::new)
+            let (url, credential) = (url.clone(), credential.clone());
+            let (client, max_event, busy) = (client.clone(), upstream.bounds.max_event, upstream.busy.clone());
+            Arc::new(HttpTransport::new(config, url, client, credential, max_event, wire, busy))
         };
         let found = match &config.protocol {
-            Protocol::Streamable => discover(candidate(upstream, Transport::Http(transport(Wire::Streamable)?), None)).await,
-            Protocol::Sse { messages } => open_sse(upstream, transport(Wire::Sse { messages: messages.clone() })?).await,
-            Protocol::Auto => match discover(candidate(upstream, Transport::Http(transport(Wire::Streamable)?), None)).await {
-                // A server of 2024-11-05 knows no POST at its address (MCP 2025-11-25, basic/transports, backwards
-                // compatibility). What the first attempt met is the cause, if this one meets something as well.
-                Err(first) if first.is_about_content() => {
-                    open_sse(upstream, transport(Wire::Sse { messages: None })?).await.map_err(|error| {
-                        tracing::debug!(upstream = %upstream.name(), %error, "it does not speak HTTP with SSE either");
-                        first
-                    })
+            Protocol::Streamable => {
+                discover(candidate(upstream, Transport::Http(transport(Wire::Streamable)), None), upstream.known_era()).await
+            }
+            Protocol::Sse { messages } => open_sse(upstream, transport(Wire::Sse { messages: messages.clone() })).await,
+            Protocol::Auto => {
+                match discover(candidate(upstream, Transport::Http(transport(Wire::Streamable)), None), upstream.known_era()).await {
+                    // A server of 2024-11-05 knows no POST at its address (MCP 2025-11-25, basic/transports, backwards
+                    // compatibility). What the first attempt met is the cause, if this one meets something as well.
+                    Err(first) if first.is_about_content() => {
+                        open_sse(upstream, transport(Wire::Sse { messages: None })).await.map_err(|error| {
+                            tracing::debug!(upstream = %upstream.name(), %error, "it does not speak HTTP with SSE either");
+                            first
+                        })
+                    }
+                    other => other,
                 }
-                other => other,
-            },
+            }
         };
         match found {
             Ok((generation, greeting)) => {
@@ -229,7 +237,15 @@ fn candidate(upstream: &Upstream, transport: Transport, own_session: Option<Arc<
 ///
 /// Only an answer that a modern server gives makes it modern. A refused credential or a failed connection says nothing
 /// about the era and ends the attempt.
-async fn discover(generation: Generation) -> Result<(Generation, Greeting), UpstreamError> {
+async fn discover(generation: Generation, known: Option<Era>) -> Result<(Generation, Greeting), UpstreamError> {
+    // Another caller has found it; whatever speaks against that is found out the long way.
+    if known == Some(Era::Legacy) {
+        match generation.initialize(&own_spec()).await {
+            Ok(session) => return legacy(generation, session),
+            Err(error) if error.is_about_content() || error.is_no_initialize() => {}
+            Err(error) => return Err(error),
+        }
+    }
     let first = match ask_discover(&generation, None).await {
         Ok(message) => match modern_greeting(&message)? {
             Some(greeting) => return Ok((generation, greeting)),

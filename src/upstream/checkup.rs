@@ -1,6 +1,8 @@
 //! What the watch does with an upstream: asks it whether it is there, and says what came of that.
 
-use super::{Concern, EndpointConfig, Session, Upstream, UpstreamError, generation::Transport, load_policy::look_at_policy, own::own_meta};
+use super::{
+    Concern, EndpointConfig, Session, State, Upstream, UpstreamError, generation::Transport, load_policy::look_at_policy, own::own_meta,
+};
 use crate::{
     mcp::{Era, Id, Method, build},
     reason::Explanation,
@@ -15,6 +17,10 @@ impl Upstream {
     /// # Errors
     /// [`UpstreamError`]; `Down` without asking.
     pub async fn knock(&self) -> Result<(), UpstreamError> {
+        // Without a caller there is nothing to ask it with.
+        if self.awaits_callers() {
+            return Ok(());
+        }
         let generation = self.generation()?;
         if generation.own_session.as_ref().is_some_and(|session| session.is_process() && !session.is_idle()) {
             return Ok(());
@@ -69,7 +75,7 @@ impl Upstream {
 
     /// A check passed while it is down: it is tried at once.
     pub fn found_well(&self) {
-        if !self.status().borrow().state.serves() {
+        if matches!(self.status().borrow().state, State::Starting | State::Down(_)) {
             self.recheck.notify_one();
         }
     }

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use http::{HeaderMap, HeaderName};
 use url::Url;
 
+use super::credential::{CredentialConfig, HeaderRules};
 use crate::{auth::AccessRules, names::UpstreamName, outbound::Way, secret::Secret, tls::TlsSettings};
 
 /// One upstream, checked.
@@ -48,6 +48,15 @@ impl UpstreamConfig {
         matches!(&self.endpoint, EndpointConfig::Http(http) if http.credential.is_the_callers())
     }
 
+    /// Headers of callers that it gets.
+    pub fn forwarded_headers(&self) -> impl Iterator<Item = &http::HeaderName> {
+        let http = match &self.endpoint {
+            EndpointConfig::Http(http) => Some(http),
+            EndpointConfig::Stdio(_) => None,
+        };
+        http.into_iter().flat_map(|http| http.headers.forwarded())
+    }
+
     /// How `wanted`, of the same name, differs from this.
     pub fn difference(&self, wanted: &Self) -> Difference {
         let shown = |config: &Self| {
@@ -59,7 +68,11 @@ impl UpstreamConfig {
         match (&self.endpoint, &wanted.endpoint) {
             _ if is_same_way && shown(self) == shown(wanted) => Difference::None,
             _ if is_same_way => Difference::Shown,
-            (EndpointConfig::Http(before), EndpointConfig::Http(after)) if before.url == after.url && before.protocol == after.protocol => {
+            (EndpointConfig::Http(before), EndpointConfig::Http(after))
+                if before.url == after.url
+                    && before.protocol == after.protocol
+                    && before.credential.is_the_callers() == after.credential.is_the_callers() =>
+            {
                 Difference::Rotation
             }
             _ => Difference::Replacement,
@@ -84,8 +97,8 @@ pub struct HttpConfig {
     /// HTTP version and forward proxy.
     pub way: Way,
     pub credential: CredentialConfig,
-    /// `[[headers]] rule = "insert"`, in file order; values are marked sensitive.
-    pub headers: HeaderMap,
+    /// `[[mcp.headers]]`, then its own, each in file order.
+    pub headers: HeaderRules,
 }
 
 /// The HTTP transport that an upstream speaks.
@@ -101,26 +114,6 @@ pub enum Protocol {
         /// Takes the messages instead of the path that the server names; of the same origin as the URL.
         messages: Option<Url>,
     },
-}
-
-/// `[mcp.servers.NAME.auth]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum CredentialConfig {
-    #[default]
-    None,
-    /// `Authorization: Bearer …`
-    Token(Secret),
-    /// The caller's own bearer token.
-    Forward,
-    /// Any one header.
-    Header { name: HeaderName, value: Secret },
-}
-
-impl CredentialConfig {
-    /// Each caller has another, and nobody has one without a caller.
-    pub fn is_the_callers(&self) -> bool {
-        matches!(self, Self::Forward)
-    }
 }
 
 /// A child process that speaks newline-delimited JSON-RPC.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
     transport::streamable_http::{HttpTransport, RequestHeaders},
 };
 use crate::{
-    auth::PrincipalKey,
+    auth::{Caller, PrincipalKey},
     mcp::{
         Era, Id, Kind, Message, Method, Version,
         errors::{code, error_response},
@@ -68,6 +68,8 @@ pub struct Outgoing {
     pub id: u64,
     /// The downstream session it belongs to. In a process that several share, only its own messages reach it.
     pub owner: Option<SessionId>,
+    /// On whose behalf: it goes up with that caller's own credential, where the upstream takes such. `None`: the gateway's own.
+    pub caller: Option<Caller>,
     /// `Mcp-Method`, `Mcp-Name` and `Mcp-Param-*` for a modern HTTP upstream.
     pub routing: HeaderMap,
     /// It has no end of its own, such as a subscription.
@@ -158,21 +160,26 @@ impl Generation {
     async fn send(&self, session: Option<&Arc<Session>>, request: Outgoing) -> Result<Answer, UpstreamError> {
         match (session.map(|session| &session.link), &self.transport) {
             (Some(SessionLink::Process(channel) | SessionLink::Sse { channel, .. }), _) => {
-                Ok(Answer::Messages(channel.request(request.id, request.owner, request.body).await?))
+                Ok(Answer::Messages(channel.request(request.id, request.owner, request.caller, request.body).await?))
             }
             (Some(SessionLink::Http { id, version }), Transport::Http(http)) => {
                 let headers = RequestHeaders {
                     version: Some(version.clone()),
                     session: id.clone(),
                     resumes: true,
+                    caller: request.caller,
                     routing: request.routing,
                     ..Default::default()
                 };
                 http.post(headers, request.body).await
             }
             (None, Transport::Http(http)) => {
-                let headers =
-                    RequestHeaders { version: Some(version_header(self.version)), routing: request.routing, ..Default::default() };
+                let headers = RequestHeaders {
+                    version: Some(version_header(self.version)),
+                    caller: request.caller,
+                    routing: request.routing,
+                    ..Default::default()
+                };
                 http.post(headers, request.body).await
             }
             (_, Transport::Stdio(_)) => Err(UpstreamError::SessionLost),
@@ -204,7 +211,7 @@ impl Generation {
                 sent.unwrap_or(Err(UpstreamError::TimedOut(self.list_timeout)))
             }
             SessionLink::Http { .. } => {
-                let request = Outgoing { body, id: 0, owner: None, routing: HeaderMap::new(), is_endless: false };
+                let request = Outgoing { body, id: 0, owner: None, caller: None, routing: HeaderMap::new(), is_endless: false };
                 let answer = timeout(self.list_timeout, self.exchange_without_limit(Some(session), request));
                 answer.await.unwrap_or(Err(UpstreamError::TimedOut(self.list_timeout))).map(drop)
             }
@@ -236,7 +243,14 @@ impl Generation {
             routing.insert(HeaderName::from_static(headers::METHOD), HeaderValue::from_static(method.as_str()));
         }
         let work = async {
-            let answer = self.exchange_without_limit(session, Outgoing { body, id, owner: None, routing, is_endless: false }).await?;
+            let request = Outgoing { body, id, owner: None, caller: None, routing, is_endless: false };
+            let answer = self.exchange_without_limit(session, request).await?;
+            if let (Answer::Json(json), Transport::Http(http)) = (&answer, &self.transport)
+                && json.status == StatusCode::FORBIDDEN
+            {
+                // Whatever else it says: it says nothing about the server's era or its lists.
+                return Err(UpstreamError::Failed { explanation: http.refuses(json.status), never_sent: false });
+            }
             whole(answer, id, limit, session.map(|session| (self, session))).await
         };
         timeout(self.list_timeout, work).await.unwrap_or_else(|_| {

@@ -20,7 +20,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Bounds, ClientCapabilities, Concern, EndpointConfig, Generation, Isolation, Notice, RotationRules, Session, SessionKey, SessionSpec,
     State, Status, Traffic, UpstreamConfig, UpstreamError,
+    awaiting::OnBehalf,
     busy::Busy,
+    credential::awaits_caller,
     ending::CLOSE_LIMIT,
     generation::Transport,
     life::Life,
@@ -106,7 +108,11 @@ pub struct Upstream {
     offer: ArcSwapOption<Offer>,
     pub(super) status: watch::Sender<Status>,
     pub(super) was_up: AtomicBool,
-    traffic: Traffic,
+    pub(super) traffic: Arc<Traffic>,
+    /// Whose own it is, if it is one principal's.
+    pub(super) behalf: Option<OnBehalf>,
+    /// As callers' own upstreams found it, for those that come after.
+    pub(super) era: Mutex<Option<Era>>,
     pub(super) concerns: Mutex<BTreeMap<Concern, Explanation>>,
     /// The server asked to be left alone for a while.
     pub(crate) busy: Busy,
@@ -155,7 +161,9 @@ impl Upstream {
             offer: ArcSwapOption::empty(),
             status,
             was_up: AtomicBool::new(false),
-            traffic: Traffic::default(),
+            traffic: Arc::default(),
+            behalf: None,
+            era: Mutex::default(),
             concerns: Mutex::default(),
             busy: Busy::default(),
             suspicion: Mutex::default(),
@@ -204,6 +212,9 @@ impl Upstream {
     pub fn generation(&self) -> Result<Arc<Generation>, UpstreamError> {
         self.running.load_full().ok_or_else(|| {
             let status = self.status.borrow();
+            if self.awaits_callers() && !matches!(status.state, State::Down(_)) {
+                return UpstreamError::Down(awaits_caller());
+            }
             let starting = || Explanation::new(Reason::Starting, "not tried to the end yet", "wait, or look at the log");
             UpstreamError::Down(status.state.explanation().cloned().unwrap_or_else(starting))
         })
@@ -348,7 +359,7 @@ fn owner_ended() -> UpstreamError {
 }
 
 /// Whether a failure tells that the upstream cannot be reached as it could at bring-up.
-fn is_about_reaching(reason: Reason) -> bool {
+pub(super) fn is_about_reaching(reason: Reason) -> bool {
     matches!(reason, Reason::Dns | Reason::Refused | Reason::Unreachable | Reason::ConnectTimeout | Reason::Proxy)
         || reason.code().starts_with("tls_")
 }

@@ -6,12 +6,14 @@
 //! ```
 
 mod answer;
+mod awaiting;
 mod bring_up;
 mod busy;
 mod capabilities;
 mod checkup;
 mod condition;
 mod config;
+mod credential;
 mod crowd;
 mod ending;
 mod error;
@@ -35,9 +37,8 @@ mod walk;
 
 pub use answer::{Answer, AnswerBody, JsonAnswer, Messages};
 pub use capabilities::ClientCapabilities;
-pub use config::{
-    Bounds, CredentialConfig, Difference, EndpointConfig, HttpConfig, Isolation, Protocol, StderrConfig, StdioConfig, UpstreamConfig,
-};
+pub use config::{Bounds, Difference, EndpointConfig, HttpConfig, Isolation, Protocol, StderrConfig, StdioConfig, UpstreamConfig};
+pub use credential::{Behalf, CredentialConfig, HeaderRule, HeaderRules, ProofConfig, TokenConfig};
 pub use crowd::{Crowd, Hearing, Membership};
 pub use ending::RotationRules;
 pub use error::UpstreamError;

@@ -122,6 +122,9 @@ async fn initialize_http(http: &Arc<HttpTransport>, spec: &SessionSpec) -> Resul
         Answer::Json(json) => Some(json.status),
         Answer::Accepted | Answer::Messages(_) => None,
     };
+    if let Some(status) = status.filter(|status| *status == StatusCode::FORBIDDEN) {
+        return Err(UpstreamError::Failed { explanation: http.refuses(status), never_sent: false });
+    }
     let message = whole(answer, INITIALIZE_ID, MAX_GREETING, None).await?;
     let version = agreed_version(&message, status)?;
     let headers = RequestHeaders { version: Some(version_header(version)), session: id.clone(), ..Default::default() };
@@ -136,7 +139,7 @@ pub(crate) async fn initialize_process(process: Arc<Channel>, spec: &SessionSpec
 }
 
 async fn initialize_channel(channel: Arc<Channel>, link: SessionLink, spec: &SessionSpec) -> Result<Session, UpstreamError> {
-    let mut messages = channel.request(INITIALIZE_ID, None, initialize_body(spec)).await?;
+    let mut messages = channel.request(INITIALIZE_ID, None, None, initialize_body(spec)).await?;
     let message = loop {
         match messages.next().await {
             None => return Err(UpstreamError::Failed { explanation: channel.ended().await, never_sent: true }),

@@ -14,6 +14,7 @@ use super::{
     Concern, EndpointConfig, Generation, Upstream, UpstreamConfig, UpstreamError,
     bring_up::{Trusting, discover_body, next_number, trusting},
     condition::insecure_credential,
+    credential::Credential,
     generation::Transport,
     life::Life,
     transport::streamable_http::{HttpTransport, Wire},
@@ -100,8 +101,9 @@ async fn prepare(upstream: &Upstream, config: &UpstreamConfig, running: &Generat
     };
     let Trusting { tls, policy, warnings } = trusting(upstream, http).await?;
     let client = HttpClient::by(http.way.clone(), before.url(), tls.as_ref(), config.connect_timeout)?;
-    let transport =
-        HttpTransport::new(http, before.url().clone(), client, upstream.bounds.max_event, Wire::Streamable, upstream.busy.clone())?;
+    let credential = Credential::prepare(upstream, config, http).await?;
+    let (url, busy) = (before.url().clone(), upstream.busy.clone());
+    let transport = HttpTransport::new(http, url, client, credential, upstream.bounds.max_event, Wire::Streamable, busy);
     let generation = Generation {
         number: next_number(),
         era: running.era,
@@ -166,9 +168,7 @@ impl Upstream {
     /// The new generation takes over: calls that have begun end on the old one.
     pub(crate) fn swap(self: &Arc<Self>, rotated: Rotated, old: Arc<Generation>) -> Arc<Generation> {
         let Rotated { generation, policy, warnings } = rotated;
-        for warning in &warnings {
-            tracing::warn!(upstream = %self.name(), "{warning}");
-        }
+        self.warn_of(&warnings);
         let generation = Arc::new(generation);
         self.now_serving(Some(Arc::clone(&generation)));
         self.concern(Concern::Reload, None);
@@ -183,6 +183,10 @@ impl Upstream {
     }
 
     pub(crate) fn note(&self, kind: EventKind, severity: Severity, reason: Option<Reason>, detail: String) {
+        // What concerns all is noted once, by what all share.
+        if self.is_personal() {
+            return;
+        }
         self.events.note(News { kind, severity, upstream: Some(self.name().to_string()), listener: None, reason, detail });
     }
 }

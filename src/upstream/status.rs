@@ -9,6 +9,8 @@ use crate::reason::Explanation;
 pub enum State {
     /// Not tried to the end yet.
     Starting,
+    /// Ready to serve callers whose own credential it takes; none has shown one yet.
+    Waiting(Explanation),
     Up,
     /// Serving, with something an operator should look at.
     Degraded(Explanation),
@@ -22,6 +24,7 @@ impl State {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Starting => "starting",
+            Self::Waiting(_) => "waiting",
             Self::Up => "up",
             Self::Degraded(_) => "degraded",
             Self::Suspect(_) => "suspect",
@@ -35,7 +38,7 @@ impl State {
 
     pub fn explanation(&self) -> Option<&Explanation> {
         match self {
-            Self::Degraded(e) | Self::Suspect(e) | Self::Down(e) => Some(e),
+            Self::Waiting(e) | Self::Degraded(e) | Self::Suspect(e) | Self::Down(e) => Some(e),
             Self::Starting | Self::Up => None,
         }
     }

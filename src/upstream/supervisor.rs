@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Concern, Generation, Session, State, Upstream, UpstreamError,
     answer::Messages,
+    awaiting::await_callers,
     bring_up::bring_up,
     condition::insecure_credential,
     generation::{Notice, Outgoing},
@@ -59,12 +60,13 @@ async fn keep_up(upstream: &Arc<Upstream>) {
     let mut serving = Serving::default();
     let mut previous: Option<Arc<Generation>> = None;
     loop {
+        if upstream.awaits_callers() {
+            await_callers(upstream).await;
+        }
         match bring_up(upstream, notices.clone()).await {
             Ok(up) => {
                 delay = FIRST_RETRY;
-                for warning in &up.warnings {
-                    tracing::warn!(upstream = %upstream.name(), "{warning}");
-                }
+                upstream.warn_of(&up.warnings);
                 let generation = Arc::new(up.generation);
                 upstream.now_serving(Some(Arc::clone(&generation)));
                 upstream.concern(Concern::Insecure, insecure_credential(upstream).as_ref());
@@ -73,6 +75,7 @@ async fn keep_up(upstream: &Arc<Upstream>) {
                 upstream.suspect(None);
                 upstream.concern(Concern::Reload, None);
                 upstream.now_up(Some(up.policy));
+                upstream.tell_served(generation.era());
                 if let Some(old) = previous.take() {
                     upstream.retire(old, &generation);
                 }
@@ -82,10 +85,13 @@ async fn keep_up(upstream: &Arc<Upstream>) {
                 Some(running) => previous = Some(serving.serve(upstream, running, &mut inbox).await),
                 None => {
                     upstream.now_serving(None);
+                    upstream.tell_failed(&explanation);
+                    // Nobody's token becomes better by being shown again.
+                    let is_refused = upstream.behalf().is_some() && is_about_caller(explanation.reason);
                     upstream.now_in(State::Down(explanation), None);
                     let busy = upstream.busy.left();
                     tokio::select! {
-                        () = sleep(jittered(delay).max(busy.unwrap_or_default())) => delay = (delay * 2).min(LONGEST_RETRY),
+                        () = sleep(jittered(delay).max(busy.unwrap_or_default())), if !is_refused => delay = (delay * 2).min(LONGEST_RETRY),
                         () = upstream.recheck.notified(), if busy.is_none() => delay = (delay * 2).min(LONGEST_RETRY),
                         // What was wrong with its files may be right now.
                         () = upstream.files.changed() => delay = FIRST_RETRY,
@@ -149,6 +155,10 @@ async fn still_good(upstream: &Upstream, running: Option<&Arc<Generation>>, why:
     }
     reject(upstream, running, why);
     Some(Arc::clone(running))
+}
+
+fn is_about_caller(reason: Reason) -> bool {
+    matches!(reason, Reason::AuthRequired | Reason::AuthTokenEndpoint | Reason::NeedsCaller)
 }
 
 /// What was reported so far was about the generation before.
@@ -365,7 +375,7 @@ async fn subscribe(generation: &Generation, child: Option<&Arc<Session>>) -> Res
     let body = build::request(&Id::from_u64(id), Method::Listen, Some(&params));
     let mut routing = http::HeaderMap::new();
     routing.insert(http::HeaderName::from_static(headers::METHOD), http::HeaderValue::from_static(Method::Listen.as_str()));
-    match generation.exchange(child, Outgoing { body, id, owner: None, routing, is_endless: true }).await {
+    match generation.exchange(child, Outgoing { body, id, owner: None, caller: None, routing, is_endless: true }).await {
         Ok(super::Answer::Messages(messages)) => Ok(Some(messages)),
         // It offers no such stream: changes are then seen at the next reconnect only.
         Ok(_) => Ok(None),

@@ -1,6 +1,7 @@
 //! The configuration file: what it accepts, what it refuses, and how it says so.
 
 mod callers;
+mod credentials;
 mod documents;
 mod refusals;
 mod security;

@@ -92,7 +92,7 @@ fn a_vs_code_file_with_comments_inputs_and_variables_is_taken_over() {
         CredentialConfig::Token(token) => assert_eq!(token.expose(), "value-of-API_KEY"),
         other => panic!("{other:?}"),
     }
-    assert_eq!(http(&config, "crm").headers.get("x-team").and_then(|value| value.to_str().ok()), Some("blue"));
+    assert_eq!(http(&config, "crm").headers.inserted("x-team").and_then(|value| value.to_str().ok()), Some("blue"));
     assert!(text.contains("# API_KEY is what the editor asked for: Key of the CRM"), "{text}");
     assert!(text.contains("# Set these environment variables for nexus: API_KEY, DB_URL, HOME, WORKSPACE_FOLDER\n"), "{text}");
     let local = stdio(&config, "local");
@@ -148,7 +148,7 @@ fn headers_become_a_credential_where_they_are_one() {
     );
     assert!(matches!(&http(&config, "basic").credential, CredentialConfig::Header { name, .. } if name == "authorization"));
     assert!(matches!(&http(&config, "key").credential, CredentialConfig::Header { name, .. } if name == "x-api-key"));
-    assert_eq!(http(&config, "key").headers.get("x-plain").and_then(|value| value.to_str().ok()), Some("{{ env.literally }}"));
+    assert_eq!(http(&config, "key").headers.inserted("x-plain").and_then(|value| value.to_str().ok()), Some("{{ env.literally }}"));
     assert!(text.contains("# the header Accept was left out"), "{text}");
     assert!(text.contains("# a literal secret; better: value = \"{{ env.KEY_X_API_KEY }}\""), "{text}");
 }

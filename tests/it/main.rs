@@ -27,6 +27,8 @@ mod check;
 mod config;
 // The fuzz targets' corpus.
 mod corpus;
+// What upstreams are shown of who asks.
+mod credentials;
 // A client of one era before a server of the other.
 mod cross_era;
 // The demo's upstreams over their own transports.

@@ -48,7 +48,7 @@ impl SessionView {
     fn of(gateway: &Gateway, session: &LegacySession) -> Self {
         // Any client writes what it likes there.
         let info: ClientInfo = serde_json::from_slice(&session.record.client_info).unwrap_or_default();
-        let upstreams = gateway.upstreams();
+        let upstreams = gateway.upstreams_of(&session.record.principal);
         let name = |id| upstreams.iter().find(|upstream| upstream.id() == id).map(|upstream| upstream.name().to_string());
         Self {
             id: format!("{:?}", session.id()),

@@ -16,7 +16,7 @@ const BUILD: Metric = Metric::new(Kind::Gauge, "nexus_build_info", "1, with the 
 pub(super) const ALL: &[Metric] = &[STATE, TOOLS, QUARANTINED, CALLS, BUILD];
 
 /// Every word that a state may have.
-const STATES: [&str; 5] = ["starting", "up", "degraded", "suspect", "down"];
+const STATES: [&str; 6] = ["starting", "waiting", "up", "degraded", "suspect", "down"];
 
 pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway) -> fmt::Result {
     let (mut states, mut tools, mut quarantined, mut calls) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -59,7 +59,8 @@ mod tests {
     #[test]
     fn every_state_has_its_word_among_the_series() {
         let why = || Explanation::new(Reason::Protocol, "", "");
-        for state in [State::Starting, State::Up, State::Degraded(why()), State::Suspect(why()), State::Down(why())] {
+        for state in [State::Starting, State::Waiting(why()), State::Up, State::Degraded(why()), State::Suspect(why()), State::Down(why())]
+        {
             assert!(STATES.contains(&state.word()), "{}", state.word());
         }
     }

@@ -141,7 +141,11 @@ async fn run(gateway: Weak<Gateway>, session: Weak<LegacySession>, upstream: Ups
             pauses.wait().await;
             let (Some(gateway), Some(session)) = (gateway.upgrade(), session.upgrade()) else { return };
             let wanted = session.subscribed.of(&upstream);
-            let Some(serving) = gateway.upstreams().iter().find(|serving| *serving.name() == upstream).map(Arc::clone) else { continue };
+            let Some(serving) =
+                gateway.view_of(&session.record.principal).upstreams().iter().find(|serving| *serving.name() == upstream).map(Arc::clone)
+            else {
+                continue;
+            };
             match gateway.open_for(&session, &serving, wanted).await {
                 Ok(stream) => {
                     // What was said in between is lost.

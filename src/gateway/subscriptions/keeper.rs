@@ -58,7 +58,8 @@ impl Gateway {
         session: &Arc<LegacySession>,
         name: &UpstreamName,
     ) -> Result<Option<(Arc<Upstream>, Arc<Session>)>, UpstreamError> {
-        let Some(upstream) = self.upstreams().iter().find(|serving| serving.name() == name).map(Arc::clone) else { return Ok(None) };
+        let view = self.view_of(&session.record.principal);
+        let Some(upstream) = view.upstreams().iter().find(|serving| serving.name() == name).map(Arc::clone) else { return Ok(None) };
         let generation = upstream.generation()?;
         if generation.era_for(Era::Legacy) != Era::Legacy {
             return Ok(None);

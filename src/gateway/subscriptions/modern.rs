@@ -115,7 +115,7 @@ impl ModernStream {
             session: Arc::clone(session),
             id,
         });
-        let request = Outgoing { body, id, owner: None, routing, is_endless: true };
+        let request = Outgoing { body, id, owner: None, caller: None, routing, is_endless: true };
         let mut messages = match generation.exchange(session, request).await? {
             Answer::Messages(messages) => messages,
             Answer::Json(json) => {

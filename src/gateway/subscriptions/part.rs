@@ -57,7 +57,7 @@ impl Part {
     }
 
     fn upstream(&self) -> Option<Arc<Upstream>> {
-        self.gateway.upstreams().iter().find(|upstream| *upstream.name() == self.upstream).map(Arc::clone)
+        self.gateway.view_of(&self.principal).upstreams().iter().find(|upstream| *upstream.name() == self.upstream).map(Arc::clone)
     }
 
     /// Follows the upstream as long as that is possible without asking anew.

@@ -1,30 +1,23 @@
 //! The part of an upstream that has a `url`.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
 use url::{Host, Url};
 
-use super::{
-    super::config::{CredentialConfig, HttpConfig, Protocol},
-    credential::{self, secret_value},
+use super::super::{
+    config::{HttpConfig, Protocol},
+    credential::{
+        CredentialConfig, HeaderRule,
+        read::{self as credential, Read},
+    },
 };
+use super::headers::{self, HEADER_KEYS};
 use crate::{
-    outbound,
+    outbound::{self, Way},
     problem::Problems,
-    table::{Keys, Table, built, sounds_secret},
+    table::{Table, sounds_secret},
     tls::{
         TlsSettings,
         read::{self as tls_read, Leg},
     },
-};
-
-pub const HEADER_KEYS: Keys = Keys {
-    table: "mcp.servers.NAME.headers",
-    doc: "One header that the upstream gets, in a list of tables.",
-    keys: &[
-        built("rule", "`\"insert\"` sets the header."),
-        built("name", "The header's name."),
-        built("value", "Its value; never printed."),
-    ],
 };
 
 /// Keys that only an upstream with a `url` has, besides `tls`.
@@ -41,15 +34,20 @@ pub(super) fn read(table: &mut Table, problems: &mut Problems) -> Option<HttpCon
     let tls = table.table("tls", problems).map(|tls| tls_read::read(tls, leg, problems)).unwrap_or_default();
     let way = outbound::read::way(table, problems);
     let auth = table.table("auth", problems);
-    let credential = auth.map(|auth| credential::read(auth, problems)).unwrap_or_default();
-    let headers = headers(table, &credential, problems);
+    let Read { credential, allow_insecure_forward } = auth.map(|auth| credential::read(auth, problems)).unwrap_or_default();
+    let headers = headers::read(table, &HEADER_KEYS, &credential, problems);
     let url = url?;
     let secret_key = match credential {
-        CredentialConfig::None | CredentialConfig::Forward => headers.keys().any(|name| sounds_secret(name.as_str())).then_some("headers"),
+        CredentialConfig::None => {
+            headers.rules().iter().filter_map(HeaderRule::target).any(|name| sounds_secret(name.as_str())).then_some("headers")
+        }
         CredentialConfig::Token(_) | CredentialConfig::Header { .. } => Some("auth"),
+        // Has rules of its own.
+        CredentialConfig::Forward | CredentialConfig::ClientCredentials(_) | CredentialConfig::TokenExchange(_) => None,
     };
     let leaves = !is_loopback(&url) || way.proxy.is_some();
     warn(table, (&url, leaves), &tls, secret_key, problems);
+    may_travel(table, (&url, &way), &tls, &credential, allow_insecure_forward, problems);
     Some(HttpConfig { tls: (!plain).then_some(tls), url, protocol, way, credential, headers })
 }
 
@@ -133,56 +131,42 @@ fn url(table: &mut Table, key: &'static str, problems: &mut Problems) -> Option<
     Some(url)
 }
 
-fn headers(table: &mut Table, credential: &CredentialConfig, problems: &mut Problems) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for mut rule in table.tables("headers", problems) {
-        let built = rule.choice("rule", &[("insert", ())], &["forward", "remove", "rename"], problems);
-        if !rule.has("rule") {
-            rule.error("", problems, "a header rule without `rule`", "it says what is done with the header", "add rule = \"insert\"");
-        } else if built.is_none() {
-            // Another rule has other keys.
-            continue;
-        }
-        let name = header_name(&mut rule, problems);
-        let value = secret_value(&mut rule, "value", name.as_ref().map_or("", HeaderName::as_str), problems);
-        rule.finish(&HEADER_KEYS, problems);
-        let Some((name, value)) = name.zip(value) else { continue };
-        let Ok(mut value) = HeaderValue::from_str(value.expose()) else { continue };
-        value.set_sensitive(true);
-        if let Some(what) = taken_by_credential(&name, credential) {
-            let why = "two credentials would be sent, and which of them counts is up to the server";
-            rule.error("name", problems, what, why, "remove the header, or the [auth] table");
-        } else if headers.contains_key(&name) {
-            let why = "only one value can be sent, and which of them was meant is not certain";
-            rule.error("name", problems, "this header is inserted twice", why, "remove one of the two");
+/// Callers' own tokens, and tokens that are had, go to nobody else: only over TLS that verifies the server, or within this
+/// machine. That holds for the way to the server and for that to the token endpoint.
+fn may_travel(
+    table: &Table,
+    (url, way): (&Url, &Way),
+    tls: &TlsSettings,
+    credential: &CredentialConfig,
+    is_allowed: bool,
+    problems: &mut Problems,
+) {
+    let whose = match credential {
+        CredentialConfig::None | CredentialConfig::Token(_) | CredentialConfig::Header { .. } => return,
+        CredentialConfig::Forward | CredentialConfig::TokenExchange(_) => "callers' own tokens",
+        CredentialConfig::ClientCredentials(_) => "tokens",
+    };
+    let legs = [(Some(url), "sent"), (credential.token().map(|token| &token.url), "had")];
+    for (url, done) in legs.into_iter().filter_map(|(url, done)| Some((url?, done))) {
+        let leaves = !is_loopback(url) || way.proxy.is_some();
+        let (what, remedy) = match url.scheme() {
+            "https" if !tls.is_unverified() => continue,
+            "https" => ("over a connection that does not verify the server", "verify the server: set root_ca_cert_path or server_name"),
+            _ if leaves => ("over an unencrypted connection", "use the https:// URL"),
+            _ => {
+                let what = format!("{whose} are {done} over an unencrypted connection of this machine");
+                table.warn("auth", problems, what, "everybody who can read this machine's traffic can use them", "use an https:// URL");
+                continue;
+            }
+        };
+        let what = format!("{whose} are {done} {what}");
+        if is_allowed {
+            let why = "allow_insecure_forward is set; whoever stands between can use them wherever they are accepted";
+            table.insecure("auth", problems, what, why, remedy);
         } else {
-            headers.insert(name, value);
-        }
-    }
-    headers
-}
-
-fn header_name(rule: &mut Table, problems: &mut Problems) -> Option<HeaderName> {
-    if !rule.has("name") {
-        rule.error("", problems, "a header rule without `name`", "it says which header is meant", "add name = \"X-…\"");
-    }
-    let name = credential::header_name(rule, problems)?;
-    if credential::is_reserved_header(name.as_str()) {
-        let why = "the gateway sets or removes this header itself; another value would break the connection or the protocol";
-        rule.error("name", problems, "this header cannot be configured", why, "remove the rule");
-        return None;
-    }
-    Some(name)
-}
-
-fn taken_by_credential(name: &HeaderName, credential: &CredentialConfig) -> Option<&'static str> {
-    match credential {
-        CredentialConfig::None => None,
-        CredentialConfig::Token(_) | CredentialConfig::Forward => {
-            (name == http::header::AUTHORIZATION).then_some("Authorization is already set by [auth]")
-        }
-        CredentialConfig::Header { name: taken, .. } => {
-            (name == taken || name == http::header::AUTHORIZATION).then_some("the credential is already set by [auth]")
+            let why = "whoever stands between would get them, and can use them wherever they are accepted";
+            let remedy = format!("{remedy}; or, if you accept that, set allow_insecure_forward = true in [auth]");
+            table.error("auth", problems, what, why, &remedy);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `[mcp.servers.NAME]`: from the file to [`UpstreamConfig`].
 
-mod credential;
+mod headers;
 mod http;
 mod stdio;
 
@@ -8,11 +8,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use globset::Glob;
 
-pub use credential::{AUTH_KEYS, is_reserved_header};
-pub use http::HEADER_KEYS;
+pub use headers::{ALL_HEADER_KEYS, HEADER_KEYS, read as read_headers};
 pub use stdio::STDERR_KEYS;
 
 use super::config::{EndpointConfig, UpstreamConfig};
+pub use super::credential::read::{AUTH_KEYS, is_reserved_header};
 use crate::{
     auth,
     names::{SEPARATOR, UpstreamName},

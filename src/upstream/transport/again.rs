@@ -13,7 +13,7 @@ use http::HeaderValue;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{events::EventStream, streamable_http::HttpTransport};
-use crate::{mcp::sse::Event, upstream::UpstreamError};
+use crate::{auth::Caller, mcp::sse::Event, upstream::UpstreamError};
 
 /// Attempts in a row that bring nothing new.
 const FRUITLESS: u32 = 5;
@@ -31,6 +31,7 @@ pub(crate) struct Again {
     http: Arc<HttpTransport>,
     version: Option<HeaderValue>,
     session: Option<HeaderValue>,
+    caller: Option<Caller>,
     last_id: Option<HeaderValue>,
     /// As the server wants it.
     pause: Option<Duration>,
@@ -53,8 +54,13 @@ impl std::fmt::Debug for Again {
 }
 
 impl Again {
-    pub(crate) fn new(http: Arc<HttpTransport>, version: Option<HeaderValue>, session: Option<HeaderValue>) -> Self {
-        Self { http, version, session, last_id: None, pause: None, fruitless: 0, phase: Phase::Reading }
+    pub(crate) fn new(
+        http: Arc<HttpTransport>,
+        version: Option<HeaderValue>,
+        session: Option<HeaderValue>,
+        caller: Option<Caller>,
+    ) -> Self {
+        Self { http, version, session, caller, last_id: None, pause: None, fruitless: 0, phase: Phase::Reading }
     }
 
     /// Remembers where the stream is.
@@ -94,9 +100,9 @@ impl Again {
                 Phase::Reading => return Poll::Ready(None),
                 Phase::Waiting(pause) => {
                     ready!(pause.as_mut().poll(cx));
-                    let (http, version, session, last_id) =
-                        (Arc::clone(&self.http), self.version.clone(), self.session.clone(), self.last_id.clone());
-                    self.phase = Phase::Opening(Box::pin(async move { http.resume(version, session, last_id).await }));
+                    let (http, version, session) = (Arc::clone(&self.http), self.version.clone(), self.session.clone());
+                    let (last_id, caller) = (self.last_id.clone(), self.caller.clone());
+                    self.phase = Phase::Opening(Box::pin(async move { http.resume(version, session, last_id, caller).await }));
                 }
                 Phase::Opening(opening) => {
                     let opened = ready!(opening.as_mut().poll(cx));

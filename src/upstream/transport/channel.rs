@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{legacy_sse::Post, stdio::Outbound};
 use crate::{
-    auth::PrincipalKey,
+    auth::{Caller, PrincipalKey},
     mcp::{
         Field, Id, Kind, Message, build,
         errors::{code, error_response},
@@ -180,7 +180,13 @@ impl Channel {
     ///
     /// # Errors
     /// `exited` when the child is gone; `SessionLost` when the event stream is, and whatever keeps the request from arriving.
-    pub(crate) async fn request(self: &Arc<Self>, id: u64, owner: Option<SessionId>, body: Bytes) -> Result<Messages, UpstreamError> {
+    pub(crate) async fn request(
+        self: &Arc<Self>,
+        id: u64,
+        owner: Option<SessionId>,
+        caller: Option<Caller>,
+        body: Bytes,
+    ) -> Result<Messages, UpstreamError> {
         let (tx, inbox) = mpsc::channel(INBOX + 1);
         let response = tx.clone().try_reserve_owned().expect("a new channel has room");
         let queued = Arc::new(AtomicUsize::new(0));
@@ -198,7 +204,7 @@ impl Channel {
                     return Err(UpstreamError::SessionLost);
                 }
                 let (post, channel) = (post.clone(), Arc::clone(self));
-                let posted = Box::pin(async move { channel.posted(post.send(body).await) });
+                let posted = Box::pin(async move { channel.posted(post.send(caller, body).await) });
                 let mut messages = Messages::of_channel(inbox, waiting, Some(posted));
                 messages.begun().await?;
                 Ok(messages)
@@ -217,7 +223,7 @@ impl Channel {
                 Err(_) => Err(UpstreamError::Failed { explanation: self.end_explanation(), never_sent: true }),
             },
             Out::Sse(_) if self.has_ended() => Err(UpstreamError::SessionLost),
-            Out::Sse(post) => self.posted(post.send(body).await),
+            Out::Sse(post) => self.posted(post.send(None, body).await),
         }
     }
 
@@ -380,7 +386,7 @@ impl Channel {
             let sent = async {
                 match out {
                     Out::Child(out) => out.send(answer).await.map_err(|error| error.to_string()),
-                    Out::Sse(post) => post.send(answer).await.map_err(|error| error.to_string()),
+                    Out::Sse(post) => post.send(None, answer).await.map_err(|error| error.to_string()),
                 }
             };
             if let Err(error) = timeout(OWN_ANSWER, sent).await.unwrap_or_else(|_| Err("it was not taken in time".to_owned())) {

@@ -19,6 +19,7 @@ use super::{
     streamable_http::{HttpTransport, RequestHeaders},
 };
 use crate::{
+    auth::Caller,
     mcp::sse::Event,
     reason::{Explanation, Reason},
     upstream::{
@@ -46,12 +47,12 @@ impl Post {
     ///
     /// # Errors
     /// `SessionLost` for a 404, else what kept it from being taken.
-    pub(super) async fn send(&self, body: Bytes) -> Result<(), UpstreamError> {
+    pub(super) async fn send(&self, caller: Option<Caller>, body: Bytes) -> Result<(), UpstreamError> {
         let mut request = self.transport.request(Method::POST, RequestHeaders::default());
         *request.body_mut() = body;
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        let response = self.transport.client.send_to(&self.to, request).await?;
+        let response = self.transport.send_to(Some(&self.to), caller, request).await?;
         match response.status() {
             status if status.is_success() => {
                 let rest = Limited::new(response.into_body(), MAX_ACKNOWLEDGEMENT).collect();

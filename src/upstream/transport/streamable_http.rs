@@ -5,19 +5,22 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
+    uri::PathAndQuery,
 };
 use url::Url;
 
 use super::{again::Again, events::EventStream};
 use crate::{
+    auth::Caller,
     mcp::headers::{LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID},
     outbound::{HttpClient, UpstreamBody},
     reason::{Explanation, Reason},
     upstream::{
-        Answer, CredentialConfig, HttpConfig, JsonAnswer, UpstreamError,
+        Answer, HeaderRules, HttpConfig, JsonAnswer, UpstreamError,
         answer::{Messages, collect},
         busy::{Busy, asks_to_wait},
+        credential::Credential,
     },
 };
 
@@ -41,8 +44,12 @@ const TLS_IS_SPOKEN_HERE: [&[u8]; 4] = [
 pub(crate) struct HttpTransport {
     /// The configured one, or where it redirected to.
     url: Url,
-    pub(super) client: HttpClient,
+    client: HttpClient,
+    /// The same for every request.
     headers: HeaderMap,
+    /// Where what callers send takes part in it.
+    rules: Option<HeaderRules>,
+    credential: Credential,
     max_event: usize,
     wire: Wire,
     busy: Busy,
@@ -67,40 +74,30 @@ pub(crate) struct RequestHeaders {
     pub(crate) last_event_id: Option<HeaderValue>,
     /// A stream that ends before the answer may be gone on with.
     pub(crate) resumes: bool,
+    /// On whose behalf. `None`: for the gateway itself, or, in an upstream of one principal's own, for that one.
+    pub(crate) caller: Option<Caller>,
     /// `Mcp-Method`, `Mcp-Name`, `Mcp-Param-*`.
     pub(crate) routing: HeaderMap,
 }
 
 impl HttpTransport {
-    /// # Errors
-    /// When a configured value cannot be a header.
-    pub(crate) fn new(
+    pub(in crate::upstream) fn new(
         config: &HttpConfig,
         url: Url,
         client: HttpClient,
+        credential: Credential,
         max_event: usize,
         wire: Wire,
         busy: Busy,
-    ) -> Result<Self, Explanation> {
-        let mut headers = config.headers.clone();
-        let credential = match &config.credential {
-            CredentialConfig::None | CredentialConfig::Forward => None,
-            CredentialConfig::Token(token) => Some((AUTHORIZATION, format!("Bearer {}", token.expose()))),
-            CredentialConfig::Header { name, value } => Some((name.clone(), value.expose().to_owned())),
-        };
-        if let Some((name, value)) = credential {
-            let mut value = HeaderValue::try_from(value).map_err(|_| {
-                Explanation::new(
-                    Reason::LocalInvalid,
-                    "the configured credential holds a character that no header may hold",
-                    "look for a line break in the token",
-                )
-            })?;
-            value.set_sensitive(true);
-            headers.insert(name, value);
+    ) -> Self {
+        let mut headers = HeaderMap::new();
+        let forwards = config.headers.forwarded().next().is_some();
+        if !forwards {
+            config.headers.apply(&mut headers, None);
         }
+        let rules = forwards.then(|| config.headers.clone());
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        Ok(Self { url, client, headers, max_event, wire, busy })
+        Self { url, client, headers, rules, credential, max_event, wire, busy }
     }
 
     pub(crate) fn url(&self) -> &Url {
@@ -123,21 +120,27 @@ impl HttpTransport {
         self.client.policy()
     }
 
+    /// Why it refuses what it was shown.
+    pub(crate) fn refuses(&self, status: StatusCode) -> Explanation {
+        self.credential.refused(status)
+    }
+
     /// Sends one JSON-RPC message and sorts what comes back.
     ///
     /// # Errors
     /// [`UpstreamError`]; `SessionLost` for a 404 to a request that carried a session id.
     pub(crate) async fn post(self: &Arc<Self>, own: RequestHeaders, body: Bytes) -> Result<Answer, UpstreamError> {
         let with_session = own.session.is_some();
-        let again = own.resumes.then(|| (own.version.clone(), own.session.clone()));
+        let again = own.resumes.then(|| (own.version.clone(), own.session.clone(), own.caller.clone()));
+        let caller = own.caller.clone();
         let mut request = self.request(Method::POST, own);
         *request.body_mut() = body;
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        let response = self.client.send(request).await?;
+        let response = self.send(caller, request).await?;
         match (self.sort(response, with_session).await?, again) {
-            (Answer::Messages(messages), Some((version, session))) => {
-                Ok(Answer::Messages(messages.resumed_by(Again::new(Arc::clone(self), version, session))))
+            (Answer::Messages(messages), Some((version, session, caller))) => {
+                Ok(Answer::Messages(messages.resumed_by(Again::new(Arc::clone(self), version, session, caller))))
             }
             (answer, _) => Ok(answer),
         }
@@ -152,8 +155,9 @@ impl HttpTransport {
         version: Option<HeaderValue>,
         session: Option<HeaderValue>,
         last_event_id: Option<HeaderValue>,
+        caller: Option<Caller>,
     ) -> Result<EventStream, UpstreamError> {
-        self.get_events(RequestHeaders { version, session, last_event_id, ..Default::default() }).await
+        self.get_events(RequestHeaders { version, session, last_event_id, caller, ..Default::default() }).await
     }
 
     /// Sends `initialize` and gives its answer with the session id that came with it.
@@ -165,7 +169,7 @@ impl HttpTransport {
         *request.body_mut() = body;
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        let mut response = self.client.send(request).await.map_err(|error| (None, error.into()))?;
+        let mut response = self.send(None, request).await.map_err(|error| (None, error))?;
         let status = response.status();
         let answered = |error| (Some(status), error);
         let session = match response.headers_mut().remove(SESSION_ID) {
@@ -187,10 +191,10 @@ impl HttpTransport {
     /// # Errors
     /// [`UpstreamError`]
     pub(crate) async fn listen(&self, own: RequestHeaders) -> Result<Option<Messages>, UpstreamError> {
-        let with_session = own.session.is_some();
+        let (with_session, caller) = (own.session.is_some(), own.caller.clone());
         let mut request = self.request(Method::GET, own);
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-        let response = self.client.send(request).await?;
+        let response = self.send(caller, request).await?;
         if response.status() == StatusCode::METHOD_NOT_ALLOWED || (response.status() == StatusCode::NOT_FOUND && !with_session) {
             return Ok(None);
         }
@@ -203,9 +207,9 @@ impl HttpTransport {
     /// Ends a session; a server that does not offer this answers 405, which is fine.
     pub(crate) async fn delete(&self, own: RequestHeaders, patience: Duration) {
         let request = self.request(Method::DELETE, own);
-        match tokio::time::timeout(patience, self.client.send(request)).await {
+        match tokio::time::timeout(patience, self.send(None, request)).await {
             Ok(Ok(response)) => tracing::debug!(status = response.status().as_u16(), "upstream session ended"),
-            Ok(Err(error)) => tracing::debug!(error = %error.explanation, "upstream session could not be ended"),
+            Ok(Err(error)) => tracing::debug!(%error, "upstream session could not be ended"),
             Err(_) => tracing::debug!("upstream session could not be ended in time"),
         }
     }
@@ -219,9 +223,10 @@ impl HttpTransport {
     }
 
     async fn get_events(&self, own: RequestHeaders) -> Result<EventStream, UpstreamError> {
+        let caller = own.caller.clone();
         let mut request = self.request(Method::GET, own);
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-        let response = self.client.send(request).await?;
+        let response = self.send(caller, request).await?;
         let content = Content::of(response.headers());
         match (response.status().is_success(), content) {
             (true, Content::Events) if !is_encoded(response.headers()) => Ok(EventStream::new(response.into_body(), self.max_event)),
@@ -248,6 +253,9 @@ impl HttpTransport {
         for (name, value) in &self.headers {
             headers.append(name, value.clone());
         }
+        if let Some(rules) = &self.rules {
+            rules.apply(headers, self.credential.whose(own.caller.as_ref()).as_ref());
+        }
         for (name, value) in [(PROTOCOL_VERSION, own.version), (SESSION_ID, own.session), (LAST_EVENT_ID, own.last_event_id)] {
             if let Some(value) = value {
                 headers.insert(name, value);
@@ -259,6 +267,55 @@ impl HttpTransport {
             }
         }
         request
+    }
+
+    /// The way of every request: it goes out with the credential of whoever it is for.
+    fn send(
+        &self,
+        caller: Option<Caller>,
+        request: Request<Bytes>,
+    ) -> impl Future<Output = Result<Response<UpstreamBody>, UpstreamError>> + Send {
+        self.send_to(None, caller, request)
+    }
+
+    /// The same to another path of the same origin.
+    pub(super) async fn send_to(
+        &self,
+        path: Option<&PathAndQuery>,
+        caller: Option<Caller>,
+        mut request: Request<Bytes>,
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        if self.credential.is_renewable() {
+            return Box::pin(self.send_renewable(path, caller, request)).await;
+        }
+        self.credential.show(request.headers_mut(), caller.as_ref())?;
+        drop(caller);
+        Ok(match path {
+            None => self.client.send(request).await?,
+            Some(path) => self.client.send_to(path, request).await?,
+        })
+    }
+
+    /// A request that was refused for its token was not executed, so whatever it was it is sent once more with another.
+    async fn send_renewable(
+        &self,
+        path: Option<&PathAndQuery>,
+        caller: Option<Caller>,
+        mut request: Request<Bytes>,
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        let send = |request| async move {
+            match path {
+                None => self.client.send(request).await,
+                Some(path) => self.client.send_to(path, request).await,
+            }
+        };
+        let Some(shown) = self.credential.fetched(request.headers_mut(), caller.as_ref()).await? else { return Ok(send(request).await?) };
+        let mut again = request.clone();
+        let response = send(request).await?;
+        if response.status() == StatusCode::UNAUTHORIZED && shown.renewed(again.headers_mut()).await? {
+            return Ok(send(again).await?);
+        }
+        Ok(response)
     }
 
     async fn sort(&self, response: Response<UpstreamBody>, with_session: bool) -> Result<Answer, UpstreamError> {
@@ -295,11 +352,7 @@ impl HttpTransport {
         }
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !matches!(content, Content::Json) || status == StatusCode::UNAUTHORIZED => {
-                return Err(failed(
-                    Reason::AuthRequired,
-                    format!("HTTP {}: the server did not accept the configured credential", status.as_u16()),
-                    "check `[mcp.servers.NAME.auth]`: is the token present, current and meant for this server?",
-                ));
+                return Err(UpstreamError::Failed { explanation: self.refuses(status), never_sent: false });
             }
             _ if status.is_redirection() => {
                 let location = response.headers().get(LOCATION).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();

@@ -30,7 +30,7 @@ fn general(path: &str) -> String {
 
 /// What is needed to load it.
 fn secrets() -> MemorySources {
-    ["GITHUB_TOKEN", "CRM_KEY", "CLIENT_KEY_PASSWORD", "ERP_P12_PASSWORD", "NEXUS_ADMIN_TOKEN", "SERVER_KEY_PASSWORD"]
+    ["GITHUB_TOKEN", "CRM_KEY", "WIKI_CLIENT_SECRET", "CLIENT_KEY_PASSWORD", "ERP_P12_PASSWORD", "NEXUS_ADMIN_TOKEN", "SERVER_KEY_PASSWORD"]
         .iter()
         .fold(MemorySources::default(), |sources, name| sources.with_env(name, "secret"))
         .with_env("CI_KEY", &"k".repeat(32))
@@ -44,7 +44,7 @@ fn the_example_loads_as_it_is_and_with_everything_switched_on() {
     // What is warned about whatever its value.
     let warned: Vec<_> = loaded.problems.iter().map(|problem| problem.key.as_str()).collect();
     assert_eq!(warned, ["mcp.servers.erp.tls.accept_expired_until", "mcp.servers.erp.tls.key_log_path"], "{}", shown(&loaded.problems));
-    assert_eq!(loaded.config.expect("no problem").mcp.upstreams.len(), 5);
+    assert_eq!(loaded.config.expect("no problem").mcp.upstreams.len(), 7);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use nexus::reason::Reason;
 use super::{anchor, blocks, prose, root};
 
 /// Codes that nothing produces yet: scripts may name them, and their entries say so.
-const KEPT_FREE: [Reason; 3] = [Reason::AuthTokenEndpoint, Reason::NeedsCaller, Reason::BreakerOpen];
+const KEPT_FREE: [Reason; 1] = [Reason::BreakerOpen];
 
 /// What other programs say, and must be found at the top of the page.
 const MESSAGES: [&str; 16] = [

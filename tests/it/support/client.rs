@@ -166,7 +166,12 @@ impl Client {
 
     /// Opens a session.
     pub(crate) async fn legacy(address: SocketAddr, capabilities: Value) -> Self {
-        let client = Self::stranger(address);
+        Self::stranger(address).begin(capabilities).await
+    }
+
+    /// Opens a session with the headers that it sends anyway.
+    pub(crate) async fn begin(self, capabilities: Value) -> Self {
+        let client = self;
         let params = json!({"protocolVersion": LEGACY, "capabilities": capabilities, "clientInfo": {"name": "test", "version": "1"}});
         let response = client.open("initialize", params).await;
         let session = response.headers.get("mcp-session-id").cloned();
@@ -187,6 +192,12 @@ impl Client {
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.insert(HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap());
         self
+    }
+
+    /// With a token of its own.
+    #[must_use]
+    pub(crate) fn bearing(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
     }
 
     pub(crate) fn is_modern(&self) -> bool {

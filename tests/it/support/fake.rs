@@ -125,6 +125,9 @@ impl Answer {
 
 type Handler = Arc<dyn Fn(Call) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
 
+/// What is answered before anything else.
+type Before = Arc<dyn Fn(&Call) -> Option<Answer> + Send + Sync>;
+
 /// A stream that a call is answered with, and the call.
 pub(crate) type Streams = mpsc::UnboundedReceiver<(Call, Sender)>;
 /// A call that waits for its answer. The sender notices when the caller hangs up.
@@ -142,6 +145,7 @@ pub(crate) struct FakeSpec {
     acceptor: Option<tokio_rustls::TlsAcceptor>,
     declares: Value,
     starts_down: bool,
+    before: Option<Before>,
     pub(crate) toml: String,
 }
 
@@ -158,6 +162,7 @@ pub(crate) fn legacy() -> FakeSpec {
         acceptor: None,
         declares: json!({}),
         starts_down: false,
+        before: None,
         toml: String::new(),
     }
 }
@@ -249,6 +254,18 @@ impl FakeSpec {
         self
     }
 
+    /// The same in front of its other lines and tables.
+    pub(crate) fn first_toml(mut self, lines: &str) -> Self {
+        self.toml.insert_str(0, &format!("{lines}\n"));
+        self
+    }
+
+    /// Answers whatever comes, before anything else, with what this gives.
+    pub(crate) fn before(mut self, answer: impl Fn(&Call) -> Option<Answer> + Send + Sync + 'static) -> Self {
+        self.before = Some(Arc::new(answer));
+        self
+    }
+
     pub(crate) fn https(mut self, config: rustls::ServerConfig) -> Self {
         self.acceptor = Some(Arc::new(config).into());
         self
@@ -303,6 +320,7 @@ impl FakeSpec {
             checks_sessions: self.checks_sessions,
             offer: Mutex::new(self.offer),
             handlers: Mutex::new(self.handlers),
+            before: self.before,
             seen: watch::Sender::new(Vec::new()),
             sessions: Mutex::default(),
             opened: AtomicUsize::new(0),
@@ -420,6 +438,16 @@ impl Fake {
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut Offer)) {
         change(&mut self.state.offer.lock());
+    }
+
+    /// Answers a method in another way from now on.
+    pub(crate) fn now_on(&self, method: &str, answer: impl Fn(&Call) -> Answer + Send + Sync + 'static) {
+        let answer = Arc::new(answer);
+        let handler: Handler = Arc::new(move |call| {
+            let answer = Arc::clone(&answer);
+            Box::pin(async move { answer(&call) })
+        });
+        self.state.handlers.lock().insert(method.to_owned(), handler);
     }
 
     /// Says that the tools changed, on every open stream; waits for one first.

@@ -27,7 +27,7 @@ use super::{
 
 /// An upstream of the gateway to be.
 pub(crate) enum Upstream {
-    Http(FakeSpec),
+    Http(Box<FakeSpec>),
     Child(ChildSpec),
     /// The lines of its table.
     Lines(String),
@@ -35,7 +35,7 @@ pub(crate) enum Upstream {
 
 impl From<FakeSpec> for Upstream {
     fn from(spec: FakeSpec) -> Self {
-        Self::Http(spec)
+        Self::Http(Box::new(spec))
     }
 }
 
@@ -332,6 +332,14 @@ impl Nexus {
     /// A legacy client that can be asked for everything.
     pub(crate) async fn legacy(&self) -> Client {
         Client::legacy(self.address, json!({"elicitation": {}, "sampling": {}, "roots": {"listChanged": true}})).await
+    }
+
+    /// A client of this era with a token of its own.
+    pub(crate) async fn bearing(&self, is_modern: bool, token: &str) -> Client {
+        match is_modern {
+            true => self.modern().bearing(token),
+            false => Client::stranger(self.address).bearing(token).begin(json!({})).await,
+        }
     }
 
     pub(crate) async fn legacy_with(&self, capabilities: Value) -> Client {

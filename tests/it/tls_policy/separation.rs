@@ -138,17 +138,18 @@ async fn no_credential_reaches_a_server_that_the_policy_refuses() {
 
 /// Under no policy, verified or not, does a caller's own credential leave: passing it on is refused when the file is read.
 #[test]
-fn a_callers_own_credential_is_passed_on_under_no_policy() {
+fn a_callers_own_credential_is_passed_on_to_a_verified_server_only() {
     use nexus::{config, problem::Severity, sources::MemorySources};
-    for url in ["https://crm.test/mcp", "http://crm.test/mcp"] {
-        for tls in ["", "verify_certs = false", "accept_invalid_hostnames = true\nroot_ca_cert_path = \"ca.pem\""] {
-            for kind in ["forward", "token_exchange"] {
-                let text = format!("[mcp.servers.crm]\nurl = \"{url}\"\nauth = {{ type = \"{kind}\" }}\n[mcp.servers.crm.tls]\n{tls}\n");
-                let loaded = config::load_text(&text, "/etc/nexus.toml".as_ref(), None, &MemorySources::default());
-                let mut errors = loaded.problems.iter().filter(|problem| problem.severity == Severity::Error).map(ToString::to_string);
-                assert!(errors.any(|error| error.contains(&format!("\"{kind}\" is not built yet"))), "{text}{:?}", loaded.problems);
-                assert!(loaded.config.is_none(), "{text}");
-            }
+    let lax = ["verify_certs = false", "accept_invalid_hostnames = true\nroot_ca_cert_path = \"ca.pem\""];
+    let cases = [("https", "", true), ("https", lax[0], false), ("https", lax[1], false), ("http", "", false)];
+    for (scheme, tls, is_taken) in cases {
+        for kind in ["type = \"forward\"", "type = \"token_exchange\", token_url = \"https://idp.test/token\", client_id = \"nexus\""] {
+            let url = format!("{scheme}://crm.test/mcp");
+            let text = format!("[mcp.servers.crm]\nurl = \"{url}\"\nauth = {{ {kind} }}\ntls = {{ {} }}\n", tls.replace('\n', ", "));
+            let loaded = config::load_text(&text, "/etc/nexus.toml".as_ref(), None, &MemorySources::default());
+            let mut errors = loaded.problems.iter().filter(|problem| problem.severity == Severity::Error).map(ToString::to_string);
+            let is_refused = errors.any(|error| error.contains("callers' own tokens are"));
+            assert_eq!((loaded.config.is_some(), is_refused), (is_taken, !is_taken), "{text}{:?}", loaded.problems);
         }
     }
 }

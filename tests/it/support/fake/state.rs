@@ -45,6 +45,7 @@ pub(super) struct State {
     pub(super) checks_sessions: bool,
     pub(super) offer: Mutex<Offer>,
     pub(super) handlers: Mutex<HashMap<String, Handler>>,
+    pub(super) before: Option<super::Before>,
     pub(super) seen: watch::Sender<Vec<Call>>,
     pub(super) sessions: Mutex<HashSet<String>>,
     pub(super) opened: AtomicUsize,
@@ -63,6 +64,9 @@ pub(super) struct State {
 impl State {
     pub(super) async fn answer(&self, call: Call) -> Answer {
         self.seen.send_modify(|seen| seen.push(call.clone()));
+        if let Some(answer) = self.before.as_ref().and_then(|before| before(&call)) {
+            return answer;
+        }
         let key = if call.verb == Method::POST { call.method() } else { call.verb.as_str() };
         let handler = self.handlers.lock().get(key).cloned();
         // A session is checked before anything is done in it.

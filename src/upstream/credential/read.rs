@@ -2,11 +2,11 @@
 
 use http::{HeaderName, HeaderValue};
 
-use super::super::config::CredentialConfig;
+use super::{CredentialConfig, token_read};
 use crate::{
     problem::Problems,
     secret::Secret,
-    table::{Keys, Table, built, planned},
+    table::{Keys, Table, built},
 };
 
 pub const AUTH_KEYS: Keys = Keys {
@@ -14,47 +14,64 @@ pub const AUTH_KEYS: Keys = Keys {
     doc: "The credential that the upstream gets, in exactly one form.",
     keys: &[
         built("token", "Sent as `Authorization: Bearer …`; never printed."),
-        built("type", "`\"header\"` sends any one header."),
+        built(
+            "type",
+            "`\"header\"` sends any one header, `\"forward\"` the caller's own bearer token; `\"client_credentials\"` and `\"token_exchange\"` fetch one.",
+        ),
         built("name", "With `type = \"header\"`: the header's name."),
         built("value", "With `type = \"header\"`: its value; never printed."),
-        planned("allow_insecure_forward", "Forwards a caller's token over an unverified connection."),
-        planned("token_url", "Where a token is had."),
-        planned("client_id", "Who asks for a token."),
-        planned("client_secret", "The proof of it."),
-        planned("private_key_jwt", "The proof of it, signed."),
-        planned("scope", "What the token is for."),
-        planned("resource", "What the token is for."),
-        planned("audience", "Who accepts the token."),
+        built("allow_insecure_forward", "Lets a caller's token go over a connection that is not encrypted or not verified; loud."),
+        built("token_url", "Where tokens are had."),
+        built("client_id", "Who asks for them."),
+        built("client_secret", "The proof of it; never printed."),
+        built("private_key_jwt", "Instead of client_secret: a PEM file with the private key that signs each request."),
+        built("scope", "What the token is for, in the endpoint's words."),
+        built("resource", "The server that the token is for, as a URI."),
+        built("audience", "The server that the token is for, in the endpoint's words."),
     ],
 };
 
-/// Types of credentials that do not work yet.
-const PLANNED_TYPES: [&str; 3] = ["forward", "client_credentials", "token_exchange"];
+/// A credential as the file has it.
+#[derive(Debug, Default)]
+pub(in crate::upstream) struct Read {
+    pub(in crate::upstream) credential: CredentialConfig,
+    /// A caller's own token may go where others can read it.
+    pub(in crate::upstream) allow_insecure_forward: bool,
+}
 
 /// Reads the table.
-pub(super) fn read(mut table: Table, problems: &mut Problems) -> CredentialConfig {
+pub(in crate::upstream) fn read(mut table: Table, problems: &mut Problems) -> Read {
     let credential = match (table.has("token"), table.has("type")) {
         (true, true) => {
             table.ignore(&["token", "type", "name", "value"]);
+            table.ignore(&token_read::KEYS);
             table.hide("token");
+            table.hide("client_secret");
             let why = "exactly one credential is sent";
             table.error("type", problems, "token and type together", why, "keep `token`, or keep `type` with its keys");
             None
         }
         (true, false) => secret_value(&mut table, "token", "token", problems).and_then(|token| bearer(&table, token, problems)),
-        (false, true) => header(&mut table, problems),
+        (false, true) => typed(&mut table, problems),
         (false, false) => {
             let remedy = "add token = \"{{ env.NAME }}\", or type = \"header\" with name and value, or remove the table";
             table.error("", problems, "a credential without a form", "an empty table would look as if a credential were sent", remedy);
             None
         }
     };
+    let allows = table.bool("allow_insecure_forward", problems);
+    let credential = credential.unwrap_or_default();
+    let is_own = matches!(credential, CredentialConfig::Token(_) | CredentialConfig::Header { .. });
+    if allows.is_some() && is_own {
+        let why = "this credential is the gateway's own, which may go anywhere and is warned about there";
+        table.error("allow_insecure_forward", problems, "nothing is forwarded that this could allow", why, "remove it");
+    }
     table.finish(&AUTH_KEYS, problems);
-    credential.unwrap_or_default()
+    Read { credential, allow_insecure_forward: allows.unwrap_or(false) }
 }
 
 /// The name of a header, from the key `name`.
-pub(super) fn header_name(table: &mut Table, problems: &mut Problems) -> Option<HeaderName> {
+pub(in crate::upstream) fn header_name(table: &mut Table, problems: &mut Problems) -> Option<HeaderName> {
     let text = table.string("name", problems)?;
     let name = HeaderName::from_bytes(text.as_bytes()).ok();
     if name.is_none() {
@@ -65,7 +82,7 @@ pub(super) fn header_name(table: &mut Table, problems: &mut Problems) -> Option<
 }
 
 /// A value that can be sent in a header. `named` is the header, or `token`.
-pub(super) fn secret_value(table: &mut Table, key: &str, named: &str, problems: &mut Problems) -> Option<Secret> {
+pub(in crate::upstream) fn secret_value(table: &mut Table, key: &str, named: &str, problems: &mut Problems) -> Option<Secret> {
     if !table.has(key) {
         table.error(
             "",
@@ -139,15 +156,37 @@ fn bearer(table: &Table, token: Secret, problems: &mut Problems) -> Option<Crede
     Some(CredentialConfig::Token(token))
 }
 
-fn header(table: &mut Table, problems: &mut Problems) -> Option<CredentialConfig> {
+fn typed(table: &mut Table, problems: &mut Problems) -> Option<CredentialConfig> {
+    #[derive(Clone, Copy)]
+    enum Type {
+        Header,
+        Forward,
+        ClientCredentials,
+        TokenExchange,
+    }
+    let types = [
+        ("header", Type::Header),
+        ("forward", Type::Forward),
+        ("client_credentials", Type::ClientCredentials),
+        ("token_exchange", Type::TokenExchange),
+    ];
     // Whatever stands in a table of credentials may be one.
     table.hide("type");
-    let built = table.choice("type", &[("header", ())], &PLANNED_TYPES, problems);
-    if built.is_none() {
-        // The other keys belong to a type that is refused, so their absence or presence says nothing.
-        table.ignore(&["name", "value"]);
-        return None;
+    match table.choice("type", &types, &[], problems) {
+        Some(Type::Header) => header(table, problems),
+        Some(Type::Forward) => Some(CredentialConfig::Forward),
+        Some(Type::ClientCredentials) => token_read::read(table, false, problems),
+        Some(Type::TokenExchange) => token_read::read(table, true, problems),
+        None => {
+            // The other keys belong to a type that is refused, so their absence or presence says nothing.
+            table.ignore(&["name", "value"]);
+            table.ignore(&token_read::KEYS);
+            None
+        }
     }
+}
+
+fn header(table: &mut Table, problems: &mut Problems) -> Option<CredentialConfig> {
     if !table.has("name") {
         table.error(
             "",
