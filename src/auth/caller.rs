@@ -95,6 +95,12 @@ impl Caller {
         Self::new(Identity { principal, client: None, groups: Box::default(), bearer: None })
     }
 
+    /// Somebody with this name and principal.
+    #[cfg(test)]
+    pub(crate) fn of_test_named(client: Option<&str>, principal: PrincipalKey) -> Self {
+        Self::new(Identity { principal, client: client.map(Into::into), groups: Box::default(), bearer: None })
+    }
+
     pub fn principal(&self) -> &PrincipalKey {
         &self.asks.who.principal
     }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Tables and keys that take effect without a restart.
-const LIVE: [&str; 18] = [
+const LIVE: [&str; 19] = [
     "mcp",
     CERTIFICATES,
     "server.public_url",
@@ -31,6 +31,7 @@ const LIVE: [&str; 18] = [
     "server.insecure",
     "server.allow_anonymous",
     "server.client_ip",
+    "server.rate_limits",
     "server.oauth",
     "server.api_keys",
     "server.client_identification",

@@ -16,7 +16,9 @@ use crate::{
     downstream::{self, ServerConfig},
     gateway::{self, McpConfig},
     health::{self, CertificatesConfig, StateConfig},
+    limits,
     problem::{Problem, Problems},
+    redis,
     sources::{FileFacts, Noted, Sources},
     table::{Keys, Origin, Table, built, planned},
     tls, upstream,
@@ -100,6 +102,10 @@ pub const TABLES: &[&Keys] = &[
     &auth::read::VALIDATION_KEYS,
     &downstream::read::CORS_KEYS,
     &downstream::read::CSRF_KEYS,
+    &limits::read::KEYS,
+    &limits::read::QUOTA_KEYS,
+    &limits::read::STORAGE_KEYS,
+    &redis::read::POOL_KEYS,
     &admin::read::KEYS,
     &tls::server_read::ADMIN_KEYS,
     &gateway::read::KEYS,
@@ -113,6 +119,8 @@ pub const TABLES: &[&Keys] = &[
     &upstream::read::AUTH_KEYS,
     &upstream::read::HEADER_KEYS,
     &upstream::read::ALL_HEADER_KEYS,
+    &limits::read::UPSTREAM_KEYS,
+    &limits::read::TOOL_KEYS,
     &health::read::KEYS,
     &health::read::ALERT_KEYS,
     &health::read::STATE_KEYS,
@@ -193,6 +201,7 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     mcp.probe_before_swap = certificates.probe_before_swap;
     let state = health::read::read_state(root.table("state", &mut problems), &mut problems);
     mcp.state_secrets.clone_from(&state.secrets);
+    mcp.limits.clone_from(&server.rate_limits);
     telemetry(&mut root, &mut problems);
     root.finish(&KEYS, &mut problems);
     let rules = mcp.upstreams.iter().map(|upstream| (upstream.name.as_str(), &upstream.access));

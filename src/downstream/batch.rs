@@ -1,8 +1,11 @@
 //! Batches, which only MCP 2025-03-26 has: taken apart, worked off together, and answered together.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -10,9 +13,10 @@ use futures_util::{
     StreamExt as _,
     stream::{self, BoxStream},
 };
+use http::StatusCode;
 use http_body_util::{BodyExt as _, Limited};
 
-use super::rescue::{rescue, rescue_parse};
+use super::rescue::{rescue, rescue_limited, rescue_parse};
 use crate::{
     auth::Caller,
     gateway::{Client, EventReply, Gateway, JsonReply, LegacySession, Reply, UpstreamError},
@@ -24,6 +28,15 @@ use crate::{
 
 /// Requests of one batch that are in work at once.
 const AT_ONCE: usize = 16;
+
+/// What the limits of the door take for each request of a batch but the first, for which the way in was paid.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Toll {
+    /// A process has no door.
+    None,
+    /// From this address.
+    Http(Option<IpAddr>),
+}
 
 /// What comes of a batch.
 #[derive(Debug)]
@@ -37,17 +50,31 @@ pub(super) enum Part {
 
 /// Works a batch off: notifications and answers as they come, requests several at a time. Each request has its answer, unless it
 /// was cancelled; together they are no longer than `mcp.bounds.max_event`. A client that goes away has not cancelled.
-pub(super) fn parts(gateway: Arc<Gateway>, caller: Caller, session: Arc<LegacySession>, messages: Vec<Bytes>) -> BoxStream<'static, Part> {
+pub(super) fn parts(
+    gateway: Arc<Gateway>,
+    caller: Caller,
+    session: Arc<LegacySession>,
+    messages: Vec<Bytes>,
+    toll: Toll,
+) -> BoxStream<'static, Part> {
     let room = Arc::new(AtomicUsize::new(gateway.config().bounds.max_event));
     let client = Client::Legacy(session);
-    let worked_off = stream::iter(messages).flat_map_unordered(AT_ONCE, move |message| {
+    let worked_off = stream::iter(messages.into_iter().enumerate()).flat_map_unordered(AT_ONCE, move |(at, message)| {
+        let toll = if at == 0 { Toll::None } else { toll };
         let (gateway, caller, client, room) = (Arc::clone(&gateway), caller.clone(), client.clone(), Arc::clone(&room));
-        stream::once(one(gateway, caller, client, message, room)).flatten().boxed()
+        stream::once(one(gateway, caller, client, message, toll, room)).flatten().boxed()
     });
     worked_off.boxed()
 }
 
-async fn one(gateway: Arc<Gateway>, caller: Caller, client: Client, text: Bytes, room: Arc<AtomicUsize>) -> BoxStream<'static, Part> {
+async fn one(
+    gateway: Arc<Gateway>,
+    caller: Caller,
+    client: Client,
+    text: Bytes,
+    toll: Toll,
+    room: Arc<AtomicUsize>,
+) -> BoxStream<'static, Part> {
     let message = match Message::parse(text) {
         Ok(message) => message,
         Err(error) => return only(rescue_parse(&error).body),
@@ -67,6 +94,11 @@ async fn one(gateway: Arc<Gateway>, caller: Caller, client: Client, text: Bytes,
             gateway.answered(&client, message).await;
             return stream::empty().boxed();
         }
+    }
+    if let Toll::Http(address) = toll
+        && let Err(limited) = gateway.limiter().knock(address).await
+    {
+        return only(rescue_limited(&limited, id.as_ref(), StatusCode::OK).body);
     }
     match gateway.handle_to_the_end(caller, client, message).await {
         Err(error) => only(rescue(&error, id.as_ref(), Era::Legacy).body),

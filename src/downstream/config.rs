@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 
 use super::{ClientIp, Cors, Csrf};
-use crate::{auth::AuthConfig, tls::ServerTlsSettings};
+use crate::{auth::AuthConfig, limits::LimitsConfig, tls::ServerTlsSettings};
 
 /// The listener for MCP clients, checked.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct ServerConfig {
     pub tls: Option<ServerTlsSettings>,
     pub health: HealthConfig,
     pub client_ip: ClientIp,
+    /// Handed on to the gateway, which keeps the tokens.
+    pub rate_limits: LimitsConfig,
     /// Absent: pages of other origins read nothing.
     pub cors: Option<Cors>,
     /// Absent: browsers need no header.

@@ -165,10 +165,14 @@ fn shorten(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::downstream::{HealthConfig, Insecure};
+    use crate::{
+        downstream::{HealthConfig, Insecure},
+        limits::LimitsConfig,
+    };
 
     fn config() -> ServerConfig {
         ServerConfig {
+            rate_limits: LimitsConfig::default(),
             listen_address: "127.0.0.1:8000".parse().unwrap(),
             public_url: None,
             allowed_hosts: vec![],

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
+    batch::Toll,
     outlet::{EventSource, event_queue},
     peer::{Outlet, Peer},
     rescue::{refusal, rescue_parse},
@@ -56,7 +57,7 @@ pub fn messages_path(sse_path: &str) -> String {
 
 impl Endpoint {
     async fn open_sse(self: &Arc<Self>, request: Request<Body>) -> Answer {
-        self.knock(&request)?;
+        self.knock(&request).await?;
         let (mut parts, _) = request.into_parts();
         let caller = self.caller(&mut parts).await?;
         let config = self.gateway.config();
@@ -92,7 +93,7 @@ impl Endpoint {
     }
 
     async fn post_sse(&self, request: Request<Body>) -> Answer {
-        self.knock(&request)?;
+        let address = self.knock(&request).await?;
         let (mut parts, body) = request.into_parts();
         self.check_intent(&parts.headers)?;
         let caller = self.caller(&mut parts).await?;
@@ -114,7 +115,7 @@ impl Endpoint {
                 });
             }
             Ok(message) => peer.take_message(&caller, message).await,
-            Err(error) if error.kind == ParseErrorKind::Batch => peer.take(&caller, text).await,
+            Err(error) if error.kind == ParseErrorKind::Batch => peer.take(&caller, text, Toll::Http(address)).await,
             Err(error) => return Err(rescue_parse(&error)),
         }
         Ok(empty(StatusCode::ACCEPTED))

@@ -14,7 +14,7 @@ use crate::mcp::errors::code;
 
 /// The answer to a browser that asks what a page may send; `None`: the page may not, or it was no such question.
 pub(super) fn preflight(endpoint: &Endpoint, request: &Request<Body>, page: Option<&Page>) -> Option<Response<Body>> {
-    if let Err(refused) = endpoint.knock(request) {
+    if let Err(refused) = endpoint.check(request) {
         return Some(respond_error(&refused));
     }
     let page = page?;

@@ -13,9 +13,9 @@ use super::{
 };
 pub use super::{client_ip::KEYS as CLIENT_IP_KEYS, cors::KEYS as CORS_KEYS, csrf::KEYS as CSRF_KEYS};
 use crate::{
-    auth,
+    auth, limits,
     problem::Problems,
-    table::{Keys, Table, built, planned},
+    table::{Keys, Table, built},
     tls,
 };
 
@@ -41,7 +41,7 @@ pub const KEYS: Keys = Keys {
         built("oauth", "JWT bearer tokens."),
         built("api_keys", "Static keys."),
         built("client_identification", "Who a client is, for limits and access."),
-        planned("rate_limits", "Limits for clients."),
+        built("rate_limits", "How often clients may ask."),
     ],
 };
 
@@ -84,6 +84,7 @@ pub fn read(table: Option<Table>, listen: Option<SocketAddr>, problems: &mut Pro
         allow_anonymous: table.bool("allow_anonymous", problems).unwrap_or(false),
         tls,
         health: health(table.table("health", problems), problems),
+        rate_limits: limits::read::read(table.table("rate_limits", problems), problems),
         client_ip,
         cors: table.table("cors", problems).map(|table| Cors::read(table, problems)),
         csrf: table.table("csrf", problems).and_then(|table| Csrf::read(table, problems)),

@@ -12,6 +12,7 @@ use http::{HeaderValue, StatusCode};
 use crate::{
     auth::Denied,
     gateway::{GatewayError, ItemKind, UpstreamError},
+    limits::{Limited, Scope},
     mcp::{
         Era, Id, ParseError,
         era::OpeningError,
@@ -128,6 +129,7 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
             }
             (code::INTERNAL_ERROR, words, Some(format!("{{{data}}}")), Some(request_id))
         }
+        GatewayError::Limited(limited) => return rescue_limited(limited, id, StatusCode::OK),
         GatewayError::TooManySessions => {
             let body = error_response(id, code::SERVER_ERROR, "too many sessions; try again later", None);
             return Rescued { status: StatusCode::SERVICE_UNAVAILABLE, body, request_id: None, retry_after: None, challenge: None };
@@ -136,6 +138,28 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
     let status = StatusCode::from_u16(http_status(era, code, Stage::Handling)).unwrap_or(StatusCode::OK);
     let body = error_response(id, code, &message, data.as_deref().map(str::as_bytes));
     Rescued { status, body, request_id, retry_after: None, challenge: None }
+}
+
+/// A limit said no. At the door the status says so, too; a client's message that was read is answered within HTTP 200.
+pub(super) fn rescue_limited(limited: &Limited, id: Option<&Id>, status: StatusCode) -> Rescued {
+    let words = match limited.scope {
+        Scope::Storage => "Rate limits cannot be checked at the moment",
+        Scope::Global | Scope::Ip | Scope::Client | Scope::Server | Scope::Tool | Scope::Upstream => "Rate limit exceeded",
+    };
+    // Whole milliseconds, and none too few.
+    let millis = limited.retry_after.as_nanos().div_ceil(1_000_000);
+    let data = format!("{{\"retryAfterMs\":{millis},\"scope\":\"{}\"}}", limited.scope.word());
+    let body = error_response(id, code::SERVER_ERROR, words, Some(data.as_bytes()));
+    Rescued { status, body, request_id: None, retry_after: Some(limited.retry_after), challenge: None }
+}
+
+/// Nothing was read yet.
+pub(super) fn rescue_at_door(limited: &Limited) -> Rescued {
+    let status = match limited.scope {
+        Scope::Storage => StatusCode::SERVICE_UNAVAILABLE,
+        Scope::Global | Scope::Ip | Scope::Client | Scope::Server | Scope::Tool | Scope::Upstream => StatusCode::TOO_MANY_REQUESTS,
+    };
+    rescue_limited(limited, None, status)
 }
 
 /// A body that is no message.

@@ -9,7 +9,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::peer::{Outlet, Peer};
+use super::{
+    batch::Toll,
+    peer::{Outlet, Peer},
+};
 use crate::{
     auth::Caller,
     gateway::Gateway,
@@ -93,7 +96,7 @@ pub async fn refuse(mut input: impl AsyncRead + Unpin, mut output: impl AsyncWri
 
 async fn take(peer: &Arc<Peer>, line: Line) {
     match line {
-        Line::Text(bytes) => peer.take(&Caller::local(), bytes).await,
+        Line::Text(bytes) => peer.take(&Caller::local(), bytes, Toll::None).await,
         Line::TooLong { .. } => {
             let words = "Invalid request: the line is longer than mcp.bounds.max_line";
             peer.say(error_response(None, code::INVALID_REQUEST, words, None)).await;

@@ -1,6 +1,6 @@
 //! The MCP endpoint: streamable HTTP of every revision on one path.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -15,11 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     LiveServer,
-    batch::{Part, parts},
+    batch::{Part, Toll, parts},
     callers::Callers,
+    client_address,
     door::Door,
     legacy_sse::OpenStreams,
-    rescue::{Rescued, refusal, rescue, rescue_opening, rescue_parse},
+    listener::Guest,
+    rescue::{Rescued, refusal, rescue, rescue_at_door, rescue_opening, rescue_parse},
     resumable::{recorded, replayed},
 };
 use crate::{
@@ -75,7 +77,7 @@ pub(super) async fn delete(endpoint: &Endpoint, request: Request<Body>) -> Respo
 
 impl Endpoint {
     async fn post(&self, request: Request<Body>) -> Answer {
-        self.knock(&request)?;
+        let address = self.knock(&request).await?;
         let (mut parts, body) = request.into_parts();
         self.check_intent(&parts.headers)?;
         let caller = match self.caller(&mut parts).await {
@@ -94,7 +96,9 @@ impl Endpoint {
         let text = self.read(&parts.headers, body).await?;
         let message = match Message::parse(text.clone()) {
             Ok(message) => message,
-            Err(error) if error.kind == ParseErrorKind::Batch => return Box::pin(self.post_batch(caller, &parts.headers, &text)).await,
+            Err(error) if error.kind == ParseErrorKind::Batch => {
+                return Box::pin(self.post_batch(caller, &parts.headers, &text, address)).await;
+            }
             Err(error) => return Err(rescue_parse(&error)),
         };
         let header = parts.headers.get(PROTOCOL_VERSION).and_then(|value| value.to_str().ok());
@@ -140,7 +144,7 @@ impl Endpoint {
     }
 
     /// Only 2025-03-26 has batches.
-    async fn post_batch(&self, caller: Caller, headers: &HeaderMap, text: &Bytes) -> Answer {
+    async fn post_batch(&self, caller: Caller, headers: &HeaderMap, text: &Bytes, address: Option<IpAddr>) -> Answer {
         let batch = || rescue_parse(&ParseErrorKind::Batch.into());
         let session = headers.get(SESSION_ID).ok_or_else(batch)?;
         let session = self.session(&caller, Some(session), None)?;
@@ -148,7 +152,7 @@ impl Endpoint {
             return Err(batch());
         }
         let messages = batch::split(text).map_err(|error| rescue_parse(&error))?;
-        let mut parts = parts(Arc::clone(&self.gateway), caller, session, messages);
+        let mut parts = parts(Arc::clone(&self.gateway), caller, session, messages, Toll::Http(address));
         let mut answers = Vec::new();
         while let Some(part) = parts.next().await {
             match part {
@@ -175,7 +179,7 @@ impl Endpoint {
     }
 
     async fn get(&self, request: Request<Body>) -> Answer {
-        self.knock(&request)?;
+        self.knock(&request).await?;
         let (mut parts, _) = request.into_parts();
         let caller = self.caller(&mut parts).await?;
         // HEAD comes here too, and would take the stream away from whoever reads it.
@@ -197,7 +201,7 @@ impl Endpoint {
     }
 
     async fn delete(&self, request: Request<Body>) -> Answer {
-        self.knock(&request)?;
+        self.knock(&request).await?;
         let (mut parts, _) = request.into_parts();
         self.check_intent(&parts.headers)?;
         let caller = self.caller(&mut parts).await?;
@@ -209,10 +213,24 @@ impl Endpoint {
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
-    pub(super) fn knock(&self, request: &Request<Body>) -> Result<(), Rescued> {
+    /// `Host` and `Origin`.
+    pub(super) fn check(&self, request: &Request<Body>) -> Result<(), Rescued> {
         self.door
             .check(request.uri(), request.headers())
             .map_err(|refused| refusal(StatusCode::FORBIDDEN, code::INVALID_REQUEST, &self.door.refuse("mcp", &refused)))
+    }
+
+    /// What is decided before anything is read: `Host` and `Origin`, then the limits for everybody and for the address that the
+    /// request comes from, which is returned. Does not hold on to the request.
+    pub(super) fn knock<'a>(&'a self, request: &Request<Body>) -> impl Future<Output = Result<Option<IpAddr>, Rescued>> + Send + use<'a> {
+        let checked = self.check(request);
+        let guest = request.extensions().get::<Guest>();
+        let address = guest.map(|guest| client_address(&self.server.now().client_ip, guest.address, request.headers()));
+        async move {
+            checked?;
+            self.gateway.limiter().knock(address).await.map_err(|limited| rescue_at_door(&limited))?;
+            Ok(address)
+        }
     }
 
     /// Reads the body, at most `max_body_size` bytes and within the request time-out.

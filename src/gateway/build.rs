@@ -30,6 +30,7 @@ use crate::{
     catalog::Catalog,
     clock::Clock,
     events::Events,
+    limits::{self, Limiter},
     mcp::Era,
     sources::{Sources, Watcher},
     upstream::{Generation, Notice, RotationRules, Surroundings, Upstream, UpstreamId, supervise},
@@ -58,6 +59,7 @@ pub struct Gateway {
     pub(super) rebuilt: watch::Sender<u64>,
     started: Instant,
     pub(super) tally: Arc<Tally>,
+    pub(super) limiter: Limiter,
     /// The index of `search`.
     pub(super) finder: Finder,
     /// Which upstream gave whom which URI.
@@ -89,6 +91,8 @@ impl Gateway {
             config.upstreams.iter().map(|upstream| Arc::new(Upstream::new(upstream.clone(), surroundings.clone()))).collect();
         let parking = Arc::new(Parking::new(&config.state_secrets));
         let task_ids = Arc::new(TaskIds::new(&config.state_secrets));
+        let Surroundings { clock, sources, watcher, .. } = surroundings.clone();
+        let limiter = Limiter::new(config.limits.clone(), limits::Surroundings { clock, sources, watcher });
         let lineup = Arc::new(Lineup::new(Arc::new(config), upstreams));
         let gateway = Arc::new(Self {
             sessions: Sessions::default(),
@@ -102,6 +106,7 @@ impl Gateway {
             rebuilt: watch::Sender::new(0),
             started: Instant::now(),
             tally: Arc::new(Tally::new()),
+            limiter,
             finder: Finder::new(),
             links: Links::default(),
             parking,
@@ -186,6 +191,11 @@ impl Gateway {
         &self.tally
     }
 
+    /// How often who may ask.
+    pub fn limiter(&self) -> &Limiter {
+        &self.limiter
+    }
+
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
     }
@@ -255,6 +265,7 @@ impl Gateway {
         self.shutdown.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.limiter.shut_down().await;
     }
 
     async fn keep(self: Arc<Self>, changed: Arc<Notify>, mut inbox: mpsc::Receiver<(UpstreamId, Notice)>) {

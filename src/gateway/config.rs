@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::CacheConfig;
 use crate::{
     catalog::{Naming, Rules, ToolsMode},
+    limits::LimitsConfig,
     secret::Secret,
     upstream::{Bounds, UpstreamConfig},
 };
@@ -40,6 +41,8 @@ pub struct McpConfig {
     pub downstream_cache: CacheConfig,
     /// What seals the state that clients hold; of `[state]`. Empty: random at start.
     pub state_secrets: Vec<Secret>,
+    /// `[server.rate_limits]`.
+    pub limits: LimitsConfig,
     /// In file order, which settles collisions. Disabled ones are left out.
     pub upstreams: Vec<UpstreamConfig>,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::{mcp::headers::HeaderMismatch, names::UpstreamName, upstream::UpstreamError};
+use crate::{limits::Limited, mcp::headers::HeaderMismatch, names::UpstreamName, upstream::UpstreamError};
 
 /// One variant per thing that a client or an operator can act on.
 #[derive(Debug, Error)]
@@ -39,6 +39,8 @@ pub enum GatewayError {
     /// What is asked for needs an extension that the client does not declare (MCP 2026-07-28, basic, "Error Codes").
     #[error("the request does not declare the extension {0}")]
     MissingExtension(&'static str),
+    #[error(transparent)]
+    Limited(#[from] Limited),
     #[error("too many sessions")]
     TooManySessions,
 }

@@ -166,6 +166,11 @@ impl Gateway {
                 }
                 _ => generation.exchange(up, prepared.outgoing).await.map(Begun::Answer),
             };
+            match &begun {
+                Ok(Begun::Answer(answer)) => upstream.heed(Ok(answer)),
+                Ok(Begun::Asked(_)) => {}
+                Err(error) => upstream.heed(Err(error)),
+            }
             match begun {
                 Ok(Begun::Answer(answer)) => relay.reply(answer).await,
                 Ok(Begun::Asked(asked)) => {

@@ -8,7 +8,6 @@ use super::{Gateway, GatewayError, LegacySession, Reply, flights::InFlight, forw
 use crate::{
     auth::Caller,
     catalog::OwnTool,
-    limits,
     mcp::{Era, Field, Id, LogLevel, Message, Method, build, list::ListKind},
     upstream::{Generation, Session, Upstream},
 };
@@ -81,7 +80,7 @@ impl Gateway {
         match method {
             Method::Ping => return Ok(Reply::result(&id, b"{}")),
             Method::SetLevel => return self.set_level(client, &message, &id).await,
-            Method::Discover => return self.discover(caller, client, message, &id, counted).await,
+            Method::Discover => return Box::pin(self.discover(caller, client, message, &id, counted)).await,
             Method::Listen if !self.relays_listen(caller) => return self.listen(caller, client, &message, &id).map(Reply::listening),
             Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
                 return Box::pin(self.subscription(caller, client, &message, &id, method, counted)).await;
@@ -107,7 +106,8 @@ impl Gateway {
         let client = executed.as_ref().unwrap_or(client);
         let route = self.route_for(caller, client, method, &message).await;
         let route = if executed.is_some() { route.map_err(own_tools::not_executed)? } else { route? };
-        let admission = limits::admit(caller, route.index, &route.name);
+        counted.goes_to(&route.upstream);
+        let admission = self.admit(caller, method, &route).await?;
         self.forward(Forward { caller, client, message, method, route, admission, again: 0, counted }).await
     }
 

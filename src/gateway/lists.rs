@@ -7,7 +7,6 @@ use bytes::Bytes;
 use super::{Client, Gateway, GatewayError, Reply, forward::Forward, route::Route, tally::Counted};
 use crate::{
     auth::Caller,
-    limits,
     mcp::{Era, Id, Message, Method, list::ListKind},
 };
 
@@ -22,7 +21,7 @@ impl Gateway {
         counted: &mut Counted,
     ) -> Result<Reply, GatewayError> {
         if let Some(route) = Route::only(self.view_for(caller)) {
-            return self.to_only_upstream(caller, client, message, kind.method(), route, counted).await;
+            return Box::pin(self.to_only_upstream(caller, client, message, kind.method(), route, counted)).await;
         }
         // The one page has no cursor, so none that a client sends can be ours.
         if message.span(crate::mcp::Field::Cursor).is_some() {
@@ -49,7 +48,8 @@ impl Gateway {
         route: Route,
         counted: &mut Counted,
     ) -> Result<Reply, GatewayError> {
-        let admission = limits::admit(caller, 0, "");
+        counted.goes_to(&route.upstream);
+        let admission = self.admit(caller, method, &route).await?;
         self.forward(Forward { caller, client, message, method, route, admission, again: 0, counted }).await
     }
 }

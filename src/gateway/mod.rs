@@ -1,6 +1,7 @@
 //! Builds the gateway and carries a request through it. [`handle`](Gateway::handle) is where to start reading.
 
 mod adapt;
+mod admit;
 mod again;
 mod audiences;
 mod build;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Bounds, CacheConfig, McpConfig, ParkedConfig, WhenDown};
 use crate::{
     catalog::{LONGEST_TOOL_NAME, ToolsMode},
+    limits::LimitsConfig,
     problem::Problems,
     table::{Keys, Table, built},
     upstream::{self, CredentialConfig, EndpointConfig},
@@ -95,6 +96,7 @@ pub fn read(table: Option<Table>, problems: &mut Problems) -> McpConfig {
         parked: parked(table.table("parked", problems), problems),
         downstream_cache: downstream_cache(table.table("downstream_cache", problems), problems),
         state_secrets: Vec::new(),
+        limits: LimitsConfig::default(),
         upstreams: table.table("servers", problems).map(|servers| upstream::read::read_all(servers, problems)).unwrap_or_default(),
     };
     for upstream in &mut config.upstreams {

@@ -101,6 +101,8 @@ impl Gateway {
             changes.removed.extend(retired.iter().map(|upstream| upstream.name().to_string()));
             // A successor that never took over, and has itself been replaced.
             retired.extend(successors.into_iter().map(|successor| successor.next).filter(|next| !is_kept(next)));
+            let limits = config.upstreams.iter().filter_map(|upstream| upstream.rate_limits.as_deref());
+            self.limiter.reload(config.limits.clone(), limits);
             let upstreams = placed.into_iter().map(|(of, _)| of).collect();
             making.lineup = Arc::new(Lineup::new(Arc::new(config), upstreams));
             for Successor { of, next } in &making.successors {

@@ -43,7 +43,7 @@ impl Outcome {
     pub(super) fn of(error: &GatewayError) -> Self {
         match error {
             GatewayError::Upstream { .. } | GatewayError::SearchFailed => Self::Failed,
-            GatewayError::TooManySessions => Self::Limited,
+            GatewayError::Limited(_) | GatewayError::TooManySessions => Self::Limited,
             GatewayError::Unknown { .. }
             | GatewayError::UnknownToExecute { .. }
             | GatewayError::Ambiguous { .. }

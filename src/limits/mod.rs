@@ -1,16 +1,27 @@
-//! Whether a request may go to its upstream now.
+//! Whether a request may go now.
+//!
+//! ```text
+//! Table ─ read ─▶ LimitsConfig, UpstreamLimits ─ Limiter::new ─▶ Limiter: knock (before anything is read), admit ─▶ Admission
+//!                                                                    │
+//!                                        Demands (up to three buckets, all or none) ─▶ Memory, or Shared (Redis)
+//! ```
+//!
+//! The arithmetic is in `quota.rs`; the script in `shared.rs` is the same in Lua, and a test drives both with one clock.
 
-use crate::auth::Caller;
+mod config;
+mod demand;
+mod limiter;
+mod memory;
+mod quota;
+pub mod read;
+mod shared;
 
-/// Proof that a request was admitted; required to reach an upstream. Only [`admit`] makes one.
-#[derive(Debug)]
-pub struct Admission {
-    _private: (),
-}
+pub use config::{LimitsConfig, OnError, Per, StorageConfig, UpstreamLimits};
+pub use demand::{Demand, Demands, Network, Refused, Rule, Scope, Whose};
+pub use limiter::{Admission, Limited, Limiter};
+pub use memory::Memory;
+pub use quota::Quota;
+pub use shared::Shared;
 
-/// Admits a caller's request for one upstream's item.
-///
-/// No limit is configurable yet, so every request is admitted.
-pub fn admit(_caller: &Caller, _upstream: usize, _name: &str) -> Admission {
-    Admission { _private: () }
-}
+/// What the connections to Redis need of the rest.
+pub use crate::redis::Surroundings;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use fred::{
     clients::{Client, Pool, WithOptions},
     error::{Error, ErrorKind},
-    interfaces::{ClientLike as _, KeysInterface as _, ListInterface as _, LuaInterface as _},
-    types::{Expiration, Key, SetOptions, Value, config::Options},
+    interfaces::{ClientLike as _, KeysInterface as _, ListInterface as _},
+    types::{ClusterHash, CustomCommand, Expiration, Key, SetOptions, Value, config::Options},
 };
 use tokio::{
     sync::{Mutex, watch},
@@ -230,16 +230,16 @@ impl Redis {
     /// # Errors
     /// [`RedisError`].
     pub async fn run(&self, script: &Script, keys: Vec<Bytes>, arguments: Vec<Bytes>) -> Result<Reply, RedisError> {
-        let keys: Vec<Key> = keys.into_iter().map(Key::from).collect();
-        let arguments: Vec<Value> = arguments.into_iter().map(Value::Bytes).collect();
-        let (again, sha1) = ((keys.clone(), arguments.clone()), script.sha1.as_str());
-        let known = self.ask(|client| async move { client.evalsha::<Value, _, _, _>(sha1, keys, arguments).await }).await;
-        match known {
-            Err(error) if error.is_unknown_script() => {
-                let (keys, arguments) = again;
-                let text = script.text;
-                Reply::of(self.ask(|client| async move { client.eval::<Value, _, _, _>(text, keys, arguments).await }).await?)
-            }
+        // As commands of our own, because the client's for scripts know nothing of time-outs and of failing at once.
+        let ask = |name: &'static str, script: Bytes| {
+            let place = if keys.is_empty() { ClusterHash::Random } else { ClusterHash::Offset(2) };
+            let command = CustomCommand::new_static(name, place, false);
+            let count = Bytes::from(keys.len().to_string());
+            let all: Vec<Value> = [script, count].into_iter().chain(keys.iter().chain(&arguments).cloned()).map(Value::Bytes).collect();
+            self.ask(|client| async move { client.custom::<Value, Value>(command, all).await })
+        };
+        match ask("EVALSHA", script.sha1.clone()).await {
+            Err(error) if error.is_unknown_script() => Reply::of(ask("EVAL", Bytes::from_static(script.text.as_bytes())).await?),
             other => Reply::of(other?),
         }
     }

@@ -15,7 +15,7 @@ const DEEPEST: usize = 4;
 #[derive(Debug)]
 pub struct Script {
     pub(super) text: &'static str,
-    pub(super) sha1: String,
+    pub(super) sha1: Bytes,
 }
 
 impl Script {
@@ -26,7 +26,7 @@ impl Script {
             let _ = write!(sha1, "{byte:02x}");
             sha1
         });
-        Self { text, sha1 }
+        Self { text, sha1: sha1.into() }
     }
 }
 

@@ -33,6 +33,8 @@ pub enum Answer {
 
 #[derive(Debug)]
 pub struct JsonAnswer {
+    /// With HTTP 429: how long to wait until the next call.
+    pub retry_after: Option<Duration>,
     pub status: StatusCode,
     /// From Content-Length.
     pub length: Option<u64>,

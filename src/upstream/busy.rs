@@ -10,21 +10,40 @@ use tokio::time::Instant;
 /// Longest time that a server is left alone because it says so.
 const LONGEST: Duration = Duration::from_secs(10 * 60);
 
-/// Until when the gateway's own requests to an upstream wait.
+/// Until when an upstream is left alone, by everybody who has its credential.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Busy(Arc<Mutex<Option<Instant>>>);
+pub(crate) struct Busy {
+    /// By the gateway's own requests.
+    own: Arc<Mutex<Option<Instant>>>,
+    /// By calls.
+    calls: Arc<Mutex<Option<Instant>>>,
+}
 
 impl Busy {
     /// The server asked to wait this long.
     pub(crate) fn wait(&self, after: Duration) {
-        *self.0.lock() = Some(Instant::now() + after.min(LONGEST));
+        *self.own.lock() = Some(Instant::now() + after.min(LONGEST));
+    }
+
+    /// The server limits calls, and this is how long it takes until there may be another.
+    pub(crate) fn close(&self, after: Duration) {
+        *self.calls.lock() = Some(Instant::now() + after.min(LONGEST));
     }
 
     /// How much longer it wants to be left alone.
     pub(crate) fn left(&self) -> Option<Duration> {
-        let left = (*self.0.lock())?.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left)
+        left(*self.own.lock())
     }
+
+    /// How much longer no call can be answered.
+    pub(crate) fn closed_for(&self) -> Option<Duration> {
+        left(*self.calls.lock())
+    }
+}
+
+fn left(until: Option<Instant>) -> Option<Duration> {
+    let left = until?.saturating_duration_since(Instant::now());
+    (!left.is_zero()).then_some(left)
 }
 
 /// How long to wait, if this is an answer that says so.

@@ -1,11 +1,11 @@
 //! `[mcp.servers.NAME]`: one upstream as the operator wants it.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use url::Url;
 
 use super::credential::{CredentialConfig, HeaderRules};
-use crate::{auth::AccessRules, names::UpstreamName, outbound::Way, secret::Secret, tls::TlsSettings};
+use crate::{auth::AccessRules, limits::UpstreamLimits, names::UpstreamName, outbound::Way, secret::Secret, tls::TlsSettings};
 
 /// One upstream, checked.
 #[derive(Clone, Debug)]
@@ -28,13 +28,14 @@ pub struct UpstreamConfig {
     pub list_timeout: Duration,
     /// From a call's start, or its last progress notification, to its answer.
     pub call_timeout: Duration,
+    pub rate_limits: Option<Arc<UpstreamLimits>>,
 }
 
 /// How a configuration differs from the one that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Difference {
     None,
-    /// Only in how it is shown.
+    /// Only in how it is shown, and how often it may be called.
     Shown,
     /// The same server, reached with another certificate, credential or patience: sessions go on.
     Rotation,
@@ -60,8 +61,8 @@ impl UpstreamConfig {
     /// How `wanted`, of the same name, differs from this.
     pub fn difference(&self, wanted: &Self) -> Difference {
         let shown = |config: &Self| {
-            let Self { prefix, required, expose, hide, access, .. } = config.clone();
-            (prefix, required, expose, hide, access)
+            let Self { prefix, required, expose, hide, access, rate_limits, .. } = config.clone();
+            (prefix, required, expose, hide, access, rate_limits)
         };
         let times = |config: &Self| (config.connect_timeout, config.list_timeout, config.call_timeout);
         let is_same_way = self.endpoint == wanted.endpoint && times(self) == times(wanted);

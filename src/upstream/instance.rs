@@ -10,6 +10,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use http::StatusCode;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, Semaphore, mpsc, watch},
@@ -18,8 +19,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Bounds, ClientCapabilities, Concern, EndpointConfig, Generation, Isolation, Notice, RotationRules, Session, SessionKey, SessionSpec,
-    State, Status, Traffic, UpstreamConfig, UpstreamError,
+    Answer, Bounds, ClientCapabilities, Concern, EndpointConfig, Generation, Isolation, Notice, RotationRules, Session, SessionKey,
+    SessionSpec, State, Status, Traffic, UpstreamConfig, UpstreamError,
     awaiting::OnBehalf,
     busy::Busy,
     credential::awaits_caller,
@@ -218,6 +219,23 @@ impl Upstream {
             let starting = || Explanation::new(Reason::Starting, "not tried to the end yet", "wait, or look at the log");
             UpstreamError::Down(status.state.explanation().cloned().unwrap_or_else(starting))
         })
+    }
+
+    /// Looks at what a call met: HTTP 429 with `Retry-After` closes the way for further ones until then.
+    pub fn heed(&self, met: Result<&Answer, &UpstreamError>) {
+        let after = match met {
+            Ok(Answer::Json(json)) => json.retry_after,
+            Err(UpstreamError::Busy { status: StatusCode::TOO_MANY_REQUESTS, after }) => Some(*after),
+            Ok(Answer::Messages(_) | Answer::Accepted) | Err(_) => None,
+        };
+        if let Some(after) = after {
+            self.busy.close(after);
+        }
+    }
+
+    /// How much longer the upstream refuses calls with the credential that it gets here, as it said itself.
+    pub fn closed_for(&self) -> Option<Duration> {
+        self.busy.closed_for()
     }
 
     /// Tells the supervisor of a failed exchange; only what says something about the upstream itself counts.

@@ -25,7 +25,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("health", &["gateway", "upstream", "outbound", "tls", "mcp"]),
     ("admin", &["health", "gateway", "downstream", "upstream", "catalog", "outbound", "session", "tls", "telemetry", "mcp"]),
     ("demo", &["mcp", "tls"]),
-    ("config", &["admin", "auth", "health", "downstream", "gateway", "upstream", "tls"]),
+    ("config", &["admin", "auth", "health", "downstream", "gateway", "limits", "redis", "upstream", "tls"]),
 ];
 
 /// These see everything: they put the program together.
@@ -53,7 +53,6 @@ const FENCE: &[(&str, &[&str], &str)] = &[
     ("clap", &["cli/", "main.rs", "telemetry/"], "the command line ends where the program begins"),
     ("tracing_subscriber", &["telemetry/"], "where logs go is decided once"),
     ("fred", &["redis/"], "one client for everything that replicas share"),
-    ("governor", &["limits/"], "limits are decided in one place"),
     ("jsonwebtoken", &["auth/", "upstream/credential/"], "tokens are read and made where identity is decided"),
     ("libc", &["upstream/transport/stdio/"], "processes are the one thing that needs it"),
     ("rmcp", &[], "typed models lose fields and re-order keys; the product has its own wire layer"),

@@ -3,6 +3,7 @@
 mod callers;
 mod credentials;
 mod documents;
+mod limits;
 mod refusals;
 mod security;
 mod watch;

@@ -52,6 +52,8 @@ mod hostile_servers;
 mod isolation;
 // The manifests for Kubernetes.
 mod kubernetes;
+// How often who may ask.
+mod limits;
 // The program from its start to its end.
 mod life_cycle;
 // A foreign suite of certificate chains.

@@ -106,8 +106,11 @@ async fn a_server_that_says_nothing_is_waited_for_by_few() {
     let mut config = server.config();
     config.response_timeout = Duration::from_millis(100);
     let redis = connected(config).await;
+    let script = Script::new("return {1}");
+    assert_eq!(redis.run(&script, vec![], vec![]).await.and_then(Reply::numbers), Ok(vec![1]));
     server.freeze();
     let began = Instant::now();
+    assert_eq!(redis.run(&script, vec![], vec![]).await, Err(RedisError::TimedOut));
     for _ in 0..1000 {
         assert_eq!(redis.get(redis.key("a")).await, Err(RedisError::TimedOut));
     }

@@ -64,8 +64,10 @@ async fn a_busy_servers_retry_after_reaches_the_client() {
                 (StatusCode::OK, "7"),
                 "404 and the like end sessions"
             );
-            assert_eq!(response.answer().await["error"]["data"]["retryAfterMs"], 7000);
-            assert_eq!(nexus.fake("up").seen_of("tools/call").len(), 2, "each was sent once");
+            let left = response.answer().await["error"]["data"]["retryAfterMs"].as_u64().unwrap();
+            assert!((6000..=7000).contains(&left), "{left}");
+            // Whose limit is reached is not asked again before; whoever is down for maintenance may be back sooner.
+            assert_eq!(nexus.fake("up").seen_of("tools/call").len(), if status == 429 { 1 } else { 2 }, "each was sent once");
             assert_eq!(nexus.upstream("up").status().borrow().state.word(), "up");
         }
     }

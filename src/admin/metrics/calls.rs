@@ -17,7 +17,18 @@ const DURATION: Metric = Metric::new(
 );
 const SESSIONS: Metric = Metric::new(Kind::Gauge, "nexus_sessions", "Sessions of clients up to revision 2025-11-25.");
 
-pub(super) const ALL: &[Metric] = &[REQUESTS, DURATION, SESSIONS];
+const LIMITED: Metric = Metric::new(
+    Kind::Counter,
+    "nexus_rate_limited",
+    "Requests that a limit refused, by its scope (global, ip, client, server, tool, upstream, storage).",
+);
+const UNANSWERED: Metric = Metric::new(
+    Kind::Counter,
+    "nexus_rate_limit_storage_errors",
+    "Requests whose limits could not be checked, because Redis gave no answer.",
+);
+
+pub(super) const ALL: &[Metric] = &[REQUESTS, DURATION, SESSIONS, LIMITED, UNANSWERED];
 
 pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway) -> fmt::Result {
     let requests = gateway
@@ -26,6 +37,9 @@ pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway) -> fmt::Result {
         .map(|(method, outcome, count)| (vec![("method", word(method)), ("outcome", outcome.word().to_owned())], count));
     page.counter(REQUESTS, requests)?;
     page.histogram(DURATION, durations(gateway))?;
+    let limiter = gateway.limiter();
+    page.counter(LIMITED, limiter.limited().map(|(scope, count)| (vec![("scope", scope.word().to_owned())], count)))?;
+    page.counter(UNANSWERED, [(Vec::new(), limiter.unanswered())])?;
     let sessions = i64::try_from(gateway.sessions().count()).unwrap_or(i64::MAX);
     page.gauge(SESSIONS, [(Vec::new(), sessions)])
 }

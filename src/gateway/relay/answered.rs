@@ -58,7 +58,7 @@ impl Relay {
         let untouched = self.is_untouched().then_some(json.status);
         if untouched.is_some() && self.is_subscription() {
             self.settle();
-            let JsonAnswer { status, length, body } = json;
+            let JsonAnswer { status, length, body, .. } = json;
             return Ok(Reply::Json(Box::new(JsonReply::new(status, length, JsonBody::subscription(body, self)))));
         }
         // A task is short; a call's answer of known length that is long is none.

@@ -7,7 +7,6 @@ use crate::{
     auth::{Caller, Wanted},
     bridge,
     gateway::{Client, Gateway, GatewayError, ItemKind, LegacySession, Reply, forward::Shares, route::Route, tally::Counted},
-    limits,
     mcp::{Era, Field, Id, Message, Method, Splices},
     reason::Reason,
     upstream::{Upstream, UpstreamError},
@@ -60,8 +59,8 @@ impl Gateway {
             Some(route) => route,
             None => self.route(caller, method, message).await?,
         };
-        let _admitted = limits::admit(caller, route.index, &route.name);
         counted.goes_to(&route.upstream);
+        let _admitted = self.admit(caller, method, &route).await?;
         if route.view.lineup.is_transparent() {
             self.first_try(&route.upstream).await;
         }

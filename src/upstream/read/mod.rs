@@ -4,7 +4,7 @@ mod headers;
 mod http;
 mod stdio;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use globset::Glob;
 
@@ -14,7 +14,7 @@ pub use stdio::STDERR_KEYS;
 use super::config::{EndpointConfig, UpstreamConfig};
 pub use super::credential::read::{AUTH_KEYS, is_reserved_header};
 use crate::{
-    auth,
+    auth, limits,
     names::{SEPARATOR, UpstreamName},
     problem::Problems,
     table::{Keys, Span, Table, built, planned},
@@ -54,7 +54,7 @@ pub const KEYS: Keys = Keys {
         built("allow", "Groups that may use it; without the key, everybody may."),
         built("deny", "Groups that may not; wins over `allow`."),
         built("tools", "`allow` and `deny` for single tools, each in a table of its own; they come before the server's."),
-        planned("rate_limits", "Limits for calls."),
+        built("rate_limits", "How often it is called."),
     ],
 };
 
@@ -106,6 +106,7 @@ fn read(name: String, mut table: Table, problems: &mut Problems) -> Entry {
     let connect_timeout = table.duration("connect_timeout", &timeouts, problems).unwrap_or(Duration::from_secs(5));
     let list_timeout = table.duration("list_timeout", &timeouts, problems).unwrap_or(Duration::from_secs(15));
     let call_timeout = table.duration("call_timeout", &timeouts, problems).unwrap_or(Duration::from_secs(300));
+    let rate_limits = table.table("rate_limits", problems).map(|table| Arc::new(limits::read::read_upstream(table, &name, problems)));
     let endpoint = endpoint(&mut table, problems);
     table.finish(&KEYS, problems);
     let config = valid_name.ok().zip(endpoint).map(|(name, endpoint)| UpstreamConfig {
@@ -119,6 +120,7 @@ fn read(name: String, mut table: Table, problems: &mut Problems) -> Entry {
         connect_timeout,
         list_timeout,
         call_timeout,
+        rate_limits,
     });
     Entry { name, prefix, table, enabled, config }
 }

@@ -327,7 +327,7 @@ impl HttpTransport {
         let content = Content::of(response.headers());
         if status.is_success() {
             return match content {
-                Content::Json => Ok(Answer::Json(JsonAnswer { status, length, body: response.into_body().into() })),
+                Content::Json => Ok(Answer::Json(JsonAnswer { retry_after: None, status, length, body: response.into_body().into() })),
                 Content::Events => Ok(Answer::Messages(Messages::of_events(response.into_body(), self.max_event))),
                 _ if status == StatusCode::ACCEPTED || status == StatusCode::NO_CONTENT || length == Some(0) => Ok(Answer::Accepted),
                 Content::Html | Content::Other => {
@@ -343,7 +343,9 @@ impl HttpTransport {
 
     async fn sort_refusal(&self, response: Response<UpstreamBody>, content: Content, length: Option<u64>) -> Result<Answer, UpstreamError> {
         let status = response.status();
-        if let Some(after) = asks_to_wait(status, response.headers()) {
+        let wait = asks_to_wait(status, response.headers());
+        let retry_after = wait.filter(|_| status == StatusCode::TOO_MANY_REQUESTS);
+        if let Some(after) = wait {
             self.busy.wait(after);
             // A JSON-RPC error says more than we could.
             if !matches!(content, Content::Json) {
@@ -362,7 +364,7 @@ impl HttpTransport {
             _ => {}
         }
         match content {
-            Content::Json => Ok(Answer::Json(JsonAnswer { status, length, body: response.into_body().into() })),
+            Content::Json => Ok(Answer::Json(JsonAnswer { retry_after, status, length, body: response.into_body().into() })),
             Content::Html | Content::Other if status == StatusCode::BAD_REQUEST => {
                 let page = collect(response.into_body().into(), MAX_ERROR_BODY).await.unwrap_or_default();
                 let told = match (self.url.scheme(), content) {

@@ -17,8 +17,9 @@ STATE = re.compile(r"upstream [\"'`]?(?P<name>[\w.-]+)[\"'`]?:? +(?P<state>up|de
 class Gateway:
     """A running gateway with the given upstreams: name → table of `[mcp.servers.NAME]`.
 
-    `tls` is its own `[server.tls]`, and `trust` the context of a client that may connect then. `mcp`: the keys of `[mcp]`.
-    `tables` are further ones as TOML, and `port` one that must be known before it starts.
+    `tls` is its own `[server.tls]`, and `trust` the context of a client that may connect then. `mcp`: the keys of `[mcp]`;
+    `storage`: those of `[server.rate_limits.storage]`. `tables` are further ones as TOML, and `port` one that must be known
+    before it starts.
     """
 
     def __init__(
@@ -28,13 +29,14 @@ class Gateway:
         tls: dict | None = None,
         trust=None,
         mcp: dict | None = None,
+        storage: dict | None = None,
         tables: str = "",
         port: int = 0,
         **environment: str,
     ):
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / "nexus.toml"
-        self.config.write_text(configuration(upstreams, tls, mcp, port) + tables)
+        self.config.write_text(configuration(upstreams, tls, mcp, port, storage) + tables)
         self.trust = trust
         self.process = Process([NEXUS, "--config", self.config, "serve"], folder / "nexus.log", **environment)
         self.names = list(upstreams)
@@ -80,11 +82,15 @@ class Gateway:
         return self.process.stop()
 
 
-def configuration(upstreams: dict, tls: dict | None = None, mcp: dict | None = None, port: int = 0) -> str:
+def configuration(
+    upstreams: dict, tls: dict | None = None, mcp: dict | None = None, port: int = 0, storage: dict | None = None
+) -> str:
     """The file as TOML."""
     lines = ["[server]", f'listen_address = "127.0.0.1:{port}"', ""]
     if tls:
         lines += ["[server.tls]", *(f"{key} = {literal(value)}" for key, value in tls.items()), ""]
+    if storage:
+        lines += ["[server.rate_limits.storage]", *(f"{key} = {literal(value)}" for key, value in storage.items()), ""]
     lines += ["[mcp]", 'sse_path = "/sse"', *(f"{key} = {literal(value)}" for key, value in (mcp or {}).items()), ""]
     for name, table in upstreams.items():
         lines.append(f"[mcp.servers.{name}]")

@@ -24,6 +24,9 @@ fn general(path: &str) -> String {
         if parts.len() > 4 && parts[3] == "tools" {
             parts[4] = "TOOL";
         }
+        if parts.len() > 5 && parts[3..5] == ["rate_limits", "tools"] {
+            parts[5] = "TOOL";
+        }
     }
     parts.join(".")
 }

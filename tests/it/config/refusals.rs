@@ -16,7 +16,6 @@ fn a_key_that_is_not_built_yet_is_refused_as_such() {
     for (text, key) in [
         (https("retry = { attempts = 2 }"), "mcp.servers.crm.retry"),
         (https("circuit_breaker = { failures = 5, open_for = \"30s\" }"), "mcp.servers.crm.circuit_breaker"),
-        (https("[mcp.servers.crm.rate_limits]\nlimit = 1"), "mcp.servers.crm.rate_limits"),
     ] {
         refused(&text, &[key, "is not built yet"]);
     }

@@ -1,0 +1,172 @@
+//! What a request asks of the limits: tokens out of buckets.
+
+use std::{
+    hash::{Hash, Hasher},
+    net::{IpAddr, Ipv6Addr},
+};
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use super::Quota;
+use crate::auth::Caller;
+
+/// Which limit said no. The words are those of replies, metrics and the audit trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Everything together.
+    Global,
+    /// One address; of IPv6 one /64.
+    Ip,
+    /// One client, over all upstreams.
+    Client,
+    /// One upstream.
+    Server,
+    /// One tool.
+    Tool,
+    /// The upstream itself asked to wait.
+    Upstream,
+    /// Nobody could be asked, and the configuration says that this is a no.
+    Storage,
+}
+
+impl Scope {
+    pub const ALL: [Self; 7] = [Self::Global, Self::Ip, Self::Client, Self::Server, Self::Tool, Self::Upstream, Self::Storage];
+
+    /// The stable word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Global => "global",
+            Self::Ip => "ip",
+            Self::Client => "client",
+            Self::Server => "server",
+            Self::Tool => "tool",
+            Self::Upstream => "upstream",
+            Self::Storage => "storage",
+        }
+    }
+}
+
+/// One limit of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub scope: Scope,
+    /// What nothing else is called; a reload finds its buckets by it.
+    pub name: Box<str>,
+    pub quota: Quota,
+}
+
+/// Whose bucket of a limit.
+#[derive(Clone, Copy, Debug)]
+pub enum Whose<'a> {
+    /// All share one.
+    Everyone,
+    /// Each address has its own.
+    Address(Network),
+    /// Each client has its own: by the name that it was given, or else by its principal.
+    Caller(&'a Caller),
+}
+
+/// An IPv4 address, or the first 64 bits of an IPv6 address: what one customer is given at least (RFC 6177 §2), who could
+/// otherwise have a bucket for each of 2^64 addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Network(IpAddr);
+
+impl From<IpAddr> for Network {
+    fn from(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+            v4 @ IpAddr::V4(_) => v4,
+        })
+    }
+}
+
+/// One token of one bucket.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand<'a> {
+    pub rule: &'a Rule,
+    pub whose: Whose<'a>,
+}
+
+/// Most buckets that are asked together.
+pub(super) const MOST: usize = 3;
+
+/// The buckets that are asked together; either all give a token or none does.
+pub type Demands<'a> = [Option<Demand<'a>>; MOST];
+
+/// Which demand was refused, and how long it takes until none would be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub at: usize,
+    /// Microseconds.
+    pub wait: u64,
+}
+
+/// Two buckets are the same when these are.
+impl Hash for Demand<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.rule.name.hash(state);
+        match self.whose {
+            Whose::Everyone => 0_u8.hash(state),
+            Whose::Address(network) => (1_u8, network).hash(state),
+            Whose::Caller(caller) => match caller.client() {
+                Some(name) => (2_u8, name).hash(state),
+                None => (3_u8, caller.principal()).hash(state),
+            },
+        }
+    }
+}
+
+impl Demand<'_> {
+    /// What the bucket is called where others can read it: callers by a digest. Never the same for two buckets.
+    pub(super) fn name(&self) -> String {
+        let rule = &self.rule.name;
+        let of_caller = |kind: char, bytes: &[u8]| {
+            let digest = digest(&SHA256, bytes);
+            let hex: String = digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+            format!("{kind}{hex}")
+        };
+        // What comes before the rule's name, which may hold anything, has no colon in it.
+        match self.whose {
+            Whose::Everyone => format!("all:{rule}"),
+            Whose::Address(Network(IpAddr::V4(address))) => format!("{address}:{rule}"),
+            Whose::Address(Network(IpAddr::V6(address))) => format!("{:016x}:{rule}", address.to_bits() >> 64),
+            Whose::Caller(caller) => match caller.client() {
+                Some(name) => format!("{}:{rule}", of_caller('c', name.as_bytes())),
+                None => format!("{}:{rule}", of_caller('p', caller.principal().as_bytes())),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, num::NonZeroU32, time::Duration};
+
+    use super::*;
+
+    fn rule(name: &str) -> Rule {
+        let one = NonZeroU32::MIN;
+        Rule { scope: Scope::Ip, name: name.into(), quota: Quota::new(one, Duration::from_secs(1), one).unwrap() }
+    }
+
+    fn name(rule: &Rule, address: &str) -> String {
+        Demand { rule, whose: Whose::Address(address.parse::<IpAddr>().unwrap().into()) }.name()
+    }
+
+    #[test]
+    fn an_ipv6_customer_has_one_bucket_and_an_ipv4_address_one_of_its_own() {
+        let rule = rule("ip");
+        assert_eq!(name(&rule, "2001:db8:1:2:3:4:5:6"), name(&rule, "2001:db8:1:2:ffff::"));
+        assert_ne!(name(&rule, "2001:db8:1:2::"), name(&rule, "2001:db8:1:3::"));
+        assert_ne!(name(&rule, "192.0.2.1"), name(&rule, "192.0.2.2"));
+        assert_eq!(name(&rule, "192.0.2.1"), name(&rule, "::ffff:192.0.2.1"));
+    }
+
+    #[test]
+    fn no_two_buckets_have_one_name() {
+        let (local, rules) = (Caller::local(), [rule("a"), rule("all:a"), rule("a:a")]);
+        let whose = [Whose::Everyone, Whose::Address(IpAddr::from([1, 2, 3, 4]).into()), Whose::Caller(&local)];
+        let names: HashSet<String> = rules.iter().flat_map(|rule| whose.map(|whose| Demand { rule, whose }.name())).collect();
+        assert_eq!(names.len(), 9);
+    }
+}

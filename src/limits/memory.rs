@@ -1,0 +1,330 @@
+//! Buckets in this process: bounded, and locked in parts.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, HashSet},
+    hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState},
+};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::demand::{Demand, Demands, MOST, Refused, Whose};
+
+/// Parts that are locked by themselves.
+const SHARDS: usize = 64;
+/// Buckets of addresses and clients that are kept; together with what finds the fullest, some 50 MB.
+const KEPT: usize = 1 << 19;
+/// Full buckets, which are as good as unknown ones, that are looked for when one is added.
+const LOOKS: usize = 4;
+
+/// The buckets that are not full, by digest.
+#[derive(Debug)]
+pub struct Memory {
+    /// Keys are digests under random seeds, so that nobody can choose two buckets that meet.
+    seeds: [RandomState; 2],
+    shards: Box<[Mutex<Shard>]>,
+    /// Most evictable buckets in one shard.
+    room: usize,
+}
+
+/// A bucket's digest: which shard, and which one in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key(u64, u64);
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.1);
+    }
+}
+
+/// Of a key that is a digest already.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, digest: u64) {
+        self.0 = digest;
+    }
+}
+
+/// When each bucket will be full, in microseconds.
+type Buckets = HashMap<Key, u64, BuildHasherDefault<AsItIs>>;
+
+#[derive(Debug, Default)]
+struct Shard {
+    /// Those that all share: as many as the configuration has, and never evicted.
+    shared: Buckets,
+    /// Those of addresses and clients.
+    single: Buckets,
+    /// Each of `single` once, with a time at which it cannot be full yet or is just full: later takings are not noted here but
+    /// when it comes up.
+    fullest: BinaryHeap<Reverse<(u64, Key)>>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Memory {
+    pub fn new() -> Self {
+        Self::with_room(SHARDS, KEPT / SHARDS)
+    }
+
+    fn with_room(shards: usize, room: usize) -> Self {
+        let seeds = [RandomState::new(), RandomState::new()];
+        Self { seeds, shards: (0..shards).map(|_| Mutex::default()).collect(), room }
+    }
+
+    /// Takes a token of each bucket at `now`, in microseconds of a clock that only this store has; or none of any.
+    pub fn take(&self, demands: &Demands<'_>, now: u64) -> Result<(), Refused> {
+        let asked = demands.map(|demand| demand.map(|demand| (self.key(&demand), demand)));
+        let mut locked = self.lock(asked.map(|asked| asked.map(|(key, _)| self.shard(key))));
+        let mut taken = [None; MOST];
+        let mut refused: Option<Refused> = None;
+        for (at, (asked, taken)) in asked.iter().zip(&mut taken).enumerate() {
+            let Some((key, demand)) = asked else { continue };
+            let full_at = locked.of(self.shard(*key)).and_then(|shard| shard.full_at(*key, demand)).unwrap_or(now);
+            match demand.rule.quota.take(full_at, now) {
+                Ok(full_at) => *taken = Some(full_at),
+                Err(wait) if refused.is_none_or(|refused| refused.wait < wait) => refused = Some(Refused { at, wait }),
+                Err(_) => {}
+            }
+        }
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        for (asked, taken) in asked.iter().zip(taken) {
+            if let (Some((key, demand)), Some(full_at)) = (asked, taken)
+                && let Some(shard) = locked.of(self.shard(*key))
+            {
+                shard.put(*key, demand, full_at, now, self.room);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the shared buckets of all but these.
+    pub(super) fn keep_shared(&self, kept: &[Demand<'_>]) {
+        let kept: HashSet<Key> = kept.iter().map(|demand| self.key(demand)).collect();
+        for shard in &self.shards {
+            shard.lock().shared.retain(|key, _| kept.contains(key));
+        }
+    }
+
+    fn key(&self, demand: &Demand<'_>) -> Key {
+        let [one, other] = &self.seeds;
+        Key(one.hash_one(demand), other.hash_one(demand))
+    }
+
+    fn shard(&self, key: Key) -> usize {
+        usize::try_from(key.0 % self.shards.len() as u64).unwrap_or_default()
+    }
+
+    /// Locks each of these once, always in one order, so that no two callers wait for each other.
+    fn lock(&self, shards: [Option<usize>; MOST]) -> Locked<'_> {
+        let mut ordered = shards;
+        ordered.sort_unstable();
+        let mut before = None;
+        Locked(ordered.map(|shard| {
+            let shard = shard.filter(|shard| before.replace(*shard) != Some(*shard))?;
+            Some((shard, self.shards.get(shard)?.lock()))
+        }))
+    }
+}
+
+/// Locked shards with their numbers.
+struct Locked<'a>([Option<(usize, MutexGuard<'a, Shard>)>; MOST]);
+
+impl Locked<'_> {
+    fn of(&mut self, shard: usize) -> Option<&mut Shard> {
+        self.0.iter_mut().flatten().find(|(number, _)| *number == shard).map(|(_, guard)| &mut **guard)
+    }
+}
+
+impl Shard {
+    fn full_at(&self, key: Key, demand: &Demand<'_>) -> Option<u64> {
+        match demand.whose {
+            Whose::Everyone => self.shared.get(&key).copied(),
+            Whose::Address(_) | Whose::Caller(_) => self.single.get(&key).copied(),
+        }
+    }
+
+    fn put(&mut self, key: Key, demand: &Demand<'_>, full_at: u64, now: u64, room: usize) {
+        if matches!(demand.whose, Whose::Everyone) {
+            self.shared.insert(key, full_at);
+            return;
+        }
+        if let Some(known) = self.single.get_mut(&key) {
+            *known = full_at;
+            return;
+        }
+        self.make_room(now, room);
+        self.single.insert(key, full_at);
+        self.fullest.push(Reverse((full_at, key)));
+    }
+
+    /// Drops a few buckets that are full; and when there is no room, the one that is nearest to it, which gives its owner the
+    /// least.
+    fn make_room(&mut self, now: u64, room: usize) {
+        let mut looks = LOOKS;
+        while let Some(Reverse((noted, key))) = self.fullest.peek().copied() {
+            let is_crowded = self.single.len() >= room;
+            if !is_crowded && (noted > now || looks == 0) {
+                break;
+            }
+            looks = looks.saturating_sub(1);
+            self.fullest.pop();
+            match self.single.get(&key) {
+                Some(full_at) if *full_at > noted => self.fullest.push(Reverse((*full_at, key))),
+                Some(_) | None => drop(self.single.remove(&key)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::IpAddr, num::NonZeroU32, time::Duration};
+
+    use super::{
+        super::{Quota, Rule, Scope},
+        *,
+    };
+
+    const SECOND: u64 = 1_000_000;
+
+    fn rule(name: &str, limit: u32, seconds: u64) -> Rule {
+        let limit = NonZeroU32::new(limit).unwrap();
+        Rule { scope: Scope::Ip, name: name.into(), quota: Quota::new(limit, Duration::from_secs(seconds), limit).unwrap() }
+    }
+
+    fn of(rule: &Rule, address: u32) -> Demand<'_> {
+        Demand { rule, whose: Whose::Address(IpAddr::from(address.to_be_bytes()).into()) }
+    }
+
+    fn of_all(rule: &Rule) -> Demand<'_> {
+        Demand { rule, whose: Whose::Everyone }
+    }
+
+    fn kept(memory: &Memory) -> usize {
+        let shards = memory.shards.iter().map(|shard| shard.lock());
+        shards.map(|shard| shard.single.len().max(shard.fullest.len())).sum()
+    }
+
+    #[test]
+    fn all_buckets_give_a_token_or_none_does() {
+        let memory = Memory::new();
+        let (wide, narrow) = (rule("wide", 10, 100), rule("narrow", 1, 1));
+        let both = [Some(of_all(&wide)), Some(of(&narrow, 1)), None];
+        assert_eq!(memory.take(&both, 0), Ok(()));
+        for _ in 0..100 {
+            assert_eq!(memory.take(&both, 0), Err(Refused { at: 1, wait: SECOND }));
+        }
+        // Nine are left of ten, whatever was refused.
+        for _ in 0..9 {
+            assert_eq!(memory.take(&[Some(of_all(&wide)), None, None], 0), Ok(()));
+        }
+        // The longest wait is told: then both have a token.
+        assert_eq!(memory.take(&both, 0), Err(Refused { at: 0, wait: 10 * SECOND }));
+        assert_eq!(memory.take(&both, 10 * SECOND), Ok(()));
+    }
+
+    #[test]
+    fn buckets_in_one_shard_are_locked_once() {
+        let memory = Memory::with_room(1, 8);
+        let (a, b, c) = (rule("a", 1, 1), rule("b", 1, 1), rule("c", 1, 1));
+        let all = [Some(of_all(&a)), Some(of(&b, 1)), Some(of(&c, 1))];
+        assert_eq!(memory.take(&all, 0), Ok(()));
+        assert_eq!(memory.take(&[None, None, Some(of(&c, 1))], 0), Err(Refused { at: 2, wait: SECOND }));
+    }
+
+    #[test]
+    fn a_full_map_evicts_the_bucket_nearest_to_full() {
+        let memory = Memory::with_room(1, 4);
+        let rule = rule("ip", 10, 10);
+        // Address n has taken n tokens.
+        for (address, count) in [(1, 1), (2, 2), (3, 3), (4, 10)] {
+            for _ in 0..count {
+                memory.take(&[Some(of(&rule, address)), None, None], 0).unwrap();
+            }
+        }
+        for stranger in 100..103 {
+            memory.take(&[Some(of(&rule, stranger)), None, None], 0).unwrap();
+            // Uses its tokens, so that it is not nearest to full itself.
+            for _ in 0..8 {
+                memory.take(&[Some(of(&rule, stranger)), None, None], 0).unwrap();
+            }
+            assert_eq!(kept(&memory), 4);
+        }
+        // Three have gone, and the one that was empty is still empty.
+        assert_eq!(memory.take(&[Some(of(&rule, 4)), None, None], 0), Err(Refused { at: 0, wait: SECOND }));
+        assert_eq!((0..10).filter(|_| memory.take(&[Some(of(&rule, 3)), None, None], 0).is_ok()).count(), 10);
+    }
+
+    #[test]
+    fn a_million_addresses_take_bounded_memory_and_what_all_share_is_not_evicted() {
+        let memory = Memory::with_room(8, 1000);
+        let (global, ip) = (rule("global", 2_000_000, 20_000_000), rule("ip", 10, 10));
+        for address in 0..1_000_000 {
+            memory.take(&[Some(of_all(&global)), Some(of(&ip, address)), None], 0).unwrap();
+        }
+        assert!(kept(&memory) <= 8000, "{}", kept(&memory));
+        let left = (0..2_000_000).take_while(|_| memory.take(&[Some(of_all(&global)), None, None], 0).is_ok()).count();
+        assert_eq!(left, 1_000_000);
+    }
+
+    #[test]
+    fn buckets_that_are_full_again_are_forgotten() {
+        let memory = Memory::with_room(1, 100);
+        let rule = rule("ip", 1, 1);
+        for address in 0..100 {
+            memory.take(&[Some(of(&rule, address)), None, None], 0).unwrap();
+        }
+        for address in 100..200 {
+            memory.take(&[Some(of(&rule, address)), None, None], u64::from(address) * SECOND).unwrap();
+        }
+        assert!(kept(&memory) < 10, "{}", kept(&memory));
+    }
+
+    #[test]
+    fn what_a_reload_removes_is_forgotten_and_what_it_keeps_is_not() {
+        let memory = Memory::new();
+        let (kept, gone) = (rule("kept", 1, 1), rule("gone", 1, 1));
+        memory.take(&[Some(of_all(&kept)), Some(of_all(&gone)), None], 0).unwrap();
+        memory.keep_shared(&[of_all(&kept)]);
+        assert!(memory.take(&[Some(of_all(&kept)), None, None], 0).is_err());
+        assert!(memory.take(&[Some(of_all(&gone)), None, None], 0).is_ok());
+    }
+
+    #[test]
+    fn callers_at_once_get_exactly_what_there_is() {
+        let memory = Memory::new();
+        let (one, other) = (rule("one", 1000, 1000), rule("other", 1500, 1000));
+        let (memory, one, other) = (&memory, &one, &other);
+        let take = move |first: &Rule, second: &Rule| {
+            let demands = [Some(of_all(first)), Some(of_all(second)), None];
+            (0..2000).filter(|_| memory.take(&demands, 0).is_ok()).count()
+        };
+        // In both orders, so that a wrong order of locks would stop here for ever.
+        let admitted: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..8).map(|n| scope.spawn(move || if n % 2 == 0 { take(one, other) } else { take(other, one) })).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(admitted, 1000);
+        let left = (0..1000).filter(|_| memory.take(&[Some(of_all(other)), None, None], 0).is_ok()).count();
+        assert_eq!(left, 500);
+    }
+}

@@ -1,0 +1,85 @@
+//! Buckets in Redis, which all replicas share.
+
+use bytes::Bytes;
+
+use super::{
+    demand::{Demands, Refused},
+    quota::LONGEST_FILL,
+};
+use crate::redis::{Redis, RedisError, Script};
+
+/// What [`Quota::take`](super::Quota) does, for all buckets of a request in one piece.
+///
+/// `ARGV[1]` is the time in microseconds, or empty for the server's own; then period and fill of each key. Answers
+/// `{0, 0}`, or the number of the key that must be waited for longest and for how long. A key is kept until its bucket is
+/// full; with a time that is given, an hour longer, because the server's own time then says nothing about it.
+const TAKE: &str = "
+local now, linger = tonumber(ARGV[1]), 3600000
+if not now then
+  local time = redis.call('TIME')
+  now, linger = tonumber(time[1]) * 1000000 + tonumber(time[2]), 0
+end
+local full, longest, wait = {}, 0, 0
+for i = 1, #KEYS do
+  local period, fill = tonumber(ARGV[2 * i]), tonumber(ARGV[2 * i + 1])
+  local before = tonumber(redis.call('GET', KEYS[i]) or now) or now
+  full[i] = math.min(math.max(before, now), now + fill) + period
+  local over = full[i] - now - fill
+  if over > wait then longest, wait = i, over end
+end
+if wait > 0 then return {longest, wait} end
+for i = 1, #KEYS do
+  local kept = math.ceil((full[i] - now) / 1000) + linger
+  redis.call('SET', KEYS[i], string.format('%.0f', full[i]), 'PX', string.format('%.0f', kept))
+end
+return {0, 0}
+";
+
+/// What keeps all keys in one slot of a cluster, since one script uses several of them.
+const HASH_TAG: &str = "{limits}:";
+
+/// The buckets of all gateways that have the same Redis and prefix.
+#[derive(Debug)]
+pub struct Shared {
+    redis: Redis,
+    script: Script,
+}
+
+impl Shared {
+    pub fn new(redis: Redis) -> Self {
+        Self { redis, script: Script::new(TAKE) }
+    }
+
+    pub(super) fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
+    /// Takes a token of each bucket, or none of any. `now`: microseconds, instead of the server's own time.
+    ///
+    /// # Errors
+    /// [`RedisError`]; whether tokens were taken is not known then.
+    pub async fn take(&self, demands: &Demands<'_>, now: Option<u64>) -> Result<Result<(), Refused>, RedisError> {
+        let mut keys = Vec::with_capacity(demands.len());
+        let mut arguments = vec![now.map_or_else(Bytes::new, number)];
+        for demand in demands.iter().flatten() {
+            keys.push(self.redis.key(&[HASH_TAG, &demand.name()].concat()));
+            let quota = demand.rule.quota;
+            arguments.extend([number(quota.period_micros()), number(quota.fill_micros())]);
+        }
+        let answer = self.redis.run(&self.script, keys, arguments).await?.numbers()?;
+        let [longest, wait] = *answer.as_slice() else { return Err(RedisError::Nonsense) };
+        if longest == 0 {
+            return Ok(Ok(()));
+        }
+        let (longest, wait) = (usize::try_from(longest), u64::try_from(wait));
+        let (Ok(longest), Ok(wait @ 1..)) = (longest, wait) else { return Err(RedisError::Nonsense) };
+        let mut asked = demands.iter().enumerate().filter(|(_, demand)| demand.is_some());
+        let (at, _) = asked.nth(longest - 1).ok_or(RedisError::Nonsense)?;
+        let most = u64::try_from(LONGEST_FILL.as_micros()).unwrap_or(u64::MAX);
+        Ok(Err(Refused { at, wait: wait.min(most) }))
+    }
+}
+
+fn number(number: u64) -> Bytes {
+    Bytes::from(number.to_string())
+}

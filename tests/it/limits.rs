@@ -1,0 +1,18 @@
+//! How often who may ask: the limits of the whole program, with both stores.
+
+mod both_stores;
+mod calls;
+mod door;
+mod redis_down;
+
+use std::time::Duration;
+
+use crate::support::fake::{FakeSpec, modern};
+
+/// An upstream with a tool or two, and these lines of its table.
+fn tools(lines: &str) -> FakeSpec {
+    modern().tool("work").tool("other").prompt("ask").toml(lines)
+}
+
+/// Long enough that no token comes back during a test.
+const LONG: Duration = Duration::from_secs(3600);
