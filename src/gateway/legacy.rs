@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -42,6 +42,8 @@ pub struct LegacySession {
     pub record: SessionRecord,
     /// As it was identified last: its groups may change, its principal does not.
     caller: Mutex<Caller>,
+    /// There may be something open that its groups may not use any more.
+    may_hold_denied: AtomicBool,
     pub(super) flags: ClientCapabilities,
     /// Read when the first modern server is told.
     declared: OnceLock<Declared>,
@@ -94,6 +96,7 @@ impl LegacySession {
         Self {
             record,
             caller: Mutex::new(caller),
+            may_hold_denied: AtomicBool::new(false),
             flags,
             declared: OnceLock::new(),
             questions: Questions::default(),
@@ -131,7 +134,18 @@ impl LegacySession {
         let mut known = self.caller.lock();
         if known.groups() != caller.groups() {
             *known = caller.clone();
+            self.may_hold_denied();
         }
+    }
+
+    /// What its groups may not use is to be ended with its next request.
+    pub(super) fn may_hold_denied(&self) {
+        self.may_hold_denied.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was said since this was asked last.
+    pub(super) fn is_to_end_denied(&self) -> bool {
+        self.may_hold_denied.load(Ordering::Relaxed) && self.may_hold_denied.swap(false, Ordering::Relaxed)
     }
 
     /// Nothing of this upstream is followed any more.

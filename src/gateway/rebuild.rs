@@ -79,6 +79,26 @@ impl Gateway {
     }
 }
 
+/// Ends what a client has at upstreams whose things its groups may not use, as far as it is no call. As long as calls are under
+/// way it keeps its sessions there.
+pub(super) fn end_denied(session: &LegacySession, view: &View) {
+    let is_calling = !session.flights.is_empty();
+    for (index, upstream) in view.upstreams().iter().enumerate() {
+        if !view.sees(index, Wanted::Other) {
+            session.unsubscribe_all(upstream.name());
+        }
+        match session.upstream_session(upstream.id()) {
+            Some(_) if view.reaches(index) => {}
+            Some(_) if is_calling => session.may_hold_denied(),
+            Some(_) => {
+                session.keep_upstream_session(upstream.id(), None);
+                upstream.close_for_now(session.id());
+            }
+            None => {}
+        }
+    }
+}
+
 /// What of the lists is different for a client's groups. What it may not use any more ends, as far as it is no call.
 ///
 /// `known` are the differences for those who came before.
@@ -90,15 +110,7 @@ pub(super) fn change_for(
 ) -> Change {
     let caller = session.caller();
     let (before, now) = (before.seen_by(&caller), now.seen_by(&caller));
-    for (index, upstream) in now.upstreams().iter().enumerate() {
-        if !now.sees(index, Wanted::Other) {
-            session.unsubscribe_all(upstream.name());
-        }
-        if !now.reaches(index) && session.upstream_session(upstream.id()).is_some() {
-            session.keep_upstream_session(upstream.id(), None);
-            upstream.close_owned(session.id());
-        }
-    }
+    end_denied(session, &now);
     *known.entry((before.audience, now.audience)).or_insert_with(|| Change::between(&before.catalog, &now.catalog))
 }
 

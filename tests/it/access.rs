@@ -5,6 +5,7 @@
 mod changes;
 mod config;
 mod explain;
+mod personal;
 mod principals;
 mod rules;
 mod single;

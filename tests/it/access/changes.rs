@@ -1,7 +1,7 @@
 //! Who hears that something changed, and what a reload of the rules takes away and gives.
 
 use super::*;
-use crate::support::{client::Response, offer::tool, soon};
+use crate::support::{client::Response, fake::Answer, offer::tool, soon};
 
 const RULES: &str = "allow = [\"pro\"]";
 
@@ -105,4 +105,51 @@ async fn a_modern_subscription_ends_where_the_rules_end_it() {
     soon("the upstream's stream to end", old_part.gone()).await;
     new_part.event(updated("new://listed", &new_id)).await;
     assert_eq!(stream.next().await.unwrap()["params"]["uri"], "new://listed");
+}
+
+#[tokio::test]
+async fn who_comes_back_in_another_group_hears_no_more_of_what_it_may_not_use() {
+    let identified = guarded().tables("[server.client_ip]\ntrusted_proxies = [\"127.0.0.1/32\"]\n[server.client_identification]\nenabled = true\nclient_id.http_header = \"x-client\"\ngroup_id.http_header = \"x-group\"");
+    let spec = identified.upstream("old", full(legacy(), "old").get_stream().toml(RULES)).upstream("new", full(modern(), "new"));
+    let nexus = spec.start().await;
+    let client = Client::stranger(nexus.address).header("x-api-key", &key_of("nobody")).header("x-client", "ada").header("x-group", "pro");
+    let pro = client.begin(json!({})).await;
+    let free = pro.twin().header("x-group", "free");
+    let mut hears = pro.get().await;
+    assert_eq!(pro.ask("resources/subscribe", json!({"uri": "old://listed"})).await["error"], Value::Null);
+    let session = nexus.fake("old").last("resources/subscribe").header("mcp-session-id").unwrap().to_owned();
+    let updated = json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": "old://listed"}}).to_string();
+    let upstream = nexus.fake("old").stream_of(&session).await;
+    upstream.event(updated.clone()).await;
+    assert_eq!(hears.next().await.unwrap()["params"]["uri"], "old://listed");
+    assert_eq!(free.list("tools").await, ["new__secret", "new__open"]);
+    let ended = |call: &crate::support::fake::Call| call.verb == http::Method::DELETE && call.header("mcp-session-id") == Some(&session);
+    soon("the end of the session there", nexus.fake("old").arrives("the end", ended)).await;
+    upstream.event(updated).await;
+    nexus.reload(&nexus.toml.replace("[mcp.servers.new]", "[mcp.servers.new]\nhide = [\"ask\"]"));
+    assert_eq!(next_method(&mut hears).await, "notifications/prompts/list_changed");
+    assert_eq!(pro.call("old__open").await["error"], Value::Null, "and may use it again as who may");
+}
+
+#[tokio::test]
+async fn a_call_that_has_begun_is_answered_and_what_was_taken_away_may_be_given_back() {
+    let (spec, mut held) = full(legacy(), "old").held("tools/call");
+    let nexus = guarded().upstream("old", spec.toml("allow = [\"free\"]")).upstream("new", full(modern(), "new")).start().await;
+    let client = old(&nexus, "free").await;
+    let (twin, other) = (client.twin(), client.twin());
+    let calling = tokio::spawn(async move { twin.call("old__open").await });
+    let (call, answer) = soon("the call", held.recv()).await.unwrap();
+    nexus.reload(&nexus.toml.replace("allow = [\"free\"]", RULES));
+    assert_eq!(client.list("tools").await, ["new__secret", "new__open"]);
+    assert!(answer.send(Answer::json(call.response(r#""content":[]"#))).is_ok());
+    assert_eq!(calling.await.unwrap()["error"], Value::Null);
+    let ended = |call: &crate::support::fake::Call| call.verb == http::Method::DELETE;
+    assert!(!nexus.fake("old").seen().iter().any(ended));
+    assert_eq!(client.list("tools").await.len(), 2);
+    soon("the end of the session there", nexus.fake("old").arrives("the end", ended)).await;
+    nexus.reload(&nexus.toml);
+    let calling = tokio::spawn(async move { other.call("old__open").await });
+    let (call, answer) = soon("another call", held.recv()).await.unwrap();
+    assert!(answer.send(Answer::json(call.response(r#""content":[]"#))).is_ok());
+    assert_eq!(calling.await.unwrap()["error"], Value::Null);
 }
