@@ -110,16 +110,19 @@ impl Gateway {
         if !request.method.exists_in(era) {
             return Err(UpstreamError::NotBridged("the upstream speaks a revision without this method"));
         }
-        let session = if generation.needs_session(era) {
+        let principal = request.caller.principal();
+        let session = if !generation.needs_session(era) {
+            None
+        } else if let Some(held) = held_by(upstream, &generation, era, principal, request.client) {
+            Some(held)
+        } else {
             // A modern request says itself, and to a modern server, what can be asked.
             let flags = if era == Era::Legacy { declared(&request.message) } else { ClientCapabilities::NONE };
-            let opened = self.session_for(upstream, &generation, era, request.caller.principal(), request.client, Shares::Calls(flags));
+            let opened = Box::pin(self.session_for(upstream, &generation, era, principal, request.client, Shares::Calls(flags)));
             // One after the other tries to open it where a server does not answer.
             let limit = generation.call_timeout();
             let opened = timeout(limit, request.counted.watch().waiting(opened)).await;
             Some(opened.unwrap_or(Err(UpstreamError::TimedOut(limit)))?)
-        } else {
-            None
         };
         let mut prepared = prepare(&generation, &request.route.view.catalog, era, session.as_ref().map(|held| &*held.session), request);
         let made = match &session {
@@ -206,14 +209,10 @@ impl Gateway {
         client: &Client,
         shares: Shares,
     ) -> Result<Held, UpstreamError> {
-        let down = client.session();
-        if let Some(down) = down
-            && let Some(session) = down.upstream_session(upstream.id())
-            && session.serves(generation)
-        {
-            let key = upstream.session_key(principal, Some(down.id()), down.flags, era);
-            return Ok(Held { key, session });
+        if let Some(held) = held_by(upstream, generation, era, principal, client) {
+            return Ok(held);
         }
+        let down = client.session();
         let key = match (down, shares) {
             (Some(down), _) => upstream.session_key(principal, Some(down.id()), down.flags, era),
             (None, Shares::Calls(flags)) => upstream.session_key(principal, None, flags, era),
@@ -319,6 +318,13 @@ impl Gateway {
             again: (request.client.era() == Era::Legacy && era == Era::Modern).then(|| Box::new(Again::of(request))),
         })
     }
+}
+
+/// The upstream session that a legacy client's own has already.
+fn held_by(upstream: &Upstream, generation: &Arc<Generation>, era: Era, principal: &PrincipalKey, client: &Client) -> Option<Held> {
+    let down = client.session()?;
+    let session = down.upstream_session(upstream.id()).filter(|session| session.serves(generation))?;
+    Some(Held { key: upstream.session_key(principal, Some(down.id()), down.flags, era), session })
 }
 
 /// Whether a legacy server may have something for the client besides the answer.

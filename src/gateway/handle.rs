@@ -91,10 +91,12 @@ impl Gateway {
             Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
                 return Box::pin(self.subscription(caller, client, &message, &id, method, counted)).await;
             }
-            Method::ToolsList => return self.list(caller, client, message, &id, ListKind::Tools, counted).await,
-            Method::PromptsList => return self.list(caller, client, message, &id, ListKind::Prompts, counted).await,
-            Method::ResourcesList => return self.list(caller, client, message, &id, ListKind::Resources, counted).await,
-            Method::ResourceTemplatesList => return self.list(caller, client, message, &id, ListKind::ResourceTemplates, counted).await,
+            Method::ToolsList => return Box::pin(self.list(caller, client, message, &id, ListKind::Tools, counted)).await,
+            Method::PromptsList => return Box::pin(self.list(caller, client, message, &id, ListKind::Prompts, counted)).await,
+            Method::ResourcesList => return Box::pin(self.list(caller, client, message, &id, ListKind::Resources, counted)).await,
+            Method::ResourceTemplatesList => {
+                return Box::pin(self.list(caller, client, message, &id, ListKind::ResourceTemplates, counted)).await;
+            }
             _ => {}
         }
         if method == Method::TasksList && !(Route::only(self.view()).is_some() && self.passes_task_ids(caller.principal())) {

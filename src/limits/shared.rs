@@ -1,6 +1,7 @@
 //! Buckets in Redis, which all replicas share.
 
 use bytes::Bytes;
+use tokio::time::{Instant, timeout};
 
 use super::{
     demand::{Demands, Refused},
@@ -43,11 +44,12 @@ const HASH_TAG: &str = "{limits}:";
 pub struct Shared {
     redis: Redis,
     script: Script,
+    began: Instant,
 }
 
 impl Shared {
     pub fn new(redis: Redis) -> Self {
-        Self { redis, script: Script::new(TAKE) }
+        Self { redis, script: Script::new(TAKE), began: Instant::now() }
     }
 
     pub(super) fn redis(&self) -> &Redis {
@@ -59,6 +61,7 @@ impl Shared {
     /// # Errors
     /// [`RedisError`]; whether tokens were taken is not known then.
     pub async fn take(&self, demands: &Demands<'_>, now: Option<u64>) -> Result<Result<(), Refused>, RedisError> {
+        self.begun().await;
         let mut keys = Vec::with_capacity(demands.len());
         let mut arguments = vec![now.map_or_else(Bytes::new, number)];
         for demand in demands.iter().flatten() {
@@ -77,6 +80,17 @@ impl Shared {
         let (at, _) = asked.nth(longest - 1).ok_or(RedisError::Nonsense)?;
         let most = u64::try_from(LONGEST_FILL.as_micros()).unwrap_or(u64::MAX);
         Ok(Err(Refused { at, wait: wait.min(most) }))
+    }
+}
+
+impl Shared {
+    /// Right after the start the connection is on its way. It is waited for as long as for an answer, so that a replica that
+    /// was restarted does not begin without limits.
+    async fn begun(&self) {
+        let left = self.redis.config().response_timeout.saturating_sub(self.began.elapsed());
+        if !left.is_zero() {
+            let _ = timeout(left, self.redis.is_connected().wait_for(|is| *is)).await;
+        }
     }
 }
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.gateway
 
 MINUTE = 60.0
 # Upstream → how many, in how many seconds, how many at once, and by how many callers that takes.
-LIMITS = {"ten": (10, 60, 10, 1), "one": (1, 1, 1, 1), "hundred": (100, 1, 20, 4)}
+LIMITS = {"ten": (10, 60, 10, 1), "one": (1, 1, 1, 1), "hundred": (100, 1, 100, 6)}
 
 
 class Caller:
@@ -100,6 +100,8 @@ def test_a_minute_admits_what_the_formula_says_in_memory_and_in_redis(folder, re
             gateway = Gateway(upstreams | {"free": {"url": url}}, place / "gateway", storage=storage)
             stack.callback(gateway.stop)
             gateway.settled()
+            if storage:
+                gateway.process.until(lambda: "connected to Redis" in gateway.process.output(), 10, "was connected to Redis")
             for _ in range(3):
                 raw.text_of(raw.call(gateway.url, "free__test_simple_text", {}))
             for name, said in LIMITS.items():
