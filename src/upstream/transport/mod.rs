@@ -2,6 +2,7 @@
 
 pub(crate) mod again;
 pub(crate) mod channel;
+mod error_pages;
 pub(crate) mod events;
 pub(crate) mod legacy_sse;
 pub(crate) mod process;

@@ -10,7 +10,11 @@ use http::{
 };
 use url::Url;
 
-use super::{again::Again, events::EventStream};
+use super::{
+    again::Again,
+    error_pages::{failed, nginx_refusal, tls_is_spoken},
+    events::EventStream,
+};
 use crate::{
     auth::Caller,
     mcp::headers::{LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID},
@@ -26,18 +30,6 @@ use crate::{
 
 /// Error pages and error objects are read up to here.
 const MAX_ERROR_BODY: usize = 256 * 1024;
-
-/// What nginx answers, with status 400 and text/html, instead of failing the handshake.
-const NGINX_NO_CERTIFICATE: &[u8] = b"No required SSL certificate was sent";
-const NGINX_BAD_CERTIFICATE: &[u8] = b"The SSL certificate error";
-
-/// What nginx, Apache, Go and this gateway answer, with status 400, to plain HTTP on a port that speaks TLS.
-const TLS_IS_SPOKEN_HERE: [&[u8]; 4] = [
-    b"plain HTTP request was sent to HTTPS port",
-    b"speaking plain HTTP to an SSL-enabled server port",
-    b"sent an HTTP request to an HTTPS server",
-    b"plain HTTP request was sent to an HTTPS port",
-];
 
 /// The client and the headers that every request to one upstream carries.
 #[derive(Debug)]
@@ -409,40 +401,12 @@ impl Content {
     }
 }
 
-fn failed(reason: Reason, detail: String, remedy: &str) -> UpstreamError {
-    UpstreamError::Failed { explanation: Explanation::new(reason, detail, remedy), never_sent: false }
-}
-
 fn not_mcp(detail: String) -> UpstreamError {
     failed(Reason::NotMcp, detail, "is `url` the MCP endpoint itself (often ending in /mcp), and not a web page?")
 }
 
 fn http_status(status: StatusCode) -> UpstreamError {
     failed(Reason::HttpStatus, format!("HTTP {}", status.as_u16()), "look at the server's log; is `url` its MCP endpoint?")
-}
-
-fn tls_is_spoken(page: &[u8]) -> Option<UpstreamError> {
-    TLS_IS_SPOKEN_HERE
-        .iter()
-        .any(|words| memchr::memmem::find(page, words).is_some())
-        .then(|| failed(Reason::Protocol, "the server speaks TLS, and url says http://".into(), "write https:// in url"))
-}
-
-fn nginx_refusal(page: &[u8]) -> Option<UpstreamError> {
-    if memchr::memmem::find(page, NGINX_NO_CERTIFICATE).is_some() {
-        return Some(failed(
-            Reason::TlsClientCertRequired,
-            "the server's front (nginx) answered that no client certificate was sent".into(),
-            "set client_cert_path and client_key_path in `[mcp.servers.NAME.tls]`",
-        ));
-    }
-    memchr::memmem::find(page, NGINX_BAD_CERTIFICATE).map(|_| {
-        failed(
-            Reason::TlsClientCertRejected,
-            "the server's front (nginx) refused our client certificate".into(),
-            "does the server trust the CA that issued client_cert_path, and is the certificate current?",
-        )
-    })
 }
 
 impl From<crate::outbound::SendError> for UpstreamError {
