@@ -36,6 +36,20 @@ impl AuthConfig {
     }
 }
 
+impl AuthConfig {
+    /// The groups that there are; `None`: any name may be one.
+    pub fn known_groups(&self) -> Option<&BTreeSet<String>> {
+        self.identification.as_ref().map(|identification| &identification.group_values).filter(|known| !known.is_empty())
+    }
+
+    /// Whether anything puts a caller into a group.
+    pub fn gives_groups(&self) -> bool {
+        let by_source = |source: &IdentitySource| source.claim.is_some() || source.header.is_some() || source.certificate.is_some();
+        let is_identified = self.identification.as_ref().is_some_and(|identification| by_source(&identification.group_id));
+        is_identified || self.api_keys.iter().any(|key| key.group.is_some())
+    }
+}
+
 /// `[server.oauth]`: JWT bearer tokens (RFC 9068) of one issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OauthConfig {

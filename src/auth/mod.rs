@@ -5,8 +5,10 @@
 //!                            ├─ api_key.rs
 //!                            ├─ jwt/         signature and claims; keys of the identity provider; verified tokens
 //!                            └─ identity.rs  client and groups
+//! Caller, what it wants ─▶ Access ─▶ Verdict
 //! ```
 
+mod access;
 mod api_key;
 mod authenticator;
 mod caller;
@@ -19,6 +21,9 @@ mod jwt;
 mod principal;
 pub mod read;
 
+pub use access::{
+    ACCESS_KEYS, Access, AccessRules, Audience, Decision, MOST_GROUPS, Rule, Verdict, Wanted, check_groups, read as read_access,
+};
 pub use authenticator::{Authenticator, Presented, Surroundings};
 pub use caller::Caller;
 pub use challenge::Challenge;

@@ -12,6 +12,7 @@ use super::{
     template::Template,
 };
 use crate::{
+    auth::Wanted,
     mcp::{
         Span, Splices,
         list::{Item, ListKind},
@@ -50,6 +51,14 @@ pub struct Listed {
     pub modern: Bytes,
 }
 
+impl Listed {
+    /// Bytes kept for it.
+    fn size(&self) -> usize {
+        let is_kept_once = std::ptr::eq(self.legacy.as_ptr(), self.modern.as_ptr());
+        self.legacy.len() + if is_kept_once { 0 } else { self.modern.len() }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Lists {
     tools: Listed,
@@ -68,6 +77,10 @@ impl Lists {
             ListKind::ResourceTemplates => &self.templates,
         }
     }
+
+    pub(super) fn size(&self) -> usize {
+        [&self.tools, &self.prompts, &self.resources, &self.templates].into_iter().map(Listed::size).sum()
+    }
 }
 
 /// Without this declaration no client may make a task, whatever a tool says (MCP 2025-11-25, basic/utilities/tasks).
@@ -76,8 +89,12 @@ fn takes_tasks(offer: &Offer) -> bool {
 }
 
 /// Builds the catalog. Collisions are settled by file order: the first has the name.
-pub fn merge(sources: &[Source<'_>], rules: &Rules) -> Catalog {
+///
+/// `sees` tells, by the place of a source, what is there for those whose catalog it is. What is not does not exist in it: its
+/// name is free, and no URI leads to it.
+pub fn merge(sources: &[Source<'_>], rules: &Rules, sees: impl Fn(usize, Wanted<'_>) -> bool) -> Catalog {
     let mut catalog = Catalog::default();
+    let mut left_out = false;
     let mut lists = [ListKind::Tools, ListKind::Prompts, ListKind::Resources, ListKind::ResourceTemplates].map(ListWriter::new);
     if rules.mode.lists_own() {
         let [tools, ..] = &mut lists;
@@ -88,6 +105,10 @@ pub fn merge(sources: &[Source<'_>], rules: &Rules) -> Catalog {
         let [tools, prompts, resources, templates] = &mut lists;
         for item in visible(source, &offer.tools) {
             let own = item.name();
+            if !sees(index, Wanted::Tool(&own)) {
+                left_out = true;
+                continue;
+            }
             let name = rules.naming.tool(source.name.as_str(), source.prefix, &own);
             if let Some(uri) = item.ui_resource() {
                 catalog.shows.entry((&*uri).into()).or_insert(index);
@@ -111,6 +132,10 @@ pub fn merge(sources: &[Source<'_>], rules: &Rules) -> Catalog {
                 Some(_) => {}
                 None => catalog.collisions.push((index, name.into_owned())),
             }
+        }
+        if !sees(index, Wanted::Other) {
+            left_out = true;
+            continue;
         }
         for item in visible(source, &offer.prompts) {
             let own = item.name();
@@ -152,6 +177,7 @@ pub fn merge(sources: &[Source<'_>], rules: &Rules) -> Catalog {
     }
     let [tools, prompts, resources, templates] = lists.map(ListWriter::finish);
     catalog.lists = Lists { tools, prompts, resources, templates, ..std::mem::take(&mut catalog.lists) };
+    catalog.is_complete = !left_out;
     catalog
 }
 

@@ -32,6 +32,7 @@ pub struct Catalog {
     pub(super) lists: Lists,
     /// Per upstream, names of its items that are taken already, mostly by another upstream.
     pub(super) collisions: Vec<(usize, String)>,
+    pub(super) is_complete: bool,
 }
 
 /// An item's owner and its own name there.
@@ -146,6 +147,16 @@ impl Catalog {
     /// The ready-made members of a list's result.
     pub fn list(&self, kind: ListKind) -> &super::build::Listed {
         self.lists.of(kind)
+    }
+
+    /// Whether nothing was left out because those whose catalog it is may not use it.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// Bytes of the ready-made lists.
+    pub fn size(&self) -> usize {
+        self.lists.size()
     }
 
     pub fn collisions(&self) -> &[(usize, String)] {

@@ -20,7 +20,7 @@ use crate::{
     problem::{Problem, Problems},
     redis,
     sources::{FileFacts, Noted, Sources},
-    table::{Keys, Origin, built, planned},
+    table::{Keys, Origin, Table, built, planned},
     tls, upstream,
 };
 use template::Fill;
@@ -71,6 +71,21 @@ const KEYS: Keys = Keys {
     ],
 };
 
+const TELEMETRY_KEYS: Keys = Keys {
+    table: "telemetry",
+    doc: "Logs, traces, metrics and the audit trail; nothing of it is built yet.",
+    keys: &[
+        planned("service_name", "The name of this gateway."),
+        planned("resource_attributes", "What else is said of it."),
+        planned("exporters", "Where OpenTelemetry data goes."),
+        planned("tracing", "Traces."),
+        planned("metrics", "Metrics."),
+        planned("logs", "Logs by OpenTelemetry."),
+        planned("log", "The log's form and level."),
+        planned("audit", "The audit trail."),
+    ],
+};
+
 /// The keys of every table, in the order of the documentation.
 pub const TABLES: &[&Keys] = &[
     &KEYS,
@@ -98,6 +113,7 @@ pub const TABLES: &[&Keys] = &[
     &gateway::read::PARKED_KEYS,
     &gateway::read::CACHE_KEYS,
     &upstream::read::KEYS,
+    &auth::ACCESS_KEYS,
     &upstream::read::STDERR_KEYS,
     &tls::read::KEYS,
     &upstream::read::AUTH_KEYS,
@@ -108,6 +124,7 @@ pub const TABLES: &[&Keys] = &[
     &health::read::KEYS,
     &health::read::ALERT_KEYS,
     &health::read::STATE_KEYS,
+    &TELEMETRY_KEYS,
 ];
 
 /// Reads and checks the file at `path`.
@@ -125,9 +142,14 @@ pub fn load_with(path: &Path, sources: &dyn Sources, overrides: &Overrides) -> L
 
 /// Checks the file's structure only: no variable and no other file is read.
 pub fn check_structure(path: &Path, sources: &dyn Sources) -> Vec<Problem> {
+    load_structure(path, sources).problems
+}
+
+/// The same with what was read; never to be run.
+pub fn load_structure(path: &Path, sources: &dyn Sources) -> Loaded {
     match text_of(path, sources) {
-        Ok((text, facts)) => read(&text, path, facts, Fill::Nothing, sources, &Overrides::default()).problems,
-        Err(problem) => vec![*problem],
+        Ok((text, facts)) => read(&text, path, facts, Fill::Nothing, sources, &Overrides::default()),
+        Err(problem) => Loaded { config: None, draft: None, problems: vec![*problem], lines: BTreeMap::new() },
     }
 }
 
@@ -180,7 +202,10 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     let state = health::read::read_state(root.table("state", &mut problems), &mut problems);
     mcp.state_secrets.clone_from(&state.secrets);
     mcp.limits.clone_from(&server.rate_limits);
+    telemetry(&mut root, &mut problems);
     root.finish(&KEYS, &mut problems);
+    let rules = mcp.upstreams.iter().map(|upstream| (upstream.name.as_str(), &upstream.access));
+    auth::check_groups(rules, &server.auth, &lines, &mut problems);
     check_health(&server, &mcp, &lines, &mut problems);
     check_admin(admin.as_ref(), &server, &lines, &mut problems);
     if server.insecure == downstream::Insecure::Forbid {
@@ -189,6 +214,16 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     let read = Some(Config { server, mcp, admin, certificates, state, reading });
     let (config, draft) = if problems.has_errors() { (None, read) } else { (read, None) };
     Loaded { config, draft, problems: problems.into_sorted(), lines }
+}
+
+/// What only observes is not worth refusing a file of Grafbase's Nexus for; what somebody relies on later is: the log and the
+/// audit trail.
+fn telemetry(root: &mut Table, problems: &mut Problems) {
+    let Some(mut table) = root.table("telemetry", problems) else { return };
+    table.ignore(&["service_name", "resource_attributes", "exporters", "tracing", "metrics", "logs"]);
+    let why = "exporting by OpenTelemetry is not built yet; nothing of this gateway's calls depends on it";
+    table.warn("", problems, "telemetry is read and nothing is sent", why, "use /metrics of [admin] for Prometheus, and the log");
+    table.finish(&TELEMETRY_KEYS, problems);
 }
 
 /// Health and MCP must not get in each other's way: neither by path nor by address.

@@ -100,7 +100,7 @@ impl Gateway {
             hubs: Hubs::default(),
             task_ids,
             surroundings,
-            view: ArcSwap::from_pointee(View { lineup: Arc::clone(&lineup), catalog: Arc::default() }),
+            view: ArcSwap::from_pointee(View::new(Arc::clone(&lineup), Arc::default(), Arc::default())),
             changes: watch::Sender::new(Change::default()),
             making: Mutex::new(Making::new(lineup)),
             rebuilt: watch::Sender::new(0),
@@ -181,7 +181,7 @@ impl Gateway {
         &self.surroundings.watcher
     }
 
-    /// The upstreams and the catalog of this moment.
+    /// The upstreams and the catalog of this moment: everything that there is.
     pub(super) fn view(&self) -> Arc<View> {
         self.view.load_full()
     }

@@ -12,39 +12,38 @@ use crate::mcp::{
     splice::object,
 };
 
-impl View {
-    /// The union of what the upstreams can do; everything, until all were tried, because a client asks only once.
-    pub(super) fn own_capabilities(&self, era: Era) -> String {
-        let offers: Vec<Arc<Offer>> = self.upstreams().iter().filter_map(|upstream| upstream.offer()).collect();
-        let mut declares = Declares::default();
-        for offer in &offers {
-            let found = offer.greeting.declares;
-            declares.tools |= found.tools;
-            declares.prompts |= found.prompts;
-            declares.resources |= found.resources;
-            declares.subscribe |= found.subscribe;
-            declares.completions |= found.completions;
-            declares.logging |= found.logging;
-        }
-        if !self.all_tried() {
-            declares =
-                Declares { tools: true, prompts: true, resources: true, subscribe: declares.subscribe, completions: true, logging: true };
-        }
-        let resources =
-            if declares.subscribe { r#""resources":{"subscribe":true,"listChanged":true}"# } else { r#""resources":{"listChanged":true}"# };
-        let members = [
-            // Tools always: an upstream that has some may come up later.
-            (true, r#""tools":{"listChanged":true}"#),
-            (declares.prompts, r#""prompts":{"listChanged":true}"#),
-            (declares.resources, resources),
-            (declares.completions, r#""completions":{}"#),
-            (declares.logging, r#""logging":{}"#),
-        ];
-        let mut members: Vec<_> = members.into_iter().filter(|(on, _)| *on).map(|(_, member)| member.to_owned()).collect();
-        members.extend(tasks(&offers, era));
-        members.extend(extensions(&offers, era));
-        format!("{{{}}}", members.join(","))
+/// The union of what the upstreams can do of which there is something in the view; everything, until all were tried, because a
+/// client asks only once.
+pub(super) fn own_capabilities(view: &View, era: Era) -> String {
+    let offers: Vec<Arc<Offer>> = view.reached().filter_map(|upstream| upstream.offer()).collect();
+    let mut declares = Declares::default();
+    for offer in &offers {
+        let found = offer.greeting.declares;
+        declares.tools |= found.tools;
+        declares.prompts |= found.prompts;
+        declares.resources |= found.resources;
+        declares.subscribe |= found.subscribe;
+        declares.completions |= found.completions;
+        declares.logging |= found.logging;
     }
+    if !view.all_tried() {
+        declares =
+            Declares { tools: true, prompts: true, resources: true, subscribe: declares.subscribe, completions: true, logging: true };
+    }
+    let resources =
+        if declares.subscribe { r#""resources":{"subscribe":true,"listChanged":true}"# } else { r#""resources":{"listChanged":true}"# };
+    let members = [
+        // Tools always: an upstream that has some may come up later.
+        (true, r#""tools":{"listChanged":true}"#),
+        (declares.prompts, r#""prompts":{"listChanged":true}"#),
+        (declares.resources, resources),
+        (declares.completions, r#""completions":{}"#),
+        (declares.logging, r#""logging":{}"#),
+    ];
+    let mut members: Vec<_> = members.into_iter().filter(|(on, _)| *on).map(|(_, member)| member.to_owned()).collect();
+    members.extend(tasks(&offers, era));
+    members.extend(extensions(&offers, era));
+    format!("{{{}}}", members.join(","))
 }
 
 /// Tasks of 2025-11-25, which only servers of that era have for clients of that era.

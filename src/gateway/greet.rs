@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Client, Gateway, GatewayError, LegacySession, Reply,
-    capabilities::without_tasks,
+    capabilities::{own_capabilities, without_tasks},
     route::Route,
     tally::{Counted, Outcome},
     view::View,
@@ -57,10 +57,10 @@ impl Gateway {
             capabilities: Bytes::copy_from_slice(&capabilities),
             client_info: Bytes::copy_from_slice(&client_info),
         };
-        let session = Arc::new(LegacySession::new(record));
+        let session = Arc::new(LegacySession::new(record, caller.clone()));
         let reply = match Route::only(self.view_for(caller)) {
             Some(only) => self.relay_greeting(&only.upstream, &session, id).await?,
-            None => Reply::result(id, &Self::own_greeting(&self.view_for(caller), session.record.version)),
+            None => Reply::result(id, &own_greeting(&self.view_for(caller), session.record.version)),
         };
         if !self.sessions.add(Arc::clone(&session), self.config().max_sessions) {
             self.end_session(&session);
@@ -147,26 +147,26 @@ impl Gateway {
             let info = facts.server_info.clone().unwrap_or_else(own_info);
             return Ok(Reply::result(id, &discovered(&without_tasks(&facts.capabilities), &info, facts.instructions.as_deref())));
         }
-        let capabilities = view.own_capabilities(Era::Modern);
+        let capabilities = own_capabilities(&view, Era::Modern);
         let instructions = own_instructions(&view);
         Ok(Reply::result(id, &discovered(capabilities.as_bytes(), &own_info(), instructions.as_deref())))
     }
+}
 
-    fn own_greeting(view: &View, version: Version) -> Vec<u8> {
-        let instructions = own_instructions(view);
-        let capabilities = view.own_capabilities(Era::Legacy);
-        build::initialize_result(version, capabilities.as_bytes(), &own_info(), instructions.as_deref())
-    }
+fn own_greeting(view: &View, version: Version) -> Vec<u8> {
+    let instructions = own_instructions(view);
+    let capabilities = own_capabilities(view, Era::Legacy);
+    build::initialize_result(version, capabilities.as_bytes(), &own_info(), instructions.as_deref())
 }
 
 /// The upstreams' instructions under their names, after what is to be known of `search`.
 fn own_instructions(view: &View) -> Option<String> {
     let mut text = String::new();
     if !view.lineup.config.tools.lists_all() {
-        let names: Vec<_> = view.upstreams().iter().map(|upstream| upstream.name().to_string()).collect();
+        let names: Vec<_> = view.reached().map(|upstream| upstream.name().to_string()).collect();
         text = format!("{SEARCH_FIRST} The servers: {}.", names.join(", "));
     }
-    for upstream in view.upstreams() {
+    for upstream in view.reached() {
         let offer = upstream.offer();
         let Some(instructions) = offer.as_ref().and_then(|offer| offer.greeting.facts.instructions.as_deref()) else { continue };
         if !text.is_empty() {

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::{Gateway, GatewayError, LegacySession, Reply, flights::InFlight, forward::Forward, own_tools, route::Route, tally::Counted};
+use super::{
+    Gateway, GatewayError, LegacySession, Reply, flights::InFlight, forward::Forward, own_tools, rebuild::end_denied, route::Route,
+    tally::Counted,
+};
 use crate::{
     auth::Caller,
     catalog::OwnTool,
@@ -77,6 +80,9 @@ impl Gateway {
     ) -> Result<Reply, GatewayError> {
         let id = message.id().cloned().ok_or(GatewayError::InvalidParams("a request needs an id"))?;
         let method = method.ok_or_else(|| GatewayError::MethodNotFound(message.method().to_owned()))?;
+        if let Some(session) = client.session().filter(|session| session.is_to_end_denied()) {
+            end_denied(session, &self.view_for(caller));
+        }
         match method {
             Method::Ping => return Ok(Reply::result(&id, b"{}")),
             Method::SetLevel => return self.set_level(client, &message, &id).await,

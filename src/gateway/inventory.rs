@@ -1,7 +1,11 @@
 //! Every tool that is known, listed or not, and why it is not: for people who miss one.
 
 use super::{Gateway, WhenDown, view::Shown};
-use crate::{catalog::Lookup, names::UpstreamName};
+use crate::{
+    auth::{Decision, Verdict, Wanted},
+    catalog::Lookup,
+    names::UpstreamName,
+};
 
 /// One tool that an upstream offers, or has offered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +16,8 @@ pub struct KnownTool {
     /// As clients see it, or would.
     pub name: Option<String>,
     pub visible: Visibility,
+    /// Some list of groups has a word in who sees it.
+    pub is_ruled: bool,
 }
 
 /// Whether clients see a tool.
@@ -24,6 +30,11 @@ pub enum Visibility {
     Down,
     /// `expose` or `hide` leave it out.
     Hidden,
+    /// `allow` or `deny` keep those away who were asked about: the list by its path, and what it says.
+    Denied {
+        list: String,
+        says: &'static str,
+    },
     /// An upstream before it in the file has the name.
     Collision,
     /// It would break a client's whole list; the reason is its own.
@@ -38,6 +49,7 @@ impl Visibility {
             Self::Found => "found",
             Self::Down => "down",
             Self::Hidden => "hidden",
+            Self::Denied { .. } => "denied",
             Self::Collision => "collision",
             Self::Quarantined(_) => "quarantined",
         }
@@ -45,9 +57,13 @@ impl Visibility {
 }
 
 impl Gateway {
-    /// The tools of all upstreams in file order, as last known.
-    pub fn known_tools(&self) -> Vec<KnownTool> {
-        let view = self.view();
+    /// The tools of all upstreams in file order, as last known: as somebody in these groups sees them, or as one who may use
+    /// everything.
+    pub fn known_tools(&self, groups: Option<&[String]>) -> Vec<KnownTool> {
+        let view = match groups {
+            Some(groups) => self.view().seen_by_groups(groups.iter().map(String::as_str)),
+            None => self.view(),
+        };
         let lineup = &view.lineup;
         let mut known = Vec::new();
         for (index, Shown { upstream, config, expose, hide }) in lineup.shown().enumerate() {
@@ -62,8 +78,12 @@ impl Gateway {
                     Lookup::Found(found) => Some(found.upstream),
                     Lookup::Unknown | Lookup::Ambiguous(_) => None,
                 };
+                let verdict = |audience| lineup.access.verdict(audience, index, Wanted::Tool(&own));
+                let denied = view.audience.as_ref().and_then(|audience| denied(upstream.name(), &own, verdict(audience)));
                 let visible = if !expose.is_match(&own) || hide.is_match(&own) {
                     Visibility::Hidden
+                } else if let Some(denied) = denied {
+                    denied
                 } else if owner != Some(index) {
                     Visibility::Collision
                 } else if listed {
@@ -71,16 +91,32 @@ impl Gateway {
                 } else {
                     Visibility::Down
                 };
-                known.push(KnownTool { upstream: upstream.name().clone(), own_name: Some(own), name: Some(name), visible });
+                let is_ruled = lineup.access.rules(index, Wanted::Tool(&own));
+                known.push(KnownTool { upstream: upstream.name().clone(), own_name: Some(own), name: Some(name), visible, is_ruled });
             }
             let left_out = offer.quarantined.iter().map(|item| KnownTool {
                 upstream: upstream.name().clone(),
                 own_name: item.name.clone(),
                 name: item.name.as_deref().map(as_listed),
                 visible: Visibility::Quarantined(item.why.to_string()),
+                is_ruled: false,
             });
             known.extend(left_out);
         }
         known
+    }
+}
+
+/// Why a tool does not exist for those of whom this is the verdict.
+fn denied(upstream: &UpstreamName, tool: &str, verdict: Verdict) -> Option<Visibility> {
+    let (path, decision) = match verdict {
+        Verdict::Open => return None,
+        Verdict::ByTool(decision) => (format!("mcp.servers.{upstream}.tools.{tool}"), decision),
+        Verdict::ByServer(decision) => (format!("mcp.servers.{upstream}"), decision),
+    };
+    match decision {
+        Decision::Allowed => None,
+        Decision::Denied => Some(Visibility::Denied { list: format!("{path}.deny"), says: "names one of the groups" }),
+        Decision::NotAllowed => Some(Visibility::Denied { list: format!("{path}.allow"), says: "names none of the groups" }),
     }
 }

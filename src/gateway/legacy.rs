@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -26,6 +26,7 @@ use crate::{
     auth::Caller,
     bridge::Declared,
     mcp::{Id, Message, Method, json::lookup},
+    names::UpstreamName,
     session::{SessionId, SessionRecord},
     upstream::{ClientCapabilities, Session, Upstream, UpstreamError, UpstreamId},
 };
@@ -39,6 +40,10 @@ const MAX_ASKED_BY_ONE: usize = 32;
 #[derive(Debug)]
 pub struct LegacySession {
     pub record: SessionRecord,
+    /// As it was identified last: its groups may change, its principal does not.
+    caller: Mutex<Caller>,
+    /// There may be something open that its groups may not use any more.
+    may_hold_denied: AtomicBool,
     pub(super) flags: ClientCapabilities,
     /// Read when the first modern server is told.
     declared: OnceLock<Declared>,
@@ -86,10 +91,12 @@ impl Asked {
 }
 
 impl LegacySession {
-    pub(super) fn new(record: SessionRecord) -> Self {
+    pub(super) fn new(record: SessionRecord, caller: Caller) -> Self {
         let flags = ClientCapabilities::read(&record.capabilities);
         Self {
             record,
+            caller: Mutex::new(caller),
+            may_hold_denied: AtomicBool::new(false),
             flags,
             declared: OnceLock::new(),
             questions: Questions::default(),
@@ -116,6 +123,35 @@ impl LegacySession {
 
     pub fn id(&self) -> SessionId {
         self.record.id
+    }
+
+    /// Who it is, as it was identified with its last request.
+    pub(super) fn caller(&self) -> Caller {
+        self.caller.lock().clone()
+    }
+
+    fn comes_as(&self, caller: &Caller) {
+        let mut known = self.caller.lock();
+        if known.groups() != caller.groups() {
+            *known = caller.clone();
+            self.may_hold_denied();
+        }
+    }
+
+    /// What its groups may not use is to be ended with its next request.
+    pub(super) fn may_hold_denied(&self) {
+        self.may_hold_denied.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was said since this was asked last.
+    pub(super) fn is_to_end_denied(&self) -> bool {
+        self.may_hold_denied.load(Ordering::Relaxed) && self.may_hold_denied.swap(false, Ordering::Relaxed)
+    }
+
+    /// Nothing of this upstream is followed any more.
+    pub(super) fn unsubscribe_all(&self, upstream: &UpstreamName) {
+        self.subscribed.remove_all(upstream);
+        self.feeds.end(upstream);
     }
 
     /// Cancelled when the session ends.
@@ -306,6 +342,7 @@ impl Sessions {
     pub fn find(&self, id: SessionId, caller: &Caller) -> Option<Arc<LegacySession>> {
         let session = self.live.read().get(&id).filter(|session| session.record.principal == *caller.principal()).map(Arc::clone)?;
         self.touch(&session);
+        session.comes_as(caller);
         Some(session)
     }
 

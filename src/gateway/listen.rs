@@ -19,10 +19,12 @@ use super::{
     Client, Gateway, GatewayError,
     outbox::Outbox,
     subscriptions::{ListenSink, MAX_URI, MAX_URIS, Part, TASKS_EXTENSION, Wishes, declares_tasks},
+    view::View,
 };
 use crate::{
-    auth::Caller,
-    mcp::{Era, Field, Id, Message, Method, build, splice::object},
+    auth::{Caller, Wanted},
+    catalog::Catalog,
+    mcp::{Era, Field, Id, Message, Method, build, list::ListKind, splice::object},
     names::UpstreamName,
     upstream::Upstream,
 };
@@ -39,8 +41,26 @@ pub struct Change {
 }
 
 impl Change {
+    /// What is different between two catalogs.
+    pub(super) fn between(before: &Catalog, now: &Catalog) -> Self {
+        let differs = |kind| !std::ptr::eq(before, now) && before.list(kind) != now.list(kind);
+        Self {
+            tools: u64::from(differs(ListKind::Tools)),
+            prompts: u64::from(differs(ListKind::Prompts)),
+            resources: u64::from(differs(ListKind::Resources) || differs(ListKind::ResourceTemplates)),
+        }
+    }
+
     pub(super) fn plus(self, other: Self) -> Self {
         Self { tools: self.tools + other.tools, prompts: self.prompts + other.prompts, resources: self.resources + other.resources }
+    }
+
+    fn minus(self, before: Self) -> Self {
+        Self {
+            tools: self.tools.wrapping_sub(before.tools),
+            prompts: self.prompts.wrapping_sub(before.prompts),
+            resources: self.resources.wrapping_sub(before.resources),
+        }
     }
 
     /// The notifications for every list that changed.
@@ -74,22 +94,42 @@ pub(super) struct Listening {
     id: Id,
     filter: Filter,
     seen: Change,
+    gateway: Arc<Gateway>,
+    caller: Caller,
+    /// What there was for the caller when it was told last.
+    view: Arc<View>,
     changes: watch::Receiver<Change>,
     drain: CancellationToken,
     /// Until the client was told what is honoured.
     opening: Option<Opening>,
     /// What upstreams say; absent where none is asked.
     inbox: Option<Outbox>,
-    /// What is asked of upstreams; each ends with its handle.
-    parts: Vec<AbortOnDropHandle<()>>,
+    /// What is asked of upstreams.
+    parts: Vec<Asking>,
     ready: VecDeque<Bytes>,
     ended: bool,
+}
+
+/// What is asked of one upstream, until this is dropped.
+#[derive(Debug)]
+struct Asking {
+    upstream: UpstreamName,
+    /// Resources are among it, for which the server's rules hold.
+    has_uris: bool,
+    _work: AbortOnDropHandle<()>,
+}
+
+impl Asking {
+    /// One whose upstream a reload took away comes to nothing by itself.
+    fn may_go_on(&self, view: &View) -> bool {
+        view.place_of(&self.upstream).is_none_or(|place| view.reaches(place) && (!self.has_uris || view.sees(place, Wanted::Other)))
+    }
 }
 
 /// The upstreams that have not acknowledged yet, and what the others have agreed to.
 #[derive(Debug)]
 struct Opening {
-    awaited: Vec<(oneshot::Receiver<Wishes>, AbortOnDropHandle<()>)>,
+    awaited: Vec<(oneshot::Receiver<Wishes>, Asking)>,
     honoured: Wishes,
     deadline: Instant,
 }
@@ -120,8 +160,10 @@ impl Gateway {
         let (sink, inbox) = ListenSink::new(id.clone());
         let sink = Arc::new(sink);
         let mut awaited = Vec::new();
-        for (upstream, part) in self.parts_of(caller, wishes) {
+        let view = self.view_for(caller);
+        for (upstream, part) in self.parts_of(&view, caller, wishes) {
             let (told, hears) = oneshot::channel();
+            let (name, has_uris) = (upstream.clone(), !part.wishes.uris.is_empty());
             let part = Part {
                 gateway: Arc::clone(self),
                 principal: caller.principal().clone(),
@@ -139,7 +181,7 @@ impl Gateway {
                     () = shutdown.cancelled() => {}
                 }
             });
-            awaited.push((hears, AbortOnDropHandle::new(work)));
+            awaited.push((hears, Asking { upstream: name, has_uris, _work: AbortOnDropHandle::new(work) }));
         }
         let opening = Opening { honoured: Wishes::default(), deadline: Instant::now() + ACKNOWLEDGED, awaited };
         let inbox = (!opening.awaited.is_empty()).then_some(inbox);
@@ -147,6 +189,9 @@ impl Gateway {
             id: id.clone(),
             filter,
             seen,
+            gateway: Arc::clone(self),
+            caller: caller.clone(),
+            view,
             changes,
             drain: self.drain.clone(),
             opening: Some(opening),
@@ -159,11 +204,10 @@ impl Gateway {
 
     /// Splits what a client wishes by the upstreams that it concerns: resources and tasks go to their owners, what the gateway
     /// does not know to every modern upstream.
-    fn parts_of(self: &Arc<Self>, caller: &Caller, wishes: Wishes) -> BTreeMap<UpstreamName, Portion> {
+    fn parts_of(&self, view: &View, caller: &Caller, wishes: Wishes) -> BTreeMap<UpstreamName, Portion> {
         let mut parts: BTreeMap<UpstreamName, Portion> = BTreeMap::new();
-        let view = self.view_for(caller);
         for uri in wishes.uris {
-            let owner = self.resource_owner(&view, caller, &uri).and_then(|owner| view.upstreams().get(owner));
+            let owner = self.resource_owner(view, caller, &uri).and_then(|owner| view.upstreams().get(owner));
             if let Some(owner) = owner {
                 parts.entry(owner.name().clone()).or_default().wishes.uris.insert(uri);
             }
@@ -174,7 +218,8 @@ impl Gateway {
                 Some(only) => Some((only.name().clone(), shown.clone())),
                 None => self.task_owner(caller.principal(), Era::Modern, &shown),
             };
-            if let Some((upstream, own)) = owner {
+            let is_reached = |upstream: &UpstreamName| view.place_of(upstream).is_some_and(|place| view.reaches(place));
+            if let Some((upstream, own)) = owner.filter(|(upstream, _)| is_reached(upstream)) {
                 let portion = parts.entry(upstream).or_default();
                 portion.wishes.tasks.insert(own.clone());
                 portion.tasks.insert(own, shown);
@@ -182,7 +227,7 @@ impl Gateway {
         }
         if !wishes.further.is_empty() {
             let is_modern = |upstream: &&Arc<Upstream>| upstream.generation().is_ok_and(|generation| generation.era() == Era::Modern);
-            for upstream in view.upstreams().iter().filter(is_modern) {
+            for upstream in view.reached().filter(is_modern) {
                 parts.entry(upstream.name().clone()).or_default().wishes.further.clone_from(&wishes.further);
             }
         }
@@ -199,7 +244,7 @@ struct Portion {
 
 impl Opening {
     /// Waits until every upstream has agreed or refused, at most until the deadline. Cancel-safe.
-    async fn settle(&mut self, parts: &mut Vec<AbortOnDropHandle<()>>) {
+    async fn settle(&mut self, parts: &mut Vec<Asking>) {
         while let Some((told, _)) = self.awaited.last_mut() {
             let agreed = timeout_at(self.deadline, told).await;
             let Some((_, part)) = self.awaited.pop() else { return };
@@ -246,15 +291,16 @@ impl Listening {
             };
             tokio::select! {
                 changed = self.changes.changed() => {
-                    let now = *self.changes.borrow_and_update();
                     if changed.is_err() {
                         self.ended = true;
+                        continue;
                     }
+                    let now = *self.changes.borrow_and_update();
+                    let change = self.looks_again(now);
                     let params = format!("{{\"_meta\":{}}}", subscription(&self.id));
-                    for method in now.since(self.seen, self.filter) {
+                    for method in change.since(Change::default(), self.filter) {
                         self.ready.push_back(build::notification(method, Some(params.as_bytes())));
                     }
-                    self.seen = now;
                 }
                 message = heard => match message {
                     Some(message) => return Some(message),
@@ -267,6 +313,20 @@ impl Listening {
                 }
             }
         }
+    }
+
+    /// What of the lists is different for the caller. What it may not use any more comes to its end.
+    fn looks_again(&mut self, now: Change) -> Change {
+        let before = std::mem::replace(&mut self.seen, now);
+        // Whoever only listens keeps none of its own upstreams.
+        let view = self.gateway.view_of(self.caller.principal()).seen_by(&self.caller);
+        let held = std::mem::replace(&mut self.view, view);
+        if held.audience.is_none() && self.view.audience.is_none() {
+            return now.minus(before);
+        }
+        let view = &self.view;
+        self.parts.retain(|part| part.may_go_on(view));
+        Change::between(&held.catalog, &view.catalog)
     }
 
     fn acknowledgement(&self, honoured: &Wishes) -> Bytes {

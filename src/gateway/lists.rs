@@ -21,7 +21,7 @@ impl Gateway {
         counted: &mut Counted,
     ) -> Result<Reply, GatewayError> {
         if let Some(route) = Route::only(self.view_for(caller)) {
-            return self.to_only_upstream(caller, client, message, kind.method(), route, counted).await;
+            return Box::pin(self.to_only_upstream(caller, client, message, kind.method(), route, counted)).await;
         }
         // The one page has no cursor, so none that a client sends can be ours.
         if message.span(crate::mcp::Field::Cursor).is_some() {

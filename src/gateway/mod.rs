@@ -3,6 +3,7 @@
 mod adapt;
 mod admit;
 mod again;
+mod audiences;
 mod build;
 mod capabilities;
 mod config;

@@ -47,13 +47,17 @@ impl Gateway {
             Some(person) => Index::Own(person),
             None => Index::Shared(self.finder.index(self.patience_ends(), making).await, self.view()),
         };
+        let caller = caller.clone();
         let search = move || {
             let (view, index) = match index {
                 Index::Shared(index, view) => (view, index),
                 Index::Own(person) => person.index().map(|(view, index)| (view, Some(index)))?,
             };
+            let view = view.seen_by(&caller);
             // What has gone since the index was made is not found any more.
-            let is_visible = |name: &str, _: &_| view.catalog.listed_tool(name).is_some();
+            // Nor is what the caller may not use, also where another tool has its name in the caller's own lists.
+            let is_open = view.audience.is_none();
+            let is_visible = |name: &str, found: &_| view.catalog.listed_tool(name).is_some_and(|listed| is_open || listed == found);
             let found = index.as_ref().map(|index| index.search(&keywords, MOST_FOUND, is_visible));
             found.transpose().map(|found| search_result(&found.unwrap_or_default(), structured, era))
         };
@@ -68,9 +72,9 @@ impl Gateway {
     }
 }
 
-/// Where a search looks.
+/// Where a search looks: in more than the caller may see.
 enum Index {
-    /// In what all see.
+    /// In what is the same for all.
     Shared(Option<Arc<SearchIndex>>, Arc<View>),
     Own(Arc<Person>),
 }

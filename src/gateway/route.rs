@@ -9,7 +9,7 @@ use super::{
     view::{Shown, View},
 };
 use crate::{
-    auth::Caller,
+    auth::{Caller, Wanted},
     catalog::{Found, Lookup},
     mcp::{Field, Message, Method, Span},
     names::{SEPARATOR, UpstreamName},
@@ -52,7 +52,7 @@ impl Route {
 impl Gateway {
     pub(super) async fn route(self: &Arc<Self>, caller: &Caller, method: Method, message: &Message) -> Result<Route, GatewayError> {
         let person = self.person(caller);
-        let view = || person.as_ref().map_or_else(|| self.view(), |person| person.view());
+        let view = || person.as_ref().map_or_else(|| self.view(), |person| person.view()).seen_by(caller);
         if let Some(only) = Route::only(view()) {
             let name = method.name_field().and_then(|field| message.text(field)).unwrap_or_default();
             return Ok(Route { name: name.into(), ..only });
@@ -73,7 +73,7 @@ impl Gateway {
             // An offer may have come after the last making of the catalog, which costs next to nothing when none has.
             self.rebuild();
             if let Some(person) = &person {
-                person.rebuild(self);
+                person.rebuild(self, None);
             }
             route = self.look_up(&view(), caller, method, message);
         }
@@ -115,7 +115,8 @@ impl Gateway {
     pub(super) fn resource_owner(&self, view: &View, caller: &Caller, uri: &str) -> Option<usize> {
         view.catalog.resource(uri, || {
             let owner = self.links.owner(caller.principal(), uri)?;
-            view.upstreams().iter().position(|upstream| upstream.id() == owner)
+            let place = view.upstreams().iter().position(|upstream| upstream.id() == owner)?;
+            view.sees(place, Wanted::Other).then_some(place)
         })
     }
 }
@@ -132,8 +133,9 @@ fn by_prefix(view: &Arc<View>, method: Method, message: &Message) -> Option<Rout
     let is_silent_owner =
         |shown: &Shown<'_>| shown.upstream.offer().is_none() && (shown.upstream.name().as_str() == prefix || shown.config.prefix == prefix);
     let (index, owner) = view.lineup.shown().enumerate().find(|(_, shown)| is_silent_owner(shown))?;
+    let wanted = if method == Method::ToolsCall { Wanted::Tool(own) } else { Wanted::Other };
     // It may come up between this look and the call, and what is hidden must not be reached then either.
-    if !owner.expose.is_match(own) || owner.hide.is_match(own) {
+    if !owner.expose.is_match(own) || owner.hide.is_match(own) || !view.sees(index, wanted) {
         return None;
     }
     Route::new(view, index, own.into(), message.span(field))

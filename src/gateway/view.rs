@@ -5,9 +5,11 @@ use std::sync::Arc;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use http::HeaderName;
 
-use super::McpConfig;
+use super::{McpConfig, audiences::Audiences, rebuild::Part};
 use crate::{
+    auth::{Access, Audience, Wanted},
     catalog::Catalog,
+    names::UpstreamName,
     upstream::{Upstream, UpstreamConfig},
 };
 
@@ -21,6 +23,8 @@ pub(super) struct Lineup {
     pub(super) takes_callers_tokens: bool,
     /// Headers of callers that some of them get.
     pub(super) forwarded: Arc<[HeaderName]>,
+    /// Who may use what of them.
+    pub(super) access: Arc<Access>,
     /// What each of them shows, and what it hides.
     globs: Arc<[(GlobSet, GlobSet)]>,
 }
@@ -30,6 +34,12 @@ pub(super) struct Lineup {
 pub(super) struct View {
     pub(super) lineup: Arc<Lineup>,
     pub(super) catalog: Arc<Catalog>,
+    /// What it is made of: of each upstream, in the lineup's order.
+    pub(super) parts: Arc<[Part]>,
+    /// Whose it is. `None`: everything that there is.
+    pub(super) audience: Option<Audience>,
+    /// The catalogs of those who may not use everything.
+    pub(super) audiences: Audiences,
 }
 
 impl Lineup {
@@ -40,24 +50,28 @@ impl Lineup {
         let mut forwarded: Vec<HeaderName> = config.upstreams.iter().flat_map(UpstreamConfig::forwarded_headers).cloned().collect();
         forwarded.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         forwarded.dedup();
-        Self { config, upstreams, takes_callers_tokens, forwarded: forwarded.into(), globs }
+        let access = Arc::new(Access::new(config.upstreams.iter().map(|upstream| &upstream.access)));
+        Self { config, upstreams, takes_callers_tokens, forwarded: forwarded.into(), access, globs }
     }
 
     /// The same with other upstreams in the same places.
     pub(super) fn with(&self, upstreams: Arc<[Arc<Upstream>]>) -> Self {
-        let Self { config, takes_callers_tokens, forwarded, globs, .. } = self;
+        let Self { config, upstreams: _, takes_callers_tokens, forwarded, access, globs } = self;
         Self {
             config: Arc::clone(config),
             upstreams,
             takes_callers_tokens: *takes_callers_tokens,
             forwarded: Arc::clone(forwarded),
+            access: Arc::clone(access),
             globs: Arc::clone(globs),
         }
     }
 
-    /// With a single upstream that passes its names through, everything it says is relayed as it is.
+    /// With a single upstream that passes its names through, everything it says is relayed as it is, unless some may not see
+    /// some of it.
     pub(super) fn is_transparent(&self) -> bool {
-        !self.config.tools.lists_own() && matches!(&self.config.upstreams[..], [only] if only.prefix.is_empty())
+        let passes = !self.config.tools.lists_own() && self.access.is_open();
+        passes && matches!(&self.config.upstreams[..], [only] if only.prefix.is_empty())
     }
 
     /// Each upstream with how it is shown.
@@ -76,6 +90,35 @@ pub(super) struct Shown<'a> {
 }
 
 impl View {
+    pub(super) fn new(lineup: Arc<Lineup>, catalog: Arc<Catalog>, parts: Arc<[Part]>) -> Self {
+        Self { lineup, catalog, parts, audience: None, audiences: Audiences::of_many() }
+    }
+
+    /// The same with upstreams that are one principal's own.
+    pub(super) fn personal(lineup: Arc<Lineup>, catalog: Arc<Catalog>, parts: Arc<[Part]>) -> Self {
+        Self { audiences: Audiences::of_one(), ..Self::new(lineup, catalog, parts) }
+    }
+
+    /// Whether something of the upstream at this place exists for those whose view it is.
+    pub(super) fn sees(&self, upstream: usize, wanted: Wanted<'_>) -> bool {
+        self.audience.as_ref().is_none_or(|audience| self.lineup.access.sees(audience, upstream, wanted))
+    }
+
+    /// Whether anything of it does.
+    pub(super) fn reaches(&self, upstream: usize) -> bool {
+        self.audience.as_ref().is_none_or(|audience| self.lineup.access.reaches(audience, upstream))
+    }
+
+    /// The upstreams of which anything exists for those whose view it is.
+    pub(super) fn reached(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.upstreams().iter().enumerate().filter(|(index, _)| self.reaches(*index)).map(|(_, upstream)| upstream)
+    }
+
+    /// The place of the upstream of this name.
+    pub(super) fn place_of(&self, name: &UpstreamName) -> Option<usize> {
+        self.upstreams().iter().position(|upstream| upstream.name() == name)
+    }
+
     pub(super) fn upstreams(&self) -> &[Arc<Upstream>] {
         &self.lineup.upstreams
     }

@@ -42,9 +42,19 @@ pub fn read(table: &mut Table, url_key: &str, prefix: &str, problems: &mut Probl
     let response_timeout = table.duration("response_timeout", &spans, problems).unwrap_or(Duration::from_secs(1));
     let connection_timeout = table.duration("connection_timeout", &spans, problems).unwrap_or(Duration::from_secs(5));
     let connections = table.table("pool", problems).map_or(CONNECTIONS, |pool| self::pool(pool, problems));
-    let url = url(table, url_key, problems);
-    let tls = table.table("tls", problems).map(|tls| self::tls(tls, url.as_ref(), problems));
+    let mut url = url(table, url_key, problems);
+    let tls = table.table("tls", problems).map(|tls| self::tls(tls, url.as_mut(), problems));
     let url = url?;
+    if !url.uses_tls() && !url.is_loopback() {
+        let why = "everyone on the way can read and change what replicas share, and the password";
+        table.insecure(
+            url_key,
+            problems,
+            "an unencrypted connection to Redis off this machine",
+            why,
+            "use rediss://, and TLS in the server",
+        );
+    }
     let tls = url.uses_tls().then(|| tls.unwrap_or_default());
     if url.has_password() && tls.as_ref().is_some_and(TlsSettings::is_unverified) {
         let why = "the server's certificate or name is not verified, so whoever stands in for the server gets the password";
@@ -78,31 +88,32 @@ fn pool(mut pool: Table, problems: &mut Problems) -> usize {
 
 fn url(table: &mut Table, key: &str, problems: &mut Problems) -> Option<RedisUrl> {
     let text = table.secret_if(key, |text| RedisUrl::parse(text).is_ok_and(|url| url.has_password()), problems)?;
-    let url = match RedisUrl::parse(text.expose()) {
-        Ok(url) => url,
+    match RedisUrl::parse(text.expose()) {
+        Ok(url) => Some(url),
         Err(why) => {
             let write = "write it as \"redis://HOST:6379\", \"rediss://USER:PASSWORD@HOST:6379/0\", \"redis-cluster://…\" or \"redis-sentinel://HOST:26379?sentinelServiceName=NAME\"";
             table.error(key, problems, "this is no URL of a Redis", why, write);
-            return None;
+            None
         }
-    };
-    if !url.uses_tls() && !url.is_loopback() {
-        let why = "everyone on the way can read and change what replicas share, and the password";
-        table.insecure(key, problems, "an unencrypted connection to Redis off this machine", why, "use rediss://, and TLS in the server");
     }
-    Some(url)
 }
 
 /// The keys of every TLS table, and the names that `[server.rate_limits.storage.tls]` had before: `enabled`, `insecure` and
 /// `ca_cert_path`.
-fn tls(mut table: Table, url: Option<&RedisUrl>, problems: &mut Problems) -> TlsSettings {
+fn tls(mut table: Table, mut url: Option<&mut RedisUrl>, problems: &mut Problems) -> TlsSettings {
     let enabled = table.bool("enabled", problems);
-    if let (Some(enabled), Some(url)) = (enabled, url)
-        && enabled != url.uses_tls()
-    {
-        let what = if enabled { "enabled = true, and the URL says otherwise" } else { "enabled = false, and the URL says otherwise" };
-        let remedy = if enabled { "write rediss:// in the URL" } else { "write redis:// in the URL, or remove the table" };
-        table.error("enabled", problems, what, "the URL alone decides whether TLS is spoken: rediss:// is TLS, redis:// is not", remedy);
+    match (enabled, &mut url) {
+        (Some(true), Some(url)) if !url.uses_tls() => {
+            let why = "rediss:// is TLS, redis:// is not; whoever wrote enabled = true wants TLS, so it is spoken";
+            table.warn("enabled", problems, "enabled = true, and the URL says otherwise", why, "write rediss:// in the URL");
+            url.tls = true;
+        }
+        (Some(false), Some(url)) if url.uses_tls() => {
+            let why = "rediss:// is TLS, and which of the two was meant is not certain";
+            let remedy = "write redis:// in the URL, or remove the table";
+            table.error("enabled", problems, "enabled = false, and the URL says otherwise", why, remedy);
+        }
+        _ => {}
     }
     table.remove("enabled");
     if let Some(insecure) = table.bool("insecure", problems) {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use url::Url;
 
 use super::credential::{CredentialConfig, HeaderRules};
-use crate::{limits::UpstreamLimits, names::UpstreamName, outbound::Way, secret::Secret, tls::TlsSettings};
+use crate::{auth::AccessRules, limits::UpstreamLimits, names::UpstreamName, outbound::Way, secret::Secret, tls::TlsSettings};
 
 /// One upstream, checked.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct UpstreamConfig {
     pub expose: Vec<String>,
     /// Globs of what is never shown; wins over `expose`.
     pub hide: Vec<String>,
+    /// Which groups may use it.
+    pub access: AccessRules,
     /// Dialling and the TLS handshake together.
     pub connect_timeout: Duration,
     /// One page of a list, and the initialize request.
@@ -59,7 +61,8 @@ impl UpstreamConfig {
     /// How `wanted`, of the same name, differs from this.
     pub fn difference(&self, wanted: &Self) -> Difference {
         let shown = |config: &Self| {
-            (config.prefix.clone(), config.required, config.expose.clone(), config.hide.clone(), config.rate_limits.clone())
+            let Self { prefix, required, expose, hide, access, rate_limits, .. } = config.clone();
+            (prefix, required, expose, hide, access, rate_limits)
         };
         let times = |config: &Self| (config.connect_timeout, config.list_timeout, config.call_timeout);
         let is_same_way = self.endpoint == wanted.endpoint && times(self) == times(wanted);

@@ -328,9 +328,16 @@ impl Upstream {
         self.sessions.forget(key, session);
     }
 
-    /// Ends what belongs to a downstream session.
+    /// Ends what belongs to a downstream session that is at its end.
     pub fn close_owned(self: &Arc<Self>, owner: SessionId) {
         if let Some(session) = self.sessions.end(owner) {
+            self.close(session);
+        }
+    }
+
+    /// The same of one that goes on, and may open another.
+    pub fn close_for_now(self: &Arc<Self>, owner: SessionId) {
+        if let Some(session) = self.sessions.take_owned(owner) {
             self.close(session);
         }
     }

@@ -126,6 +126,11 @@ impl Pool {
         places.cells.remove(&SessionKey::Owned(owner)).and_then(|cell| cell.session.get().cloned())
     }
 
+    /// Takes out what belongs to an owner, who may come back.
+    pub(super) fn take_owned(&self, owner: SessionId) -> Option<Arc<Session>> {
+        self.places.lock().cells.remove(&SessionKey::Owned(owner)).and_then(|cell| cell.session.get().cloned())
+    }
+
     /// Takes out the pooled sessions without work for `limit`.
     pub(super) fn take_idle(&self, limit: Duration) -> Vec<Arc<Session>> {
         let now = self.started.elapsed().as_secs();

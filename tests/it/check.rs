@@ -170,13 +170,9 @@ fn the_json_report_has_every_field() {
 }
 
 #[test]
-fn no_file_and_what_is_not_built_are_said() {
+fn where_a_file_was_looked_for_is_said() {
     let mut out = Vec::new();
     let code = run(&CheckArgs::default(), None, &MemorySources::default(), &FixedClock(NOW), &mut out).expect("written");
     assert_eq!(code, 64);
     assert!(String::from_utf8_lossy(&out).contains("tried: nexus.toml, /etc/nexus.toml"));
-    let args = CheckArgs { from_grafbase: true, ..CheckArgs::default() };
-    let (code, said) = check_at(NOW, &args, &machine(MTLS));
-    assert_eq!(code, 64);
-    assert!(said.contains("is not built yet"), "{said}");
 }

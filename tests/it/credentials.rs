@@ -16,17 +16,17 @@ use crate::support::{
 };
 
 /// A kind of server.
-type Server = fn() -> FakeSpec;
+pub(super) type Server = fn() -> FakeSpec;
 
-const SERVERS: [Server; 2] = [legacy, modern];
+pub(super) const SERVERS: [Server; 2] = [legacy, modern];
 
 /// The bearer token of a request.
-fn token(call: &Call) -> &str {
+pub(super) fn token(call: &Call) -> &str {
     call.header("authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default()
 }
 
 /// A server that takes its callers' own tokens: everybody has a tool of his own, and a call says whose it was.
-fn personal(server: Server) -> FakeSpec {
+pub(super) fn personal(server: Server) -> FakeSpec {
     let head = if server().is_modern() { r#""resultType":"complete","ttlMs":0,"cacheScope":"private","# } else { "" };
     let list = move |call: &Call| {
         let own = tool(&format!("of_{}", token(call)));

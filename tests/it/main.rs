@@ -3,6 +3,7 @@
 #![allow(clippy::panic, reason = "a helper that finds something else fails its test")]
 
 // What operators and orchestrators are told.
+mod access;
 mod admin;
 // Which part of the source may name which.
 mod architecture;
@@ -37,6 +38,7 @@ mod docs;
 // Why an upstream does not work, as callers are told.
 mod down_upstreams;
 // The gateway's own HTTPS.
+mod grafbase;
 mod https;
 // A desktop client's servers as TOML.
 mod import;

@@ -5,6 +5,7 @@
 
 mod bounds;
 mod log_level;
+mod principals;
 mod refusals;
 mod repeats;
 mod streams;

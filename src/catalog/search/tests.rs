@@ -46,7 +46,7 @@ fn index(servers: &[(&str, &[&str])]) -> SearchIndex {
         })
         .collect();
     let rules = Rules { mode: ToolsMode::Search, naming: Naming { max: 52, keeps_own: true }, structured: true };
-    SearchIndex::build(Arc::new(merge(&sources, &rules))).unwrap()
+    SearchIndex::build(Arc::new(merge(&sources, &rules, |_, _| true))).unwrap()
 }
 
 fn tool(name: &str, description: &str) -> String {

@@ -19,7 +19,7 @@ use super::{
         },
         written,
     },
-    CheckArgs, Format, code, problems, write_json, write_text,
+    CheckArgs, Format, Further, code, problems, write_json, write_text,
 };
 use crate::{
     config,
@@ -88,7 +88,8 @@ pub(in crate::cli) async fn run(world: &World, args: &CheckArgs) -> u8 {
     let mut out = io::stdout().lock();
     let printed = match args.format {
         Format::Json => {
-            write_json(path.as_deref(), &problems, tried.as_ref().map(|tried| tried.iter().map(Tried::view).collect()), &mut out)
+            let upstreams = tried.as_ref().map(|tried| tried.iter().map(Tried::view).collect());
+            write_json(path.as_deref(), &problems, Further { upstreams, differences: None }, &mut out)
         }
         Format::Text => write_text(path.as_deref(), &problems, &mut out).and_then(|()| print(&mut out, upstreams, paint(world))),
     };

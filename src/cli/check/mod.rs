@@ -1,6 +1,7 @@
 //! `nexus check`: all problems of the file, and of the files that it names.
 
 mod connect;
+mod grafbase;
 
 use std::{
     io::{self, Write},
@@ -33,8 +34,8 @@ pub struct CheckArgs {
     /// The file's structure only: no variables, secrets or certificates are needed
     #[arg(long)]
     pub offline: bool,
-    /// Tell what behaves differently from Grafbase's Nexus (not built yet)
-    #[arg(long)]
+    /// Also tell what behaves differently from Grafbase's Nexus with this very file
+    #[arg(long, conflicts_with = "connect")]
     pub from_grafbase: bool,
     /// How the problems are printed
     #[arg(long, value_enum, default_value_t)]
@@ -57,21 +58,29 @@ pub enum Format {
 /// When `out` cannot be written to.
 pub fn run(args: &CheckArgs, file: Option<PathBuf>, sources: &dyn Sources, clock: &dyn Clock, out: &mut dyn Write) -> io::Result<u8> {
     let (path, problems) = problems(args, file, sources, clock);
+    let differences = path.as_deref().filter(|_| args.from_grafbase).map(|path| {
+        let loaded = if args.offline { config::load_structure(path, sources) } else { config::load(path, sources) };
+        grafbase::differences(&loaded)
+    });
     match args.format {
-        Format::Text => write_text(path.as_deref(), &problems, out)?,
-        Format::Json => write_json(path.as_deref(), &problems, None, out)?,
+        Format::Text => {
+            write_text(path.as_deref(), &problems, out)?;
+            if let (Some(path), Some(differences)) = (&path, &differences) {
+                grafbase::write(path, differences, out)?;
+            }
+        }
+        Format::Json => write_json(path.as_deref(), &problems, Further { upstreams: None, differences }, out)?,
     }
     Ok(code(&problems))
 }
 
 fn problems(args: &CheckArgs, file: Option<PathBuf>, sources: &dyn Sources, clock: &dyn Clock) -> (Option<PathBuf>, Vec<Problem>) {
-    match (not_built(args), config::find(file, sources)) {
-        (Some(problem), _) => (None, vec![problem]),
-        (None, Ok(path)) => {
+    match config::find(file, sources) {
+        Ok(path) => {
             let problems = if args.offline { config::check_structure(&path, sources) } else { check(&path, sources, clock) };
             (Some(path), problems)
         }
-        (None, Err(not_found)) => (None, vec![nowhere(&not_found)]),
+        Err(not_found) => (None, vec![nowhere(&not_found)]),
     }
 }
 
@@ -240,15 +249,6 @@ fn said_by_the_file(warning: &str) -> bool {
     ["verify_certs", "accept_invalid_hostnames"].iter().any(|key| warning.starts_with(key))
 }
 
-fn not_built(args: &CheckArgs) -> Option<Problem> {
-    if !args.from_grafbase {
-        return None;
-    }
-    let flag = "--from-grafbase";
-    let why = "a check that is silently left out would be believed to have passed";
-    Some(of_the_command(&format!("{flag} is not built yet"), why, &format!("run `nexus check` without {flag}")))
-}
-
 fn nowhere(not_found: &NotFound) -> Problem {
     let tried: Vec<String> = not_found.tried.iter().map(|path| path.display().to_string()).collect();
     let why = format!("tried: {}", tried.join(", "));
@@ -291,9 +291,19 @@ fn counted(number: usize, word: &str) -> String {
 struct Report<'a> {
     file: Option<String>,
     problems: Vec<Entry<'a>>,
+    #[serde(flatten)]
+    further: Further<'a>,
+}
+
+/// What is only there when it was asked for.
+#[derive(Default, Serialize)]
+struct Further<'a> {
     /// What `--connect` found.
     #[serde(skip_serializing_if = "Option::is_none")]
     upstreams: Option<Vec<connect::View<'a>>>,
+    /// What `--from-grafbase` found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    differences: Option<Vec<grafbase::Difference>>,
 }
 
 #[derive(Serialize)]
@@ -307,12 +317,7 @@ struct Entry<'a> {
     remedy: &'a str,
 }
 
-fn write_json<'a>(
-    path: Option<&Path>,
-    problems: &'a [Problem],
-    upstreams: Option<Vec<connect::View<'a>>>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+fn write_json<'a>(path: Option<&Path>, problems: &'a [Problem], further: Further<'a>, out: &mut dyn Write) -> io::Result<()> {
     let entry = |problem: &'a Problem| {
         let Problem { severity, key, at, what, why, remedy, typed: _ } = problem;
         Entry {
@@ -328,7 +333,7 @@ fn write_json<'a>(
             remedy,
         }
     };
-    let report = Report { file: path.map(|path| path.display().to_string()), problems: problems.iter().map(entry).collect(), upstreams };
+    let report = Report { file: path.map(|path| path.display().to_string()), problems: problems.iter().map(entry).collect(), further };
     serde_json::to_writer_pretty(&mut *out, &report)?;
     writeln!(out)
 }

@@ -10,7 +10,7 @@ use http::{HeaderValue, Request, StatusCode, header::AUTHORIZATION};
 use http_body_util::{BodyExt as _, Limited};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use crate::{
     admin::AdminConfig,
@@ -60,6 +60,10 @@ pub(super) struct Tool {
     pub(super) own_name: Option<String>,
     pub(super) visibility: String,
     pub(super) why: Option<String>,
+    /// The list of groups that denies it.
+    pub(super) list: Option<String>,
+    #[serde(default)]
+    pub(super) restricted: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -110,27 +114,28 @@ impl Answers {
     }
 }
 
-/// Asks the admin listener of this configuration.
+/// Asks the admin listener of this configuration, for the tools as somebody in `groups` sees them.
 ///
 /// # Errors
 /// Nobody listens there, or it does not take us, or it is not ours.
-pub(super) async fn ask(admin: &AdminConfig, sources: &dyn Sources, now: Duration) -> Result<Answers, Trouble> {
+pub(super) async fn ask(admin: &AdminConfig, sources: &dyn Sources, now: Duration, groups: &[String]) -> Result<Answers, Trouble> {
     let line = Line { address: address(admin), token: admin.token.as_ref(), tls: trust(admin, sources, now)? };
     let line = &line;
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(groups.iter().map(|group| ("as", group))).finish();
     let ready = get(line, "/readyz").await?.0 == StatusCode::OK;
     Ok(Answers {
         ready,
-        upstreams: list::<Upstream>(line, "upstreams", |upstream, raw| upstream.raw = raw).await?,
-        certificates: list::<Value>(line, "certificates", |_, _| ()).await?,
-        tools: list::<Tool>(line, "tools", |_, _| ()).await?,
-        events: list::<Event>(line, "events", |event, raw| event.raw = raw).await?,
+        upstreams: list::<Upstream>(line, "upstreams", "", |upstream, raw| upstream.raw = raw).await?,
+        certificates: list::<Value>(line, "certificates", "", |_, _| ()).await?,
+        tools: list::<Tool>(line, "tools", &query, |_, _| ()).await?,
+        events: list::<Event>(line, "events", "", |event, raw| event.raw = raw).await?,
     })
 }
 
 /// The list that `/api/v1/KEY` has under `KEY`.
-async fn list<T: DeserializeOwned>(line: &Line<'_>, key: &str, keep: impl Fn(&mut T, Value)) -> Result<Vec<T>, Trouble> {
+async fn list<T: DeserializeOwned>(line: &Line<'_>, key: &str, query: &str, keep: impl Fn(&mut T, Value)) -> Result<Vec<T>, Trouble> {
     let path = format!("/api/v1/{key}");
-    let (status, body) = get(line, &path).await?;
+    let (status, body) = get(line, &format!("{path}?{query}")).await?;
     match status {
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED => {

@@ -26,12 +26,18 @@ pub(super) struct Explained<'a> {
 struct Finding<'a> {
     tool: &'a Tool,
     upstream: Option<&'a Upstream>,
+    for_somebody: bool,
 }
 
-pub(super) fn explain<'a>(answers: &'a Answers, typed: &'a str) -> Explained<'a> {
+/// `for_somebody`: the answers are those for callers of certain groups.
+pub(super) fn explain<'a>(answers: &'a Answers, typed: &'a str, for_somebody: bool) -> Explained<'a> {
     let upstream_of = |tool: &Tool| answers.upstreams.iter().find(|upstream| upstream.name == tool.upstream);
-    let found: Vec<_> =
-        answers.tools.iter().filter(|tool| is_meant(tool, typed)).map(|tool| Finding { tool, upstream: upstream_of(tool) }).collect();
+    let found: Vec<_> = answers
+        .tools
+        .iter()
+        .filter(|tool| is_meant(tool, typed))
+        .map(|tool| Finding { tool, upstream: upstream_of(tool), for_somebody })
+        .collect();
     let known =
         answers.tools.iter().filter(|tool| ["listed", "found"].contains(&&*tool.visibility)).filter_map(|tool| tool.name.as_deref());
     let nearest = if found.is_empty() { nearest(typed, known) } else { None };
@@ -58,20 +64,29 @@ impl Finding<'_> {
         ["listed", "found"].contains(&&*self.tool.visibility) && self.upstream.is_none_or(|upstream| upstream.state != "down")
     }
 
+    fn restriction(&self) -> &'static str {
+        if self.tool.restricted && !self.for_somebody {
+            "\n  but not to everybody: allow and deny have a word in it; ask with --as GROUP"
+        } else {
+            ""
+        }
+    }
+
     fn words(&self) -> String {
         let tool = self.tool;
         let (upstream, name) = (&tool.upstream, printable(tool.name.as_deref().unwrap_or("(nameless)")));
         let own = printable(tool.own_name.as_deref().unwrap_or("(nameless)"));
         let renamed = if name == own { String::new() } else { format!(", where it is called {own}") };
         match tool.visibility.as_str() {
-            "listed" if self.is_callable() => format!("{name} is visible: upstream {upstream}{renamed}"),
+            "listed" if self.is_callable() => format!("{name} is visible: upstream {upstream}{renamed}{}", self.restriction()),
             "listed" => format!(
                 "{name} is listed, and its calls fail: upstream {upstream}{renamed} is down{}",
                 self.upstream.map(trouble).unwrap_or_default()
             ),
             "found" if self.is_callable() => format!(
                 "{name} is not in the list of tools, because mcp.tools is \"search\"; agents find it with search and run it with \
-                 execute: upstream {upstream}{renamed}"
+                 execute: upstream {upstream}{renamed}{}",
+                self.restriction()
             ),
             "found" => format!(
                 "{name} is found with search, and its calls fail: upstream {upstream}{renamed} is down{}",
@@ -85,6 +100,11 @@ impl Finding<'_> {
                 "{name} is not visible: upstream {upstream} offers it as {own}, and `expose` or `hide` leave it out\n  fix: change \
                  them in [mcp.servers.{upstream}]"
             ),
+            "denied" => {
+                let list = printable(tool.list.as_deref().unwrap_or("a list of groups"));
+                let says = printable(tool.why.as_deref().unwrap_or("keeps them away"));
+                format!("{name} does not exist for these callers: upstream {upstream}{renamed}, and {list} {says}\n  fix: change that list")
+            }
             "collision" => format!(
                 "{name} of upstream {upstream} is not visible: an upstream before it in the file has the name\n  fix: give one of \
                  the two another `prefix`, or hide the tool in one of them"
@@ -137,7 +157,7 @@ impl Explained<'_> {
             .map(|found| {
                 json!({
                     "name": found.tool.name, "upstream": found.tool.upstream, "own_name": found.tool.own_name,
-                    "visibility": found.tool.visibility, "callable": found.is_callable(), "words": found.words(),
+                    "visibility": found.tool.visibility, "list": found.tool.list, "restricted": found.tool.restricted, "callable": found.is_callable(), "words": found.words(),
                     "reason": found.upstream.filter(|upstream| upstream.state == "down").and_then(|upstream| upstream.reason.clone()),
                 })
             })

@@ -28,6 +28,9 @@ pub struct StatusArgs {
     /// Why clients see this tool, or do not
     #[arg(long, value_name = "TOOL")]
     pub explain: Option<String>,
+    /// The same for callers in this group; several make one caller in all of them, and "" is one in none
+    #[arg(long = "as", value_name = "GROUP", requires = "explain")]
+    pub groups: Vec<String>,
     /// How it is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -66,12 +69,12 @@ pub struct Asked<'a> {
 /// # Errors
 /// `out` or `err` cannot be written to.
 pub async fn print(asked: Asked<'_>, args: &StatusArgs, out: &mut impl Write, err: &mut impl Write) -> io::Result<u8> {
-    let answers = match ask::ask(asked.admin, asked.sources, asked.now).await {
+    let answers = match ask::ask(asked.admin, asked.sources, asked.now, &args.groups).await {
         Ok(answers) => answers,
         Err(trouble) => return fail(err, &trouble),
     };
     if let Some(tool) = &args.explain {
-        let explained = explain::explain(&answers, tool);
+        let explained = explain::explain(&answers, tool, !args.groups.is_empty());
         match args.format {
             Format::Text => writeln!(out, "{}", explained.words())?,
             Format::Json => writeln!(out, "{:#}", explained.json())?,

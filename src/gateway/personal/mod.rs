@@ -5,6 +5,7 @@
 mod persons;
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -24,11 +25,11 @@ pub(super) use self::persons::Persons;
 use super::{
     Gateway,
     listen::Change,
-    rebuild::{Part, parts_of, same_parts, sources_of},
+    rebuild::{Part, change_for, parts_of, same_parts, sources_of},
     view::{Lineup, View},
 };
 use crate::{
-    auth::{Caller, PrincipalKey},
+    auth::{Access, Audience, Caller, PrincipalKey},
     catalog::{
         self, Catalog,
         search::{SearchError, SearchIndex},
@@ -86,7 +87,7 @@ struct Making {
     /// Its own lineup.
     lineup: Option<Arc<Lineup>>,
     own: Vec<Own>,
-    parts: Vec<Part>,
+    parts: Arc<[Part]>,
 }
 
 /// An upstream of one principal's own.
@@ -134,20 +135,31 @@ impl Person {
         *self.since.lock() + list_wait
     }
 
-    /// Makes the catalog anew if something of it is different, and tells its clients.
-    pub(super) fn rebuild(&self, gateway: &Arc<Gateway>) {
+    /// Whether there is something for this caller's groups at an upstream for which it has none of its own yet.
+    fn lacks(&self, caller: &Caller) -> bool {
+        let view = self.view.load();
+        let access = &view.lineup.access;
+        if access.is_open() || !view.upstreams().iter().any(|upstream| upstream.awaits_callers()) {
+            return false;
+        }
+        let audience = audience_of(caller, access);
+        view.upstreams().iter().enumerate().any(|(index, upstream)| upstream.awaits_callers() && access.reaches(&audience, index))
+    }
+
+    /// Makes the catalog anew if something of it is different, and tells its clients. `caller` is who has come now, if anybody.
+    pub(super) fn rebuild(&self, gateway: &Arc<Gateway>, caller: Option<&Caller>) {
         let mut making = self.making.lock();
         if self.end.is_cancelled() {
             return;
         }
         let shared = Arc::clone(&gateway.view().lineup);
-        let is_new = !self.follows(&shared);
+        let is_new = !self.follows(&shared) || caller.is_some_and(|caller| self.lacks(caller));
         if is_new {
-            self.take_part_in(gateway, &mut making, &shared);
+            let latest = self.behalf.latest();
+            self.take_part_in(gateway, &mut making, &shared, caller.unwrap_or(&latest));
         }
         let Some(lineup) = making.lineup.clone() else { return };
-        let sources = sources_of(&lineup);
-        let parts = parts_of(&sources);
+        let parts = parts_of(&lineup);
         if is_new || !same_parts(&making.parts, &parts) {
             let own = |parts: &[Part]| -> Vec<Part> {
                 lineup
@@ -158,44 +170,56 @@ impl Person {
                     .map(|(_, part)| part.clone())
                     .collect()
             };
-            let is_own_change = !same_parts(&own(&making.parts), &own(&parts));
-            let fresh = catalog::merge(&sources, &lineup.config.rules());
-            drop(sources);
-            let before = Arc::clone(&self.view.load().catalog);
-            // What all share has changed for all, who were told.
-            let change = if is_own_change { Change::between(&before, &fresh) } else { Change::default() };
-            self.view.store(Arc::new(View { lineup, catalog: Arc::new(fresh) }));
+            let is_own_change = is_new || !same_parts(&own(&making.parts), &own(&parts));
+            let fresh = catalog::merge(&sources_of(&lineup, &parts), &lineup.config.rules(), |_, _| true);
+            let parts: Arc<[Part]> = parts.into();
+            let now = Arc::new(View::personal(lineup, Arc::new(fresh), Arc::clone(&parts)));
+            let before = self.view.swap(Arc::clone(&now));
             // Last: whoever sees it sees its own upstreams too.
             self.of.store(Some(shared));
             making.parts = parts;
-            self.tell(gateway, change);
+            self.tell(gateway, &before, &now, is_own_change);
         }
         drop(making);
         self.rebuilt.send_modify(|count| *count += 1);
     }
 
-    fn tell(&self, gateway: &Gateway, change: Change) {
-        if change == Change::default() {
+    fn tell(&self, gateway: &Gateway, before: &Arc<View>, now: &Arc<View>, is_own_change: bool) {
+        // What all share has changed for all, who were told.
+        let change = if is_own_change { Change::between(&before.catalog, &now.catalog) } else { Change::default() };
+        let is_open = before.lineup.access.is_open() && now.lineup.access.is_open();
+        if is_open && change == Change::default() {
             return;
         }
+        // With rules, whoever follows the lists finds out what is different for its groups, for which this had to be made first.
         self.changes.send_modify(|counts| *counts = counts.plus(change));
-        let methods = change.methods();
+        if !is_own_change {
+            return;
+        }
+        let mut known = HashMap::new();
         for session in gateway.sessions.all().iter().filter(|session| session.record.principal == self.principal) {
-            for method in &methods {
-                session.tell(build::notification(*method, None));
+            let change = if is_open { change } else { change_for(session, before, now, &mut known) };
+            for method in change.methods() {
+                session.tell(build::notification(method, None));
             }
         }
     }
 
-    /// Puts its own upstreams in their places. Those that it has go on where the configuration does not replace them.
-    fn take_part_in(&self, gateway: &Arc<Gateway>, making: &mut Making, shared: &Arc<Lineup>) {
+    /// Puts its own upstreams in their places, as far as there is anything at them for the caller's groups: no other gets its
+    /// token. Those that it has go on where the configuration does not replace them, also for the groups that it has come with
+    /// before.
+    fn take_part_in(&self, gateway: &Arc<Gateway>, making: &mut Making, shared: &Arc<Lineup>, caller: &Caller) {
         let before = std::mem::take(&mut making.own);
         let mut own = Vec::new();
-        let place = |of: &Arc<Upstream>| {
+        let (follows, audience) = (self.follows(shared), audience_of(caller, &shared.access));
+        let place = |(index, of): (usize, &Arc<Upstream>)| {
             if !of.awaits_callers() {
                 return Arc::clone(of);
             }
             let known = before.iter().find(|own| own.of == of.id()).map(|own| Arc::clone(&own.upstream));
+            if !(shared.access.reaches(&audience, index) || follows && known.is_some()) {
+                return Arc::clone(of);
+            }
             let upstream = match known {
                 Some(known) => {
                     let wanted = of.config();
@@ -211,13 +235,13 @@ impl Person {
             own.push(Own { of: of.id(), upstream: Arc::clone(&upstream), asked: Instant::now() });
             upstream
         };
-        let upstreams = shared.upstreams.iter().map(place).collect();
+        let upstreams = shared.upstreams.iter().enumerate().map(place).collect();
         for gone in before.iter().filter(|was| !own.iter().any(|is| is.upstream.id() == was.upstream.id())) {
             gateway.dismiss(&gone.upstream);
         }
         making.lineup = Some(Arc::new(shared.with(upstreams)));
         making.own = own;
-        making.parts.clear();
+        making.parts = Arc::default();
     }
 
     fn bring(&self, gateway: &Arc<Gateway>, of: &Arc<Upstream>) -> Arc<Upstream> {
@@ -296,7 +320,7 @@ impl Gateway {
         }
         let (person, is_new) = self.persons.enter(caller, &shared);
         if is_new {
-            person.rebuild(self);
+            person.rebuild(self, Some(caller));
             self.tasks.spawn(Arc::clone(self).keep_person(Arc::clone(&person)));
             for gone in self.persons.take_oldest(shared.lineup.config.downstream_cache.max_size, &person) {
                 gone.dismiss(self);
@@ -304,19 +328,23 @@ impl Gateway {
         } else {
             person.greet(caller);
             // Whoever is first may still be at it; and a reload may have come since.
-            if !person.follows(&shared.lineup) {
-                person.rebuild(self);
+            if !person.follows(&shared.lineup) || person.lacks(caller) {
+                person.rebuild(self, Some(caller));
             }
         }
         Some(person)
     }
 
-    /// The upstreams and the catalog of this moment, as this caller sees them.
+    /// The upstreams and the catalog of this moment, as this caller sees them: its own where it has some, and of all that what
+    /// is there for its groups.
     pub(super) fn view_for(self: &Arc<Self>, caller: &Caller) -> Arc<View> {
-        self.person(caller).map_or_else(|| self.view(), |person| person.view())
+        match self.person(caller) {
+            Some(person) => person.view.load().seen_by(caller),
+            None => self.view.load().seen_by(caller),
+        }
     }
 
-    /// The same for a principal that was here before.
+    /// Everything that is in the place of a principal that was here before, whatever its groups may see of that.
     pub(super) fn view_of(&self, principal: &PrincipalKey) -> Arc<View> {
         self.persons.find(principal).map_or_else(|| self.view(), |person| person.view())
     }
@@ -324,7 +352,7 @@ impl Gateway {
     /// Waits until every upstream of this caller's was tried, as long as lists may wait.
     pub(super) async fn settled_for(self: &Arc<Self>, caller: &Caller) -> Arc<View> {
         self.settled().await;
-        let Some(person) = self.person(caller) else { return self.view() };
+        let Some(person) = self.person(caller) else { return self.view.load().seen_by(caller) };
         let view = person.view();
         if !view.all_tried() {
             let tried = async {
@@ -336,8 +364,8 @@ impl Gateway {
             let _ = timeout_at(person.patience_ends(view.lineup.config.list_wait), tried).await;
         }
         // Costs next to nothing when nothing is different.
-        person.rebuild(self);
-        person.view()
+        person.rebuild(self, None);
+        person.view.load().seen_by(caller)
     }
 
     async fn keep_person(self: Arc<Self>, person: Arc<Person>) {
@@ -349,7 +377,7 @@ impl Gateway {
                 () = person.end.cancelled() => return,
                 () = self.shutdown.cancelled() => return,
             }
-            person.rebuild(&self);
+            person.rebuild(&self, None);
         }
     }
 
@@ -373,14 +401,6 @@ impl Gateway {
     }
 }
 
-impl Change {
-    pub(super) fn between(before: &Catalog, now: &Catalog) -> Self {
-        use crate::mcp::list::ListKind;
-        let differs = |kind| before.list(kind) != now.list(kind);
-        Self {
-            tools: u64::from(differs(ListKind::Tools)),
-            prompts: u64::from(differs(ListKind::Prompts)),
-            resources: u64::from(differs(ListKind::Resources) || differs(ListKind::ResourceTemplates)),
-        }
-    }
+fn audience_of(caller: &Caller, access: &Access) -> Audience {
+    access.audience(caller.groups().iter().map(|group| &**group))
 }

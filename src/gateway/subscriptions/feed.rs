@@ -33,6 +33,14 @@ impl Feeds {
     fn of(&self, upstream: &UpstreamName) -> Arc<Feed> {
         Arc::clone(self.0.lock().entry(upstream.clone()).or_default())
     }
+
+    /// Ends the subscription at an upstream. One that is being changed right now brings nothing that is not wanted any more.
+    pub(in crate::gateway) fn end(&self, upstream: &UpstreamName) {
+        let feed = self.0.lock().remove(upstream);
+        if let Some(mut running) = feed.as_ref().and_then(|feed| feed.try_lock().ok()) {
+            *running = None;
+        }
+    }
 }
 
 impl Gateway {

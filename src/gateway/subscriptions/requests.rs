@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{MAX_URI, MAX_URIS};
 use crate::{
-    auth::Caller,
+    auth::{Caller, Wanted},
     bridge,
     gateway::{Client, Gateway, GatewayError, ItemKind, LegacySession, Reply, forward::Shares, route::Route, tally::Counted},
     mcp::{Era, Field, Id, Message, Method, Splices},
@@ -52,7 +52,9 @@ impl Gateway {
             return Err(GatewayError::InvalidParams("this session follows 1024 resources already"));
         }
         // Whoever was asked first is asked again, also when another lists the resource by now.
-        let remembered = known.and_then(|owner| Route::to(&self.view_for(caller), &owner, uri.as_str().into(), None));
+        let view = self.view_for(caller);
+        let remembered = known.and_then(|owner| Route::to(&view, &owner, uri.as_str().into(), None));
+        let remembered = remembered.filter(|route| view.sees(route.index, Wanted::Other));
         let route = match remembered {
             Some(route) => route,
             None => self.route(caller, method, message).await?,

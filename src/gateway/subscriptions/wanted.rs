@@ -35,6 +35,11 @@ impl Wanted {
         }
     }
 
+    /// Nothing is followed there any more.
+    pub(in crate::gateway) fn remove_all(&self, upstream: &UpstreamName) {
+        self.0.lock().uris.remove(upstream);
+    }
+
     /// All that is followed at one upstream.
     pub(super) fn of(&self, upstream: &UpstreamName) -> BTreeSet<Box<str>> {
         self.0.lock().uris.get(upstream).cloned().unwrap_or_default()

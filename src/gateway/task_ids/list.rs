@@ -1,6 +1,6 @@
 //! `tasks/list` of several upstreams as one list (MCP 2025-11-25, basic/utilities/tasks).
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -25,7 +25,8 @@ const MAX_TASKS: usize = 2000;
 const MAX_PAGE: usize = 4 << 20;
 
 impl Gateway {
-    /// All tasks of the caller on one page. An upstream that fails is left out.
+    /// All tasks of the caller on one page. An upstream that fails is left out, and so is, where callers are told apart, what
+    /// nobody remembers to have shown to this one.
     pub(in crate::gateway) async fn list_tasks(
         self: &Arc<Self>,
         caller: &Caller,
@@ -36,16 +37,11 @@ impl Gateway {
         if message.span(Field::Cursor).is_some() {
             return Err(GatewayError::InvalidParams("the cursor is unknown: this list has one page"));
         }
-        // A server takes everybody who comes through this gateway for one, and lists the tasks of all of them. Where callers
-        // differ, those of others would have to be left out, so the method is not there for them.
-        if *caller.principal() != PrincipalKey::Local {
-            return Err(GatewayError::MethodNotFound(message.method().to_owned()));
-        }
-        let upstreams = self.upstreams();
-        let asked = upstreams.iter().filter(|upstream| lists_tasks(upstream));
-        let lists = join_all(asked.map(|upstream| self.tasks_of(caller, client, upstream))).await;
+        let view = self.view_for(caller);
+        let asked: Vec<_> = view.reached().filter(|upstream| lists_tasks(upstream)).collect();
+        let lists = join_all(asked.iter().map(|upstream| self.tasks_of(caller, client, upstream))).await;
         let mut tasks = vec![b'['];
-        for (upstream, list) in upstreams.iter().filter(|upstream| lists_tasks(upstream)).zip(lists) {
+        for (upstream, list) in asked.into_iter().zip(lists) {
             match list {
                 Ok(list) => {
                     for task in list {
@@ -63,8 +59,14 @@ impl Gateway {
     }
 
     async fn tasks_of(self: &Arc<Self>, caller: &Caller, client: &Client, upstream: &Arc<Upstream>) -> Result<Vec<Bytes>, UpstreamError> {
-        let generation = upstream.generation()?;
         let principal = caller.principal();
+        // A server may take everybody who comes through this gateway for one, and list the tasks of all of them.
+        let mine = (*principal != PrincipalKey::Local).then(|| self.task_ids.owned.of(principal, upstream.name()));
+        if mine.as_ref().is_some_and(HashSet::is_empty) {
+            return Ok(Vec::new());
+        }
+        let is_mine = |own: &str| mine.as_ref().is_none_or(|mine| mine.contains(own));
+        let generation = upstream.generation()?;
         let Some(scope) = self.task_scope(principal, Era::Legacy, upstream.name()) else { return Ok(Vec::new()) };
         let held = self.session_for(upstream, &generation, Era::Legacy, principal, client, Shares::Subscriptions).await?;
         let mut tasks = Vec::new();
@@ -81,7 +83,7 @@ impl Gateway {
             if answer.kind() != Kind::Response {
                 return Err(UpstreamError::protocol("it refused to list its tasks"));
             }
-            let next = page(&answer, &scope, &mut tasks);
+            let next = page(&answer, &scope, is_mine, &mut tasks);
             if next.is_none() || next == cursor || tasks.len() >= MAX_TASKS {
                 break;
             }
@@ -98,7 +100,7 @@ fn lists_tasks(upstream: &Arc<Upstream>) -> bool {
 }
 
 /// Takes the tasks of one page, and gives the cursor of the next as a JSON literal.
-fn page(answer: &Message, scope: &TaskScope, tasks: &mut Vec<Bytes>) -> Option<Bytes> {
+fn page(answer: &Message, scope: &TaskScope, is_mine: impl Fn(&str) -> bool, tasks: &mut Vec<Bytes>) -> Option<Bytes> {
     let result = answer.raw(Field::Result)?;
     let (mut list, mut cursor) = (None, None);
     for_each_member(&result, |key, span| match key {
@@ -112,7 +114,7 @@ fn page(answer: &Message, scope: &TaskScope, tasks: &mut Vec<Bytes>) -> Option<B
         let task = list.slice(item.range());
         let whole = Span::new(0, task.len());
         // What names no task cannot be asked for.
-        if let Some(place) = places::id_of(&task, whole) {
+        if let Some(place) = places::id_of(&task, whole).filter(|place| is_mine(&place.own)) {
             let mut splices = Splices::new();
             splices.replace(place.span, crate::mcp::json::quote(&scope.shown(&place.own)));
             tasks.push(splices.apply(&task));

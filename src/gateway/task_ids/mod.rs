@@ -8,6 +8,7 @@
 //! A gateway that passes a single upstream through leaves its ids alone, as long as it does not tell its callers apart.
 
 mod list;
+mod owned;
 mod places;
 
 use std::{fmt, sync::Arc};
@@ -18,7 +19,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use self::places::Place;
+use self::{owned::OwnedTasks, places::Place};
 use super::{Client, Gateway, GatewayError, ItemKind, forward::Forward, route::Route, subscriptions::declares_tasks};
 use crate::{
     auth::{Caller, PrincipalKey},
@@ -38,6 +39,8 @@ const PURPOSE: &[u8] = b"nexus task id v1";
 pub(super) struct TaskIds {
     /// The first makes them, all read them. Never empty.
     keys: Vec<hmac::Key>,
+    /// Which tasks were shown to whom, for `tasks/list`.
+    owned: OwnedTasks,
 }
 
 impl fmt::Debug for TaskIds {
@@ -58,7 +61,7 @@ impl TaskIds {
             SystemRandom::new().fill(&mut random).expect("the operating system provides randomness");
             keys.push(hmac::Key::new(hmac::HMAC_SHA256, &random));
         }
-        Self { keys }
+        Self { keys, owned: OwnedTasks::default() }
     }
 
     /// The id under which this principal knows the upstream's task `own`.
@@ -110,9 +113,12 @@ impl TaskScope {
 
     /// Changes the ids in the answer to a request.
     pub(super) fn show_in_answer(&self, splices: &mut Splices, answer: &Message, method: Method) {
-        if let Some(result) = answer.result_span() {
-            self.show(splices, &places::in_result(answer.bytes(), result, method));
+        let Some(result) = answer.result_span() else { return };
+        let places = places::in_result(answer.bytes(), result, method);
+        if method == Method::ToolsCall && self.principal != PrincipalKey::Local {
+            places.iter().for_each(|place| self.ids.owned.note(&self.principal, &self.upstream, &place.own));
         }
+        self.show(splices, &places);
     }
 
     /// Changes the ids in a server's notification or request.
@@ -190,18 +196,16 @@ impl Gateway {
         message: &Message,
     ) -> Result<Route, GatewayError> {
         let is_about_a_task = matches!(method, Method::TasksGet | Method::TasksCancel | Method::TasksUpdate | Method::TasksResult);
-        if !is_about_a_task {
+        if !is_about_a_task || self.passes_task_ids(caller.principal()) {
             return self.route(caller, method, message).await;
         }
         let view = self.view_for(caller);
-        if self.passes_task_ids(caller.principal()) {
-            return self.route(caller, method, message).await;
-        }
         let shown = message.task_id().ok_or(GatewayError::InvalidParams("the request does not say which task it is about"))?;
         let route = self.task_owner(caller.principal(), client.era(), &shown).and_then(|(upstream, own)| {
             let rename = message.span(Field::TaskId);
             Route::to(&view, &upstream, Arc::from(own), rename)
         });
+        let route = route.filter(|route| view.reaches(route.index));
         route.ok_or_else(|| GatewayError::Unknown { kind: ItemKind::Task, name: shown.into_owned() })
     }
 }

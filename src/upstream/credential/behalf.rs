@@ -20,14 +20,15 @@ impl Behalf {
 
     /// Notes the caller; whether it brings another token than before.
     pub fn saw(&self, caller: &Caller) -> bool {
-        let is_same = self.latest.load().bearer() == caller.bearer();
-        if !is_same {
+        let latest = self.latest.load();
+        let has_another = latest.bearer() != caller.bearer();
+        if has_another || latest.groups() != caller.groups() {
             self.latest.store(Arc::new(caller.clone()));
         }
-        !is_same
+        has_another
     }
 
-    pub(in crate::upstream) fn latest(&self) -> Arc<Caller> {
+    pub fn latest(&self) -> Arc<Caller> {
         self.latest.load_full()
     }
 }

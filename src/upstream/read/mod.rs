@@ -14,7 +14,7 @@ pub use stdio::STDERR_KEYS;
 use super::config::{EndpointConfig, UpstreamConfig};
 pub use super::credential::read::{AUTH_KEYS, is_reserved_header};
 use crate::{
-    limits,
+    auth, limits,
     names::{SEPARATOR, UpstreamName},
     problem::Problems,
     table::{Keys, Span, Table, built, planned},
@@ -51,9 +51,9 @@ pub const KEYS: Keys = Keys {
         built("call_timeout", "From a call's start, or its last progress notification, to its answer."),
         planned("retry", "Repeats of what cannot run twice."),
         planned("circuit_breaker", "A pause after failures."),
-        planned("allow", "Groups that may use it."),
-        planned("deny", "Groups that may not."),
-        planned("tools", "Groups for single tools."),
+        built("allow", "Groups that may use it; without the key, everybody may."),
+        built("deny", "Groups that may not; wins over `allow`."),
+        built("tools", "`allow` and `deny` for single tools, each in a table of its own; they come before the server's."),
         built("rate_limits", "How often it is called."),
     ],
 };
@@ -101,6 +101,7 @@ fn read(name: String, mut table: Table, problems: &mut Problems) -> Entry {
             "write \"*\" into it, or set enabled = false",
         );
     }
+    let access = auth::read_access(&mut table, problems);
     let timeouts: Span = Duration::from_millis(100)..=seconds(24 * 60 * 60);
     let connect_timeout = table.duration("connect_timeout", &timeouts, problems).unwrap_or(Duration::from_secs(5));
     let list_timeout = table.duration("list_timeout", &timeouts, problems).unwrap_or(Duration::from_secs(15));
@@ -115,6 +116,7 @@ fn read(name: String, mut table: Table, problems: &mut Problems) -> Entry {
         required,
         expose,
         hide,
+        access,
         connect_timeout,
         list_timeout,
         call_timeout,

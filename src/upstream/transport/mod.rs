@@ -2,8 +2,8 @@
 
 pub(crate) mod again;
 pub(crate) mod channel;
+mod error_pages;
 pub(crate) mod events;
-mod front_pages;
 pub(crate) mod legacy_sse;
 pub(crate) mod process;
 pub mod stdio;

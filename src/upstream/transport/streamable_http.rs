@@ -12,8 +12,8 @@ use url::Url;
 
 use super::{
     again::Again,
+    error_pages::{failed, nginx_refusal, tls_is_spoken},
     events::EventStream,
-    front_pages::{nginx_refusal, tls_is_spoken},
 };
 use crate::{
     auth::Caller,
@@ -399,10 +399,6 @@ impl Content {
             Self::Other
         }
     }
-}
-
-pub(super) fn failed(reason: Reason, detail: String, remedy: &str) -> UpstreamError {
-    UpstreamError::Failed { explanation: Explanation::new(reason, detail, remedy), never_sent: false }
 }
 
 fn not_mcp(detail: String) -> UpstreamError {

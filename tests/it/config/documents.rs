@@ -21,6 +21,9 @@ fn general(path: &str) -> String {
     let mut parts: Vec<&str> = plain.collect();
     if parts.len() > 2 && parts.starts_with(&["mcp", "servers"]) {
         parts[2] = "NAME";
+        if parts.len() > 4 && parts[3] == "tools" {
+            parts[4] = "TOOL";
+        }
         if parts.len() > 5 && parts[3..5] == ["rate_limits", "tools"] {
             parts[5] = "TOOL";
         }

@@ -57,6 +57,25 @@ fn tokens_are_counted_in_memory_or_in_redis() {
 }
 
 #[test]
+fn who_wants_tls_to_redis_gets_it_whatever_the_url_says() {
+    let at = |host: &str, enabled: bool| {
+        server(&format!(
+            "[server.rate_limits.storage]\ntype = \"redis\"\nurl = \"{host}\"\n[server.rate_limits.storage.tls]\nenabled = {enabled}"
+        ))
+    };
+    // Off this machine, too: with TLS there is nothing to warn about but the URL's own word.
+    for host in ["redis://localhost", "redis://redis.example.com", "rediss://localhost"] {
+        let StorageConfig::Redis { redis, .. } = load(&at(host, true)).config.unwrap().mcp.limits.storage else { panic!("memory") };
+        assert!(redis.url.uses_tls() && redis.tls.is_some(), "{host}");
+    }
+    let StorageConfig::Redis { redis, .. } = good(&at("redis://localhost", false)).mcp.limits.storage else { panic!("memory") };
+    assert!(!redis.url.uses_tls() && redis.tls.is_none());
+    let said = "server.rate_limits.storage.tls.enabled";
+    warned(&at("redis://localhost", true), &[said, "enabled = true, and the URL says otherwise"], false);
+    refused(&at("rediss://localhost", false), &[said, "enabled = false, and the URL says otherwise"]);
+}
+
+#[test]
 fn a_limit_that_means_nothing_is_refused() {
     let limit = |keys: &str| server(&format!("[server.rate_limits.global]\n{keys}"));
     for (text, parts) in [

@@ -1,7 +1,9 @@
-//! Pages with which a server's front refuses a connection, where only their words say why.
+//! What is known by the words of an error page: a server's front says in HTTP what went wrong with TLS.
 
-use super::streamable_http::failed;
-use crate::{reason::Reason, upstream::UpstreamError};
+use crate::{
+    reason::{Explanation, Reason},
+    upstream::UpstreamError,
+};
 
 /// What nginx answers, with status 400 and text/html, instead of failing the handshake.
 const NGINX_NO_CERTIFICATE: &[u8] = b"No required SSL certificate was sent";
@@ -37,4 +39,8 @@ pub(super) fn nginx_refusal(page: &[u8]) -> Option<UpstreamError> {
             "does the server trust the CA that issued client_cert_path, and is the certificate current?",
         )
     })
+}
+
+pub(super) fn failed(reason: Reason, detail: String, remedy: &str) -> UpstreamError {
+    UpstreamError::Failed { explanation: Explanation::new(reason, detail, remedy), never_sent: false }
 }
