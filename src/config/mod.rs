@@ -12,7 +12,7 @@ pub use reading::Reading;
 
 use crate::{
     admin::{self, AdminConfig},
-    auth,
+    audit, auth,
     downstream::{self, ServerConfig},
     gateway::{self, McpConfig},
     health::{self, CertificatesConfig, StateConfig},
@@ -20,7 +20,8 @@ use crate::{
     problem::{Problem, Problems},
     redis,
     sources::{FileFacts, Noted, Sources},
-    table::{Keys, Origin, Table, built, planned},
+    table::{Keys, Origin, built},
+    telemetry::{self, TelemetryConfig},
     tls, upstream,
 };
 use template::Fill;
@@ -34,6 +35,7 @@ pub struct Config {
     pub admin: Option<AdminConfig>,
     pub certificates: CertificatesConfig,
     pub state: StateConfig,
+    pub telemetry: TelemetryConfig,
     /// How it was read, for the next reading.
     pub reading: Reading,
 }
@@ -67,22 +69,7 @@ const KEYS: Keys = Keys {
         built("admin", "Where operators, orchestrators and Prometheus ask."),
         built("state", "What survives a restart, and where."),
         built("certificates", "How upstreams and certificates are watched, and who is told."),
-        planned("telemetry", "Logs, traces, metrics and the audit trail."),
-    ],
-};
-
-const TELEMETRY_KEYS: Keys = Keys {
-    table: "telemetry",
-    doc: "Logs, traces, metrics and the audit trail; nothing of it is built yet.",
-    keys: &[
-        planned("service_name", "The name of this gateway."),
-        planned("resource_attributes", "What else is said of it."),
-        planned("exporters", "Where OpenTelemetry data goes."),
-        planned("tracing", "Traces."),
-        planned("metrics", "Metrics."),
-        planned("logs", "Logs by OpenTelemetry."),
-        planned("log", "The log's form and level."),
-        planned("audit", "The audit trail."),
+        built("telemetry", "The audit trail; what else observes is not built yet."),
     ],
 };
 
@@ -124,7 +111,8 @@ pub const TABLES: &[&Keys] = &[
     &health::read::KEYS,
     &health::read::ALERT_KEYS,
     &health::read::STATE_KEYS,
-    &TELEMETRY_KEYS,
+    &telemetry::read::KEYS,
+    &audit::read::KEYS,
 ];
 
 /// Reads and checks the file at `path`.
@@ -202,7 +190,7 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     let state = health::read::read_state(root.table("state", &mut problems), &mut problems);
     mcp.state_secrets.clone_from(&state.secrets);
     mcp.limits.clone_from(&server.rate_limits);
-    telemetry(&mut root, &mut problems);
+    let telemetry = telemetry::read::read(root.table("telemetry", &mut problems), &mut problems);
     root.finish(&KEYS, &mut problems);
     let rules = mcp.upstreams.iter().map(|upstream| (upstream.name.as_str(), &upstream.access));
     auth::check_groups(rules, &server.auth, &lines, &mut problems);
@@ -211,19 +199,9 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     if server.insecure == downstream::Insecure::Forbid {
         problems.forbid_insecure();
     }
-    let read = Some(Config { server, mcp, admin, certificates, state, reading });
+    let read = Some(Config { server, mcp, admin, certificates, state, telemetry, reading });
     let (config, draft) = if problems.has_errors() { (None, read) } else { (read, None) };
     Loaded { config, draft, problems: problems.into_sorted(), lines }
-}
-
-/// What only observes is not worth refusing a file of Grafbase's Nexus for; what somebody relies on later is: the log and the
-/// audit trail.
-fn telemetry(root: &mut Table, problems: &mut Problems) {
-    let Some(mut table) = root.table("telemetry", problems) else { return };
-    table.ignore(&["service_name", "resource_attributes", "exporters", "tracing", "metrics", "logs"]);
-    let why = "exporting by OpenTelemetry is not built yet; nothing of this gateway's calls depends on it";
-    table.warn("", problems, "telemetry is read and nothing is sent", why, "use /metrics of [admin] for Prometheus, and the log");
-    table.finish(&TELEMETRY_KEYS, problems);
 }
 
 /// Health and MCP must not get in each other's way: neither by path nor by address.

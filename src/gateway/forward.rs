@@ -47,7 +47,7 @@ pub(super) struct Forward<'a> {
 
 impl Gateway {
     pub(super) async fn forward(self: &Arc<Self>, mut request: Forward<'_>) -> Result<Reply, GatewayError> {
-        request.counted.goes_to(&request.route.upstream);
+        request.counted.goes_to(&request.route);
         check_params(&request)?;
         if request.route.view.lineup.is_transparent() {
             self.first_try(&request.route.upstream).await;
@@ -64,7 +64,7 @@ impl Gateway {
         {
             // A reload has put another in its place, or nothing, since the name was looked up.
             request.route = Box::pin(self.route_for(request.caller, request.client, request.method, &request.message)).await?;
-            request.counted.goes_to(&request.route.upstream);
+            request.counted.goes_to(&request.route);
             check_params(&request)?;
             answered = Box::pin(self.attempt(&request.route.upstream, &request)).await;
         }
@@ -92,7 +92,7 @@ impl Gateway {
         let status = upstream.status();
         let status = status.borrow();
         let since = matches!(error, UpstreamError::Down(_)).then_some(status.since);
-        GatewayError::Upstream { upstream: upstream.name().clone(), error, since }
+        GatewayError::Upstream { upstream: upstream.name().clone(), error, since, request_id: None }
     }
 
     /// A transparent gateway has nothing to say before its upstream has spoken.

@@ -32,10 +32,10 @@ impl Gateway {
     /// [`GatewayError`]: malformed parameters, too many sessions, or, for a transparent gateway, its upstream's failure.
     pub async fn initialize(self: &Arc<Self>, caller: &Caller, message: &Message) -> Result<(Arc<LegacySession>, Reply), GatewayError> {
         let mut counted = Counted::begin(&self.tally, Some(Method::Initialize));
-        let greeted = self.open_session(caller, message).await;
-        match &greeted {
+        let mut greeted = self.open_session(caller, message).await;
+        match &mut greeted {
             Ok(_) => counted.ends(Outcome::Ok),
-            Err(error) => counted.fails(error),
+            Err(error) => counted.fails(error, |_| false),
         }
         greeted
     }

@@ -39,7 +39,14 @@ impl Reply {
     /// Counts the request when this has ended.
     pub(super) fn counted(mut self, mut counted: Counted) -> Self {
         match &mut self {
-            Self::Message { .. } | Self::Pieces(_) => counted.ends(Outcome::Ok),
+            Self::Message { body, .. } => {
+                counted.passes(body);
+                counted.ends(Outcome::Ok);
+            }
+            Self::Pieces(pieces) => {
+                pieces.iter().for_each(|piece| counted.passes(piece));
+                counted.ends(Outcome::Ok);
+            }
             Self::Json(json) => json.counted = Some(counted),
             Self::Events(events) => {
                 if events.is_subscription() {
@@ -174,11 +181,17 @@ impl EventReply {
         match next {
             Some(Ok((message, is_last))) => {
                 if is_last {
+                    if let Some(counted) = &mut self.counted {
+                        counted.passes(&message);
+                    }
                     self.end(Outcome::Ok);
                 }
                 Some(Ok(self.recorded(message)))
             }
-            Some(Err(error)) => {
+            Some(Err(mut error)) => {
+                if let Some(counted) = &mut self.counted {
+                    counted.fails(&mut error, |_| false);
+                }
                 self.end(Outcome::Failed);
                 Some(Err(error))
             }
@@ -345,6 +358,10 @@ impl Drop for EventReply {
         if let Some(recorder) = &recorder {
             self.queued.drain(..).for_each(|message| recorder.keep(Said::Message(message)));
         }
-        gateway.outlive(&session, source.run_out(recorder));
+        let mut draft = self.counted.as_mut().and_then(Counted::take_draft);
+        if let Some(draft) = &mut draft {
+            draft.client_left();
+        }
+        gateway.outlive(&session, source.run_out(recorder, draft));
     }
 }

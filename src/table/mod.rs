@@ -119,6 +119,11 @@ impl Table {
         self.entry(key).is_some()
     }
 
+    /// Whether `key` is just this text.
+    pub fn says(&self, key: &str, text: &str) -> bool {
+        self.entry(key).is_some_and(|entry| matches!(&entry.value, Value::Text(said) if said.value.expose() == text))
+    }
+
     /// Whether `key` holds a table, for keys that take a word or a table.
     pub fn holds_table(&self, key: &str) -> bool {
         self.entry(key).is_some_and(|entry| matches!(entry.value, Value::Table(_)))

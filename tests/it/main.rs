@@ -7,6 +7,8 @@ mod access;
 mod admin;
 // Which part of the source may name which.
 mod architecture;
+// Who did what, written down.
+mod audit;
 // Clients that are wrong, hostile or gone.
 mod bad_client;
 // Upstreams that break the protocol.

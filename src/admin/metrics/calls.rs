@@ -28,7 +28,13 @@ const UNANSWERED: Metric = Metric::new(
     "Requests whose limits could not be checked, because Redis gave no answer.",
 );
 
-pub(super) const ALL: &[Metric] = &[REQUESTS, DURATION, SESSIONS, LIMITED, UNANSWERED];
+const AUDIT_LOST: Metric = Metric::new(
+    Kind::Counter,
+    "nexus_audit_lost",
+    "Lines of the audit trail that were not written: its queue was full, or its file failed.",
+);
+
+pub(super) const ALL: &[Metric] = &[REQUESTS, DURATION, SESSIONS, LIMITED, UNANSWERED, AUDIT_LOST];
 
 pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway) -> fmt::Result {
     let requests = gateway
@@ -40,6 +46,7 @@ pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway) -> fmt::Result {
     let limiter = gateway.limiter();
     page.counter(LIMITED, limiter.limited().map(|(scope, count)| (vec![("scope", scope.word().to_owned())], count)))?;
     page.counter(UNANSWERED, [(Vec::new(), limiter.unanswered())])?;
+    page.counter(AUDIT_LOST, [(Vec::new(), gateway.audit().lost())])?;
     let sessions = i64::try_from(gateway.sessions().count()).unwrap_or(i64::MAX);
     page.gauge(SESSIONS, [(Vec::new(), sessions)])
 }
