@@ -3,12 +3,14 @@
 mod document;
 mod find;
 mod reading;
+mod schema;
 mod template;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
 
 pub use find::{NOT_FOUND_REMEDY, NotFound, PATH_VARIABLE, find};
 pub use reading::Reading;
+pub use schema::schema;
 
 use crate::{
     admin::{self, AdminConfig},
@@ -20,7 +22,7 @@ use crate::{
     problem::{Problem, Problems},
     redis,
     sources::{FileFacts, Noted, Sources},
-    table::{Keys, Origin, built},
+    table::{Asked, Keys, Origin, built},
     telemetry::{self, TelemetryConfig},
     tls, upstream,
 };
@@ -171,10 +173,24 @@ fn text_of(path: &Path, sources: &dyn Sources) -> Result<(String, Option<FileFac
 }
 
 fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: &dyn Sources, overrides: &Overrides) -> Loaded {
+    read_noting(text, path, facts, fill, sources, overrides, None)
+}
+
+/// The same, writing down what is asked for.
+fn read_noting(
+    text: &str,
+    path: &Path,
+    facts: Option<FileFacts>,
+    fill: Fill,
+    sources: &dyn Sources,
+    overrides: &Overrides,
+    asked: Option<Arc<Asked>>,
+) -> Loaded {
     let mut problems = Problems::new(path);
     let origin = Origin {
         folder: path.parent().map(Path::to_path_buf).unwrap_or_default(),
         open_to_others: facts.map(|facts| facts.mode).filter(|mode| mode & 0o044 != 0),
+        asked,
     };
     // An editor's byte order mark is not part of the text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);

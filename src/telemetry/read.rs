@@ -34,8 +34,8 @@ pub struct TelemetryConfig {
 pub fn read(table: Option<Table>, problems: &mut Problems) -> TelemetryConfig {
     let Some(mut table) = table else { return TelemetryConfig::default() };
     let audit = table.table("audit", problems).and_then(|audit| audit::read::read(audit, problems));
+    table.tolerate(IGNORED);
     if IGNORED.iter().any(|key| table.has(key)) {
-        table.ignore(IGNORED);
         let why = "exporting by OpenTelemetry is not built yet; nothing of this gateway's calls depends on it";
         table.warn("", problems, "telemetry is read and nothing is sent", why, "use /metrics of [admin] for Prometheus, and the log");
     }

@@ -84,6 +84,8 @@ mod rotation;
 mod redis;
 // The tools `search` and `execute`.
 mod search;
+// The schema of the file, for editors.
+mod schema;
 // What a legacy server asks in the middle of a modern client's call.
 mod parked_calls;
 // What a server asks in the middle of a call.
