@@ -133,11 +133,11 @@ impl Endpoint {
                 }
             }
             Kind::Notification => {
-                self.gateway.notified(&client, &message).await;
+                Box::pin(self.gateway.notified(&client, &message)).await;
                 Ok(empty(StatusCode::ACCEPTED))
             }
             Kind::Response | Kind::ErrorResponse => {
-                self.gateway.answered(&client, message).await;
+                Box::pin(self.gateway.answered(&client, message)).await;
                 Ok(empty(StatusCode::ACCEPTED))
             }
         }
