@@ -328,9 +328,8 @@ impl HttpTransport {
 
     async fn sort_refusal(&self, response: Response<UpstreamBody>, content: Content, length: Option<u64>) -> Result<Answer, UpstreamError> {
         let status = response.status();
-        let wait = asks_to_wait(status, response.headers());
-        let retry_after = wait.filter(|_| status == StatusCode::TOO_MANY_REQUESTS);
-        if let Some(after) = wait {
+        let retry_after = asks_to_wait(status, response.headers());
+        if let Some(after) = retry_after {
             self.busy.wait(after);
             // A JSON-RPC error says more than we could.
             if !matches!(content, Content::Json) {
