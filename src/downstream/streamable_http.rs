@@ -146,11 +146,11 @@ impl Endpoint {
                 }
             }
             Kind::Notification => {
-                self.gateway.notified(&client, &message).await;
+                Box::pin(self.gateway.notified(&client, &message)).await;
                 Ok(empty(StatusCode::ACCEPTED))
             }
             Kind::Response | Kind::ErrorResponse => {
-                self.gateway.answered(&client, message).await;
+                Box::pin(self.gateway.answered(&client, message)).await;
                 Ok(empty(StatusCode::ACCEPTED))
             }
         }
@@ -320,7 +320,7 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 
 fn respond(reply: Reply, id: Option<Id>, era: Era) -> Response<Body> {
     match reply {
-        Reply::Message { status, body } => with_json(status, Body::from(body)),
+        Reply::Message { status, body, retry_after } => come_again(with_json(status, Body::from(body)), retry_after),
         Reply::Pieces(pieces) => with_json(StatusCode::OK, Body::new(super::pieces::Pieces::new(pieces))),
         Reply::Json(json) => with_json(json.status, Body::new(*json)),
         Reply::Events(mut events) => match era == Era::Legacy && events.record(id.as_ref()) {
@@ -349,7 +349,12 @@ pub(super) fn respond_error(rescued: &Rescued) -> Response<Body> {
     if let Some(challenge) = &rescued.challenge {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge.clone());
     }
-    if let Some(after) = rescued.retry_after {
+    come_again(response, rescued.retry_after)
+}
+
+/// Says when (RFC 9110 §10.2.3).
+fn come_again(mut response: Response<Body>, after: Option<Duration>) -> Response<Body> {
+    if let Some(after) = after {
         // Whole seconds, and none too few.
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));

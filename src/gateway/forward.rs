@@ -1,6 +1,6 @@
 //! Sends a request to its upstream: in the right session, in the right era, and again only if it was not executed.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
@@ -155,7 +155,7 @@ impl Gateway {
             }
         }
         let stop = relay.stop().cloned();
-        let answered = async {
+        let mut answered = pin!(async {
             request.counted.watch().sent();
             let up = session.as_ref().map(|held| &held.session);
             let begun = match request.method {
@@ -191,10 +191,10 @@ impl Gateway {
                     Err(error)
                 }
             }
-        };
+        });
         let Some(stop) = stop else { return answered.await };
         tokio::select! {
-            reply = answered => reply,
+            reply = &mut answered => reply,
             // Dropping the exchange closes it, which is how a modern upstream is told.
             () = stop.cancelled() => Ok(Reply::silence()),
         }

@@ -26,7 +26,12 @@ use crate::{
 #[derive(Debug)]
 pub enum Reply {
     /// One whole JSON-RPC message.
-    Message { status: StatusCode, body: Bytes },
+    Message {
+        status: StatusCode,
+        body: Bytes,
+        /// How long the upstream asked to be left alone, with HTTP 429 or 503.
+        retry_after: Option<Duration>,
+    },
     /// One whole message in ready-made pieces.
     Pieces([Bytes; 3]),
     /// One JSON-RPC message that streams.
@@ -59,7 +64,11 @@ impl Reply {
     }
 
     pub(super) fn message(body: Bytes) -> Self {
-        Self::Message { status: StatusCode::OK, body }
+        Self::with_status(StatusCode::OK, body)
+    }
+
+    pub(super) fn with_status(status: StatusCode, body: Bytes) -> Self {
+        Self::Message { status, body, retry_after: None }
     }
 
     /// A cancelled request is not answered.
