@@ -11,6 +11,8 @@ use crate::{
 };
 
 const EXAMPLE: &str = include_str!("../../nexus.toml.example");
+/// Says every default, in a column of each table's keys.
+const PAGE: &str = include_str!("../../docs/configuration.md");
 
 /// What stands for something else in the example, and excludes it.
 const ALTERNATIVES: &str = "
@@ -19,6 +21,16 @@ storage = \"memory\"
 [mcp.servers.a]
 cmd = [\"a\"]
 stderr = { file = \"a\" }
+[mcp.servers.b]
+cmd = [\"a\"]
+stderr = \"log\"
+[mcp.servers.c]
+url = \"https://a\"
+[mcp.servers.c.auth]
+type = \"client_credentials\"
+token_url = \"https://a\"
+client_id = \"a\"
+private_key_jwt = \"a\"
 ";
 
 /// Any string may hold `{{ env.NAME }}` or `{{ file(…) }}` in place of its text.
@@ -74,6 +86,7 @@ fn table(notes: &Notes, path: &str) -> Map<String, Value> {
         let mut property = of_key(notes, path, key.name);
         if let Some(property) = property.as_object_mut() {
             property.insert("description".to_owned(), json!(key.doc));
+            property.extend(default_of(known.map_or("", |keys| keys.table), key.name).map(|value| ("default".to_owned(), value)));
         }
         properties.insert(key.name.to_owned(), property);
     }
@@ -86,10 +99,20 @@ fn table(notes: &Notes, path: &str) -> Map<String, Value> {
     schema
 }
 
+/// What a key is without the file, where that is a value: of the rows of a section, the second column.
+fn default_of(table: &str, key: &str) -> Option<Value> {
+    let section = PAGE.split_once(&format!("\n## [{table}]\n"))?.1.split("\n## ").next()?;
+    let row = section.split_once(&format!("\n| `{key}` | "))?.1;
+    let literal = row.split(" |").next()?.strip_prefix('`')?.strip_suffix('`').filter(|literal| !literal.contains('`'))?;
+    let parsed: toml::Table = toml::from_str(&format!("value = {literal}")).ok()?;
+    serde_json::to_value(parsed.get("value")?).ok()
+}
+
 fn of_key(notes: &Notes, path: &str, key: &str) -> Value {
     let below = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     let asked = notes.keys.get(path).and_then(|keys| keys.iter().find(|(known, _)| known == key));
-    let mut forms: Vec<Value> = asked.map(|(_, shapes)| shapes.as_slice()).unwrap_or_default().iter().map(|shape| form(notes, &below, shape)).collect();
+    let mut forms: Vec<Value> =
+        asked.map(|(_, shapes)| shapes.as_slice()).unwrap_or_default().iter().map(|shape| form(notes, &below, shape)).collect();
     if asked.is_none() && (notes.tables.contains_key(&below) || notes.is_chosen(&below)) {
         return Value::Object(table(notes, &below));
     }

@@ -82,13 +82,13 @@ fn every_key_has_a_form_and_words() {
             let path = join(&path, key);
             let is_foreign = path == "llm" || path.starts_with("telemetry.");
             let has_form = ["type", "anyOf", "enum"].iter().any(|form| property.get(form).is_some());
-            if !has_form && !is_foreign && !path.starts_with("server.rate_limits.storage.pool.") {
+            if !has_form && !is_foreign && !path.contains(".pool.") {
                 bare.insert(path.clone());
             }
             if property["type"] == "object" && property["properties"].as_object().is_some_and(serde_json::Map::is_empty) {
                 bare.insert(format!("{path} is an empty table"));
             }
-            open.push((path, property.clone()));
+            open.push((path.clone(), property.clone()));
             for form in property["anyOf"].as_array().into_iter().flatten() {
                 open.push((path.clone() + "?", form.clone()));
             }
@@ -146,4 +146,34 @@ fn a_template_stands_for_any_text_and_an_old_name_for_the_new_one() {
          [llm]\nanything = { goes = 1 }\n[telemetry.exporters.otlp]\nenabled = true",
         "a text",
     );
+}
+
+/// Of a table that may be absent, the mere presence is a setting.
+const ALWAYS_THERE: [&str; 8] =
+    ["server", "server.health", "mcp", "mcp.bounds", "mcp.parked", "mcp.downstream_cache", "certificates", "state"];
+
+#[test]
+fn the_defaults_of_the_schema_are_the_defaults() {
+    let (schema, mut text, mut count) = (config::schema(), String::new(), 0);
+    for table in ALWAYS_THERE {
+        let steps = table.split('.');
+        let of_table = steps.fold(&schema, |schema, step| &schema["properties"][step]);
+        text.push_str(&format!("[{table}]\n"));
+        for (key, property) in of_table["properties"].as_object().unwrap() {
+            // Every text that stands for no folder.
+            if let Some(default) = property.get("default").filter(|default| **default != json!("")) {
+                let value = toml::Value::try_from(default).unwrap();
+                text.push_str(&format!("{key} = {value}\n"));
+                count += 1;
+            }
+        }
+    }
+    let load = |text: &str| {
+        let loaded = config::load_text(text, Path::new("/n.toml"), None, &nexus::sources::MemorySources::default());
+        let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+        let config = loaded.config.unwrap_or_else(|| panic!("{problems:#?}\n{text}"));
+        format!("{:?} {:?} {:?} {:?}", config.server, config.mcp, config.certificates, config.state)
+    };
+    assert!(count >= 35, "{count}\n{text}");
+    assert_eq!(load(&text), load(""), "{text}");
 }
