@@ -32,8 +32,10 @@ pub(super) fn of_claims(claims: &Value, identification: Option<&IdentificationCo
         }
         _ => Box::default(),
     };
-    let principal = PrincipalKey::of("jwt", text("iss").unwrap_or_default(), subject);
-    Ok(Caller::new(Identity { principal, client: Some(client.into()), groups, bearer: None }))
+    // A program whose name is that of a user is not that user.
+    let method = if text("sub").is_some() { "jwt" } else { "jwt_client" };
+    let principal = PrincipalKey::of(method, text("iss").unwrap_or_default(), subject);
+    Ok(Caller::new(Identity { groups, ..Identity::new(principal, "jwt", Some(&client)) }))
 }
 
 const UNKNOWN_GROUP: Denied = Denied::Forbidden("the group is not one of client_identification.validation.group_values");
@@ -72,7 +74,7 @@ pub(super) fn of_certificate(certificate: &ClientName, identification: Option<&I
         }
         _ => Box::default(),
     };
-    Ok(Caller::new(Identity { principal, client: Some(client.into()), groups, bearer: None }))
+    Ok(Caller::new(Identity { groups, ..Identity::new(principal, "certificate", Some(&client)) }))
 }
 
 /// Issuer and subject; where there is no subject, the alternative names (RFC 5280 §4.1.2.6).

@@ -87,6 +87,12 @@ async fn one(
         }
         Kind::Request => {}
         Kind::Notification => {
+            // Nobody can be told that it was too much.
+            if let Toll::Http(address) = toll
+                && gateway.limiter().knock(address).await.is_err()
+            {
+                return stream::empty().boxed();
+            }
             gateway.notified(&client, &message).await;
             return stream::empty().boxed();
         }
@@ -95,11 +101,13 @@ async fn one(
             return stream::empty().boxed();
         }
     }
-    if let Toll::Http(address) = toll
-        && let Err(limited) = gateway.limiter().knock(address).await
-    {
-        return only(rescue_limited(&limited, id.as_ref(), StatusCode::OK).body);
-    }
+    let caller = match toll {
+        Toll::None => caller,
+        Toll::Http(address) => match gateway.limiter().knock(address).await {
+            Ok(waited) => caller.again(waited),
+            Err(limited) => return only(rescue_limited(&limited, id.as_ref(), StatusCode::OK).body),
+        },
+    };
     match gateway.handle_to_the_end(caller, client, message).await {
         Err(error) => only(rescue(&error, id.as_ref(), Era::Legacy).body),
         Ok(Reply::Events(events)) => {

@@ -23,6 +23,7 @@ use super::{
     listener::Guest,
     rescue::{Rescued, refusal, rescue, rescue_at_door, rescue_opening, rescue_parse},
     resumable::{recorded, replayed},
+    tenure::Tenure,
 };
 use crate::{
     auth::Caller,
@@ -58,6 +59,13 @@ pub(super) struct Endpoint {
     pub(super) streams: OpenStreams,
 }
 
+/// Somebody whom the door has let in.
+pub(super) struct Knocked {
+    pub(super) address: Option<IpAddr>,
+    /// How long it waited for the store of limits, if there is one.
+    pub(super) waited: Option<Duration>,
+}
+
 pub(super) type Answer = Result<Response<Body>, Rescued>;
 
 /// `POST`: one JSON-RPC message.
@@ -77,10 +85,11 @@ pub(super) async fn delete(endpoint: &Endpoint, request: Request<Body>) -> Respo
 
 impl Endpoint {
     async fn post(&self, request: Request<Body>) -> Answer {
-        let address = self.knock(&request).await?;
+        let Knocked { address, waited } = self.knock(&request).await?;
         let (mut parts, body) = request.into_parts();
         self.check_intent(&parts.headers)?;
-        let caller = match self.caller(&mut parts).await {
+        let change = self.server.callers_change();
+        let caller = match self.caller(&mut parts, waited).await {
             Ok(caller) => caller,
             Err(refused) => {
                 // A token that ended in the middle of a session: the client has to read that, and may still be writing.
@@ -109,6 +118,10 @@ impl Endpoint {
             Opening::Modern(_) => {
                 check_headers(&parts.headers, &message)?;
                 let client = Client::Modern(Arc::new(ModernClient { params: Some(param_headers(&parts.headers)) }));
+                if message.method() == "subscriptions/listen" {
+                    let tenure = Tenure::new(change, &caller, self.gateway.clock());
+                    return Box::pin(self.serve(caller, client, message)).await.map(|response| tenure.bounds(response));
+                }
                 self.serve(caller, client, message).await
             }
             Opening::Legacy(_) => {
@@ -179,9 +192,11 @@ impl Endpoint {
     }
 
     async fn get(&self, request: Request<Body>) -> Answer {
-        self.knock(&request).await?;
+        let Knocked { waited, .. } = self.knock(&request).await?;
         let (mut parts, _) = request.into_parts();
-        let caller = self.caller(&mut parts).await?;
+        let change = self.server.callers_change();
+        let caller = self.caller(&mut parts, waited).await?;
+        let tenure = Tenure::new(change, &caller, self.gateway.clock());
         // HEAD comes here too, and would take the stream away from whoever reads it.
         if parts.method != Method::GET || parts.headers.get(SESSION_ID).is_none() {
             return Ok(not_allowed());
@@ -193,18 +208,18 @@ impl Endpoint {
         }
         if let Some(id) = parts.headers.get(LAST_EVENT_ID).and_then(|id| EventId::parse(id.as_bytes())) {
             let gone = || refusal(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "nothing is kept for this Last-Event-ID");
-            return Ok(event_stream(replayed(session.replay(id).ok_or_else(gone)?)));
+            return Ok(tenure.bounds(event_stream(replayed(session.replay(id).ok_or_else(gone)?))));
         }
         let outbox = self.gateway.open_stream(&session);
         let drain = self.gateway.drain_token().clone();
-        Ok(event_stream(Stream { session, outbox, drain }.into_stream()))
+        Ok(tenure.bounds(event_stream(Stream { session, outbox, drain }.into_stream())))
     }
 
     async fn delete(&self, request: Request<Body>) -> Answer {
-        self.knock(&request).await?;
+        let Knocked { waited, .. } = self.knock(&request).await?;
         let (mut parts, _) = request.into_parts();
         self.check_intent(&parts.headers)?;
-        let caller = self.caller(&mut parts).await?;
+        let caller = self.caller(&mut parts, waited).await?;
         if parts.headers.get(SESSION_ID).is_none() {
             return Ok(not_allowed());
         }
@@ -221,15 +236,15 @@ impl Endpoint {
     }
 
     /// What is decided before anything is read: `Host` and `Origin`, then the limits for everybody and for the address that the
-    /// request comes from, which is returned. Does not hold on to the request.
-    pub(super) fn knock<'a>(&'a self, request: &Request<Body>) -> impl Future<Output = Result<Option<IpAddr>, Rescued>> + Send + use<'a> {
+    /// request comes from. Does not hold on to the request.
+    pub(super) fn knock<'a>(&'a self, request: &Request<Body>) -> impl Future<Output = Result<Knocked, Rescued>> + Send + use<'a> {
         let checked = self.check(request);
         let guest = request.extensions().get::<Guest>();
         let address = guest.map(|guest| client_address(&self.server.now().client_ip, guest.address, request.headers()));
         async move {
             checked?;
-            self.gateway.limiter().knock(address).await.map_err(|limited| rescue_at_door(&limited))?;
-            Ok(address)
+            let waited = self.gateway.limiter().knock(address).await.map_err(|limited| rescue_at_door(&limited))?;
+            Ok(Knocked { address, waited })
         }
     }
 
@@ -261,12 +276,9 @@ impl Endpoint {
     }
 
     /// Who calls; identity headers that are not to be believed are gone then.
-    pub(super) async fn caller(&self, parts: &mut Parts) -> Result<Caller, Rescued> {
+    pub(super) async fn caller(&self, parts: &mut Parts, waited: Option<Duration>) -> Result<Caller, Rescued> {
         let caller = self.callers.identify(parts, &self.gateway).await?;
-        Ok(match self.gateway.forwarded(&parts.headers) {
-            Some(said) => caller.saying(said),
-            None => caller,
-        })
+        Ok(caller.asking(self.gateway.forwarded(&parts.headers), waited))
     }
 
     fn session(&self, caller: &Caller, header: Option<&HeaderValue>, id: Option<&Id>) -> Result<Arc<LegacySession>, Rescued> {

@@ -14,6 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     McpConfig,
     finder::Finder,
+    headcount::Headcount,
     legacy::{LegacySession, Sessions},
     links::Links,
     listen::Change,
@@ -44,6 +45,8 @@ const NOTICES: usize = 1024;
 pub struct Gateway {
     pub(super) view: ArcSwap<View>,
     pub(super) sessions: Sessions,
+    /// How many of them each has.
+    pub(super) headcount: Headcount,
     /// Those who have upstreams of their own.
     pub(super) persons: Persons,
     /// Upstream sessions that modern clients listen to.
@@ -96,6 +99,7 @@ impl Gateway {
         let lineup = Arc::new(Lineup::new(Arc::new(config), upstreams));
         let gateway = Arc::new(Self {
             sessions: Sessions::default(),
+            headcount: Headcount::default(),
             persons: Persons::new(),
             hubs: Hubs::default(),
             task_ids,
@@ -291,6 +295,7 @@ impl Gateway {
 
     pub(super) fn end_session(&self, session: &LegacySession) {
         self.sessions.remove(session.id());
+        self.headcount.leave(session);
         session.end.cancel();
         for upstream in self.view_of(&session.record.principal).upstreams() {
             upstream.close_owned(session.id());

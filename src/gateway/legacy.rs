@@ -42,6 +42,10 @@ pub struct LegacySession {
     pub record: SessionRecord,
     /// As it was identified last: its groups may change, its principal does not.
     caller: Mutex<Caller>,
+    /// It has its place among those of its holder.
+    pub(super) is_counted: AtomicBool,
+    /// As it was identified first.
+    pub(super) opened_by: Caller,
     /// There may be something open that its groups may not use any more.
     may_hold_denied: AtomicBool,
     pub(super) flags: ClientCapabilities,
@@ -95,7 +99,9 @@ impl LegacySession {
         let flags = ClientCapabilities::read(&record.capabilities);
         Self {
             record,
-            caller: Mutex::new(caller),
+            caller: Mutex::new(caller.clone()),
+            is_counted: AtomicBool::new(false),
+            opened_by: caller.at_rest(),
             may_hold_denied: AtomicBool::new(false),
             flags,
             declared: OnceLock::new(),
@@ -305,6 +311,11 @@ impl LegacySession {
             followed.remove(&upstream);
         }
         true
+    }
+
+    /// Later is larger.
+    pub(super) fn last_used(&self) -> u64 {
+        self.last_used.load(Ordering::Relaxed)
     }
 
     /// Whether the client waits for something.

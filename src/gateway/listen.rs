@@ -138,8 +138,8 @@ impl Gateway {
     /// Asks the upstreams that the filter concerns, acknowledges what is honoured, and follows that and the lists.
     ///
     /// # Errors
-    /// The filter asks for too much, or for what the client has not declared.
-    pub(super) fn listen(
+    /// The filter asks for too much, for what the client has not declared, or of an upstream of which no more may be asked now.
+    pub(super) async fn listen(
         self: &Arc<Self>,
         caller: &Caller,
         client: &Client,
@@ -161,12 +161,16 @@ impl Gateway {
         let sink = Arc::new(sink);
         let mut awaited = Vec::new();
         let view = self.view_for(caller);
-        for (upstream, part) in self.parts_of(&view, caller, wishes) {
+        let parts = self.parts_of(&view, caller, wishes);
+        for (at, upstream) in parts.keys().enumerate() {
+            self.admit_one_of_many(caller, &view, upstream, at).await?;
+        }
+        for (upstream, part) in parts {
             let (told, hears) = oneshot::channel();
             let (name, has_uris) = (upstream.clone(), !part.wishes.uris.is_empty());
             let part = Part {
                 gateway: Arc::clone(self),
-                principal: caller.principal().clone(),
+                caller: caller.clone(),
                 client: client.clone(),
                 message: message.clone(),
                 upstream,

@@ -16,6 +16,7 @@ mod follow;
 mod forward;
 mod greet;
 mod handle;
+mod headcount;
 mod inventory;
 mod legacy;
 mod links;

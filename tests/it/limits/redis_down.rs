@@ -105,3 +105,17 @@ async fn a_reload_takes_another_store() {
     nexus.reload(&nexus.toml);
     assert_eq!((admitted(&client, 1).await, nexus.gateway.limiter().is_connected()), (0, None), "the tokens in memory are as they were");
 }
+
+#[tokio::test]
+async fn the_waits_of_one_request_together_are_no_longer_than_the_file_says() {
+    let server = RedisServer::start().await;
+    let limits = format!("global = {{ limit = 1000, interval = \"1h\" }}\nper_ip = {{ limit = 1000, interval = \"1h\" }}\n{THREE}");
+    let nexus = start(&server, &limits, "response_timeout = \"1s\"").await;
+    let client = nexus.modern();
+    assert_eq!(admitted(&client, 1).await, 1);
+    server.freeze();
+    let began = Instant::now();
+    assert_eq!(admitted(&client, 1).await, 1);
+    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+    server.wake();
+}
