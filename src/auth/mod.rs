@@ -30,6 +30,7 @@ pub use authenticator::{Authenticator, Presented, Surroundings};
 pub use caller::Caller;
 pub use challenge::Challenge;
 pub use config::{ApiKey, AuthConfig, CertificatePart, ClaimPath, IdentificationConfig, IdentitySource, OauthConfig, ProtectedResource};
+pub use credentials::API_KEY_HEADER;
 pub use denied::Denied;
 pub use network::Network;
 pub use principal::PrincipalKey;

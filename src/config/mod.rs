@@ -206,6 +206,7 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     root.finish(&KEYS, &mut problems);
     let rules = mcp.upstreams.iter().map(|upstream| (upstream.name.as_str(), &upstream.access));
     auth::check_groups(rules, &server.auth, &lines, &mut problems);
+    check_headers(&server, &mcp, &lines, &mut problems);
     check_health(&server, &mcp, &lines, &mut problems);
     check_admin(admin.as_ref(), &server, &lines, &mut problems);
     if server.insecure == downstream::Insecure::Forbid {
@@ -224,6 +225,28 @@ fn telemetry(root: &mut Table, problems: &mut Problems) {
     let why = "exporting by OpenTelemetry is not built yet; nothing of this gateway's calls depends on it";
     table.warn("", problems, "telemetry is read and nothing is sent", why, "use /metrics of [admin] for Prometheus, and the log");
     table.finish(&TELEMETRY_KEYS, problems);
+}
+
+/// What proves to us who somebody is proves it to whoever gets it, too.
+fn check_headers(server: &ServerConfig, mcp: &McpConfig, lines: &BTreeMap<String, u32>, problems: &mut Problems) {
+    if server.auth.api_keys.is_empty() {
+        return;
+    }
+    for upstream in &mcp.upstreams {
+        if !upstream.forwarded_headers().any(|name| name.as_str() == auth::API_KEY_HEADER) {
+            continue;
+        }
+        let key = format!("mcp.servers.{}.headers", upstream.name);
+        let places = [format!("{key}[0]"), key.clone(), "mcp.headers[0]".to_owned(), "mcp.headers".to_owned()];
+        let line = places.iter().find_map(|place| lines.get(place)).copied().unwrap_or_default();
+        problems.error(
+            &key,
+            line,
+            "callers' keys of this gateway are forwarded (X-API-Key)",
+            "with [[server.api_keys]] it is the callers' own credential, and the server could call the gateway in their names",
+            "remove the rule, or give the server a credential of its own in [auth]",
+        );
+    }
 }
 
 /// Health and MCP must not get in each other's way: neither by path nor by address.

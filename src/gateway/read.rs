@@ -104,6 +104,10 @@ pub fn read(table: Option<Table>, problems: &mut Problems) -> McpConfig {
     for upstream in &mut config.upstreams {
         if let EndpointConfig::Http(http) = &mut upstream.endpoint {
             http.headers.after(&for_all);
+            if let (Some(header), Some((how, remedy))) = (upstream::read::secret_header(&for_all), upstream::read::unsafe_leg(http)) {
+                let what = format!("the header {header} goes to \"{}\" {how}", upstream.name);
+                table.insecure("headers", problems, what, "everyone on the way, or in the server's place, can use it", remedy);
+            }
         }
     }
     if config.enabled && !table.has("servers") {
