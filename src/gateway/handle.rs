@@ -120,7 +120,8 @@ impl Gateway {
         let route = self.route_for(caller, client, method, &message).await;
         let route = if executed.is_some() { route.map_err(own_tools::not_executed)? } else { route? };
         counted.goes_to(&route.upstream);
-        let admission = self.admit(caller, method, &route).await?;
+        let goes_on = message.span(Field::RequestState).is_some() && self.goes_on(caller, client, method, &message, &route);
+        let admission = if goes_on { self.limiter.admitted_before() } else { self.admit(caller, method, &route).await? };
         self.forward(Forward { caller, client, message, method, route, admission, again: 0, counted }).await
     }
 

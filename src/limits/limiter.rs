@@ -133,6 +133,11 @@ impl Limiter {
         Ok(admission)
     }
 
+    /// For what belongs to a call that was admitted, and goes nowhere by itself.
+    pub fn admitted_before(&self) -> Admission {
+        Admission { _private: () }
+    }
+
     /// Admits what else becomes of a caller's request at an upstream with these limits, after the request itself was admitted.
     ///
     /// # Errors
