@@ -13,6 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     McpConfig,
+    ears::Ears,
     finder::Finder,
     headcount::Headcount,
     legacy::{LegacySession, Sessions},
@@ -49,6 +50,8 @@ pub struct Gateway {
     pub(super) headcount: Headcount,
     /// Those who have upstreams of their own.
     pub(super) persons: Persons,
+    /// Who listens.
+    pub(super) ears: Arc<Ears>,
     /// Upstream sessions that modern clients listen to.
     pub(super) hubs: Hubs,
     pub(super) task_ids: Arc<TaskIds>,
@@ -101,6 +104,7 @@ impl Gateway {
             sessions: Sessions::default(),
             headcount: Headcount::default(),
             persons: Persons::new(),
+            ears: Arc::default(),
             hubs: Hubs::default(),
             task_ids,
             surroundings,

@@ -80,6 +80,7 @@ impl Gateway {
     ) -> Result<Reply, GatewayError> {
         let id = message.id().cloned().ok_or(GatewayError::InvalidParams("a request needs an id"))?;
         let method = method.ok_or_else(|| GatewayError::MethodNotFound(message.method().to_owned()))?;
+        self.ears.saw(caller);
         if caller.is_unproven() {
             Box::pin(self.admit_newcomer(caller)).await?;
         }

@@ -17,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     Client, Gateway, GatewayError,
+    ears::Ear,
     outbox::Outbox,
     subscriptions::{ListenSink, MAX_URI, MAX_URIS, Part, TASKS_EXTENSION, Wishes, declares_tasks},
     view::View,
@@ -96,6 +97,8 @@ pub(super) struct Listening {
     seen: Change,
     gateway: Arc<Gateway>,
     caller: Caller,
+    /// Tells with which groups it comes now.
+    ear: Ear,
     /// What there was for the caller when it was told last.
     view: Arc<View>,
     changes: watch::Receiver<Change>,
@@ -195,6 +198,7 @@ impl Gateway {
             seen,
             gateway: Arc::clone(self),
             caller: caller.clone(),
+            ear: self.ears.open(caller),
             view,
             changes,
             drain: self.drain.clone(),
@@ -300,11 +304,11 @@ impl Listening {
                         continue;
                     }
                     let now = *self.changes.borrow_and_update();
-                    let change = self.looks_again(now);
-                    let params = format!("{{\"_meta\":{}}}", subscription(&self.id));
-                    for method in change.since(Change::default(), self.filter) {
-                        self.ready.push_back(build::notification(method, Some(params.as_bytes())));
-                    }
+                    self.tells(now);
+                }
+                caller = self.ear.other() => {
+                    self.caller = caller;
+                    self.tells(self.seen);
                 }
                 message = heard => match message {
                     Some(message) => return Some(message),
@@ -316,6 +320,14 @@ impl Listening {
                     return Some(farewell(&self.id));
                 }
             }
+        }
+    }
+
+    fn tells(&mut self, now: Change) {
+        let change = self.looks_again(now);
+        let params = format!("{{\"_meta\":{}}}", subscription(&self.id));
+        for method in change.since(Change::default(), self.filter) {
+            self.ready.push_back(build::notification(method, Some(params.as_bytes())));
         }
     }
 

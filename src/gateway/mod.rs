@@ -9,6 +9,7 @@ mod capabilities;
 mod config;
 mod conversation;
 mod document;
+mod ears;
 mod error;
 mod finder;
 mod flights;

@@ -135,4 +135,5 @@ async fn a_call_that_is_made_again_is_charged_once() {
         admitted += usize::from(client.call("up__work").await["result"].is_object());
     }
     assert_eq!(admitted, 3);
+    assert_eq!(nexus.fake("up").seen_of("tools/call").len(), 5, "all but the first were refused before, and made again");
 }
