@@ -52,10 +52,10 @@ impl Gateway {
         }
         self.admit_newcomer(caller).await?;
         let only = Route::only(self.view_for(caller));
-        match &only {
-            Some(only) => drop(self.admit(caller, Method::Initialize, only).await?),
-            None => drop(self.limiter.admit(caller, None, None).await?),
-        }
+        let _admitted = match &only {
+            Some(only) => self.admit(caller, Method::Initialize, only).await?,
+            None => self.limiter.admit(caller, None, None).await?,
+        };
         let record = SessionRecord {
             id: SessionId::random(),
             principal: caller.principal().clone(),

@@ -97,11 +97,12 @@ impl Asked {
 impl LegacySession {
     pub(super) fn new(record: SessionRecord, caller: Caller) -> Self {
         let flags = ClientCapabilities::read(&record.capabilities);
+        let opened_by = caller.at_rest();
         Self {
             record,
-            caller: Mutex::new(caller.clone()),
+            caller: Mutex::new(caller),
             is_counted: AtomicBool::new(false),
-            opened_by: caller.at_rest(),
+            opened_by,
             may_hold_denied: AtomicBool::new(false),
             flags,
             declared: OnceLock::new(),

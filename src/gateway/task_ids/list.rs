@@ -57,7 +57,7 @@ impl Gateway {
                 }
                 Err(Unlisted::Limited(limited)) => return Err(limited.into()),
                 Err(Unlisted::Failed(error)) => {
-                    tracing::warn!(upstream = %upstream.name(), %error, "an upstream's tasks could not be listed")
+                    tracing::warn!(upstream = %upstream.name(), %error, "an upstream's tasks could not be listed");
                 }
             }
         }
