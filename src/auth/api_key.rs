@@ -23,13 +23,9 @@ impl ApiKeys {
     pub(super) fn new(keys: &[ApiKey]) -> Self {
         let mut by_prefix: HashMap<u64, Vec<_>> = HashMap::with_capacity(keys.len());
         for key in keys {
-            let caller = Caller::new(Identity {
-                proof: Proof::of("api_key", None, &key.id),
-                principal: PrincipalKey::of("api_key", "", &key.id),
-                client: Some(key.id.as_str().into()),
-                groups: key.group.iter().map(|group| group.as_str().into()).collect(),
-                bearer: None,
-            });
+            let groups = key.group.iter().map(|group| group.as_str().into()).collect();
+            let (proof, principal) = (Proof::of("api_key", None, &key.id), PrincipalKey::of("api_key", "", &key.id));
+            let caller = Caller::new(Identity { groups, ..Identity::new(proof, principal, Some(&key.id)) });
             by_prefix.entry(prefix(&key.sha256)).or_default().push((key.sha256, caller));
         }
         Self { by_prefix }

@@ -1,6 +1,6 @@
 //! From a request's credentials to its [`Caller`].
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::HeaderMap;
 
@@ -30,6 +30,8 @@ pub struct Presented<'a> {
     pub is_trusted_peer: bool,
     /// Whether some upstream takes its callers' own tokens.
     pub takes_tokens: bool,
+    /// Where it comes from, as far as that is known.
+    pub address: Option<IpAddr>,
 }
 
 /// Identifies callers as one configuration says. Needs a tokio runtime: it keeps the identity provider's keys fresh.
@@ -63,19 +65,25 @@ impl Authenticator {
     /// # Errors
     /// [`Denied`]: the request must not go on.
     pub async fn identify(&self, presented: Presented<'_>) -> Result<Caller, Denied> {
-        let Presented { headers, certificate, is_trusted_peer, takes_tokens } = presented;
+        let Presented { headers, certificate, is_trusted_peer, takes_tokens, address } = presented;
         let Some(identification) = self.config.identification.as_deref() else {
-            return self.by_credential(headers, certificate, takes_tokens).await;
+            return self.by_credential(headers, certificate, takes_tokens, address).await;
         };
         identity::strip(headers, identification, is_trusted_peer);
-        let caller = self.by_credential(headers, certificate, takes_tokens).await?;
+        let caller = self.by_credential(headers, certificate, takes_tokens, address).await?;
         let (client, group) = identity::of_headers(headers, identification)?;
         let caller = if client.is_some() || group.is_some() { caller.named(client, group) } else { caller };
         // Identification is on, so that somebody without a name is nobody to be served.
         if caller.client().is_none() { Err(Denied::Missing) } else { Ok(caller) }
     }
 
-    async fn by_credential(&self, headers: &HeaderMap, certificate: Option<&ClientName>, takes_tokens: bool) -> Result<Caller, Denied> {
+    async fn by_credential(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&ClientName>,
+        takes_tokens: bool,
+        address: Option<IpAddr>,
+    ) -> Result<Caller, Denied> {
         let demands = self.config.demands_credentials();
         let token = if demands || takes_tokens { bearer(headers)? } else { None };
         let key = if self.api_keys.is_empty() { None } else { api_key(headers)? };
@@ -84,7 +92,7 @@ impl Authenticator {
                 return Err(Denied::Malformed("a bearer token and an X-API-Key"));
             }
             let known = self.api_keys.find(key).ok_or(UNKNOWN_KEY)?;
-            return Ok(with_own_token(known, token.filter(|_| takes_tokens)));
+            return Ok(with_own_token(known, token.filter(|_| takes_tokens), address));
         }
         match (token, &self.tokens) {
             (Some(token), Some(tokens)) if looks_like_jwt(token) => {
@@ -97,10 +105,10 @@ impl Authenticator {
         match certificate.filter(|_| self.certificates_identify()) {
             Some(certificate) => {
                 let owner = identity::of_certificate(certificate, self.config.identification.as_deref())?;
-                Ok(with_own_token(&owner, token))
+                Ok(with_own_token(&owner, token, address))
             }
             None if demands => Err(Denied::Missing),
-            None => Ok(with_own_token(&Caller::local(), token)),
+            None => Ok(with_own_token(&Caller::local(), token, address)),
         }
     }
 
@@ -118,9 +126,9 @@ impl Authenticator {
 const UNKNOWN_KEY: Denied = Denied::Invalid("the API key is not known");
 
 /// A token that nobody validates here, kept for upstreams.
-fn with_own_token(caller: &Caller, token: Option<&str>) -> Caller {
+fn with_own_token(caller: &Caller, token: Option<&str>, address: Option<IpAddr>) -> Caller {
     match token {
-        Some(token) => caller.with_bearer(token, false),
+        Some(token) => caller.with_bearer(token, address),
         None => caller.clone(),
     }
 }

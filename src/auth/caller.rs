@@ -1,13 +1,18 @@
 //! Somebody who may ask something of the gateway.
 
 use std::{
+    fmt,
     net::IpAddr,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::PrincipalKey;
+use super::{Network, PrincipalKey, Term};
 use crate::{
     audit::{RequestId, Who},
     secret::Secret,
@@ -20,12 +25,13 @@ pub struct Caller {
     asks: Arc<Asks>,
 }
 
-#[derive(Debug)]
 struct Asks {
     who: Arc<Identity>,
     /// Of the headers of this request, those that some upstream gets.
     said: Option<HeaderMap>,
     origin: Origin,
+    /// Microseconds that this request has waited for the store of limits; `None`: that is not noted.
+    waited: Option<AtomicU64>,
 }
 
 /// Where a request comes from, as far as somebody wants to know.
@@ -60,45 +66,68 @@ impl Proof {
     }
 }
 
+/// What a caller's headers say is nobody's business.
+impl fmt::Debug for Asks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asks").field("who", &self.who).finish_non_exhaustive()
+    }
+}
+
 /// What is known of a caller.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Identity {
     pub(super) proof: Arc<Proof>,
     pub(super) principal: PrincipalKey,
+    /// Whose share of what is limited it has.
+    pub(super) account: PrincipalKey,
     /// The name by which limits and the audit trail know it. `None`: nobody in particular.
     pub(super) client: Option<Box<str>>,
     /// The groups it is in, as the configuration names them.
     pub(super) groups: Box<[Box<str>]>,
     /// The bearer token it brought, for upstreams that are configured to get it.
     pub(super) bearer: Option<Secret>,
+    /// Nobody here vouches for that token.
+    pub(super) is_unproven: bool,
+    pub(super) term: Term,
+}
+
+impl Identity {
+    /// Somebody who has proven who it is. Whoever has a name shares with all of that name who have proven it in the same way.
+    pub(super) fn new(proof: Arc<Proof>, principal: PrincipalKey, client: Option<&str>) -> Self {
+        let account = client.map_or_else(|| principal.clone(), |client| account(proof.method, client));
+        let client = client.map(Box::from);
+        Self { proof, principal, account, client, groups: Box::default(), bearer: None, is_unproven: false, term: Term::default() }
+    }
+}
+
+fn account(method: &str, of: impl AsRef<[u8]>) -> PrincipalKey {
+    PrincipalKey::of("account", method, of)
 }
 
 impl Caller {
     pub(super) fn new(identity: Identity) -> Self {
-        Self { asks: Arc::new(Asks { who: Arc::new(identity), said: None, origin: Origin::default() }) }
+        Self::of(Arc::new(identity), None, Origin::default(), None)
+    }
+
+    fn of(who: Arc<Identity>, said: Option<HeaderMap>, origin: Origin, waited: Option<Duration>) -> Self {
+        let waited = waited.map(|waited| AtomicU64::new(micros(waited)));
+        Self { asks: Arc::new(Asks { who, said, origin, waited }) }
     }
 
     /// The user of this process: stdio, the command line, or a listener without caller authentication.
     pub fn local() -> Self {
         static LOCAL: OnceLock<Caller> = OnceLock::new();
-        let local = || {
-            let (proof, principal) = (Proof::local(), PrincipalKey::Local);
-            Self::new(Identity { proof, principal, client: None, groups: Box::default(), bearer: None })
-        };
-        LOCAL.get_or_init(local).clone()
+        LOCAL.get_or_init(|| Self::new(Identity::new(Proof::local(), PrincipalKey::Local, None))).clone()
     }
 
-    /// Somebody of whom nothing is known but the bearer token, which nobody validates here.
-    pub fn bearing(token: Secret) -> Self {
-        let principal = PrincipalKey::of_token(token.expose());
-        let proof = Proof::bearer(&principal);
-        Self::new(Identity { proof, principal, client: None, groups: Box::default(), bearer: Some(token) })
-    }
-
-    /// The same with headers of its request that some upstream gets.
+    /// The same as the sender of one request: with headers of it that some upstream gets, and with the time that it has waited
+    /// for the store of limits so far, if there is one.
     #[must_use]
-    pub fn saying(&self, headers: HeaderMap) -> Self {
-        Self { asks: Arc::new(Asks { who: Arc::clone(&self.asks.who), said: Some(headers), origin: self.asks.origin }) }
+    pub fn asking(self, said: Option<HeaderMap>, waited: Option<Duration>) -> Self {
+        if said.is_none() && waited.is_none() {
+            return self;
+        }
+        Self::of(Arc::clone(&self.asks.who), said, self.asks.origin, waited)
     }
 
     /// The same, asking from this address.
@@ -114,7 +143,8 @@ impl Caller {
     }
 
     fn with_origin(&self, origin: Origin) -> Self {
-        Self { asks: Arc::new(Asks { who: Arc::clone(&self.asks.who), said: self.asks.said.clone(), origin }) }
+        let waited = self.asks.waited.as_ref().map(|_| self.waited());
+        Self::of(Arc::clone(&self.asks.who), self.asks.said.clone(), origin, waited)
     }
 
     /// The client's address, where somebody wants to know.
@@ -133,55 +163,122 @@ impl Caller {
         Who { method: proof.method, issuer: proof.issuer.as_deref(), subject: proof.subject.as_deref(), client: client.as_deref(), groups }
     }
 
+    /// The same as the sender of another request with these headers.
+    #[must_use]
+    pub fn again(self, waited: Option<Duration>) -> Self {
+        if waited.is_none() {
+            return self;
+        }
+        let said = self.asks.said.clone();
+        self.asking(said, waited)
+    }
+
+    /// The same as the sender of nothing in particular.
+    #[must_use]
+    pub fn at_rest(&self) -> Self {
+        if self.asks.said.is_none() && self.asks.waited.is_none() {
+            return self.clone();
+        }
+        Self::of(Arc::clone(&self.asks.who), None, self.asks.origin, None)
+    }
+
     /// What its request said in a header, if some upstream gets it.
     pub fn said(&self, name: &HeaderName) -> Option<&HeaderValue> {
         self.asks.said.as_ref()?.get(name)
     }
 
-    /// The same, with the token that it brought for upstreams. Where `validated` is false nothing here vouches for the token, so
-    /// that with another one it is another principal.
-    pub(super) fn with_bearer(&self, token: &str, validated: bool) -> Self {
-        let Identity { proof, principal, client, groups, .. } = &*self.asks.who;
-        let is_nobody_else = *principal == PrincipalKey::Local;
-        let principal = match (principal, validated) {
-            (known, true) => known.clone(),
-            (PrincipalKey::Local, false) => PrincipalKey::of_token(token),
-            (known, false) => PrincipalKey::of("with_token", known.as_bytes(), PrincipalKey::of_token(token).as_bytes()),
-        };
-        let proof = if is_nobody_else { Proof::bearer(&principal) } else { Arc::clone(proof) };
-        Self::new(Identity { proof, principal, client: client.clone(), groups: groups.clone(), bearer: Some(Secret::new(token)) })
+    /// How long its request has waited for the store of limits.
+    pub fn waited(&self) -> Duration {
+        self.asks.waited.as_ref().map_or(Duration::ZERO, |waited| Duration::from_micros(waited.load(Ordering::Relaxed)))
+    }
+
+    /// Notes that its request has waited on.
+    pub fn has_waited(&self, further: Duration) {
+        if let Some(waited) = &self.asks.waited {
+            waited.fetch_add(micros(further), Ordering::Relaxed);
+        }
+    }
+
+    fn but(&self, change: impl FnOnce(&mut Identity)) -> Self {
+        let mut who = Identity::clone(&self.asks.who);
+        change(&mut who);
+        Self::new(who)
+    }
+
+    /// The same, with the token that it brought for upstreams, and that was validated.
+    pub(super) fn with_proven_bearer(&self, token: &str) -> Self {
+        self.but(|who| who.bearer = Some(Secret::new(token)))
+    }
+
+    /// The same, with a token that it brought for upstreams and for which nothing here vouches, so that with another one it is
+    /// another principal. Anybody can invent tokens, so of what is limited it has the share of its address.
+    pub(super) fn with_bearer(&self, token: &str, address: Option<IpAddr>) -> Self {
+        self.but(|who| {
+            let of_token = PrincipalKey::of_token(token);
+            if who.principal == PrincipalKey::Local {
+                who.proof = Proof::bearer(&of_token);
+                who.principal = of_token;
+                if let Some(address) = address {
+                    who.account = account("address", Network::from(address).address().to_string());
+                }
+            } else {
+                who.principal = PrincipalKey::of("with_token", who.principal.as_bytes(), of_token.as_bytes());
+            }
+            who.bearer = Some(Secret::new(token));
+            who.is_unproven = true;
+        })
+    }
+
+    /// The same, for as long as its credential is good.
+    pub(super) fn during(&self, term: Term) -> Self {
+        self.but(|who| who.term = term)
     }
 
     /// The same, as a trusted peer names it.
     pub(super) fn named(&self, client: Option<&str>, group: Option<&str>) -> Self {
-        let Identity { proof, principal, client: known, groups, bearer } = &*self.asks.who;
-        let principal = match client {
-            Some(client) => PrincipalKey::of("named", principal.as_bytes(), client),
-            None => principal.clone(),
-        };
-        Self::new(Identity {
-            proof: Arc::clone(proof),
-            principal,
-            client: client.map(Box::from).or_else(|| known.clone()),
-            groups: group.map_or_else(|| groups.clone(), |group| Box::new([Box::from(group)])),
-            bearer: bearer.clone(),
+        self.but(|who| {
+            if let Some(client) = client {
+                who.principal = PrincipalKey::of("named", who.principal.as_bytes(), client);
+                who.account = account("header", client);
+                who.client = Some(client.into());
+            }
+            if let Some(group) = group {
+                who.groups = Box::new([Box::from(group)]);
+            }
         })
     }
 
     /// Somebody whom a test stands for. The product makes callers by identifying them.
     #[doc(hidden)]
     pub fn of_test(principal: PrincipalKey) -> Self {
-        Self::of_proof(Proof::of("test", None, "test"), principal, None)
-    }
-
-    fn of_proof(proof: Arc<Proof>, principal: PrincipalKey, client: Option<&str>) -> Self {
-        Self::new(Identity { proof, principal, client: client.map(Into::into), groups: Box::default(), bearer: None })
+        Self::new(Identity::new(Proof::of("test", None, "test"), principal, None))
     }
 
     /// Somebody with this name and principal.
     #[cfg(test)]
     pub(crate) fn of_test_named(client: Option<&str>, principal: PrincipalKey) -> Self {
-        Self::of_proof(Proof::of("test", None, "test"), principal, client)
+        Self::new(Identity::new(Proof::of("test", None, "test"), principal, client))
+    }
+
+    /// Whose share of what is limited it has: that of all with its name, who have proven it in the same way; without a name, its
+    /// own; with a token for which nobody vouches, that of its address.
+    pub fn account(&self) -> &PrincipalKey {
+        &self.asks.who.account
+    }
+
+    /// Under what the sessions of somebody are counted: as many principals as it likes has who invents tokens.
+    pub fn holder(&self) -> &PrincipalKey {
+        if self.is_unproven() { self.account() } else { self.principal() }
+    }
+
+    /// It brought a token for which nobody here vouches.
+    pub fn is_unproven(&self) -> bool {
+        self.asks.who.is_unproven
+    }
+
+    /// How long its credential is good for.
+    pub fn term(&self) -> &Term {
+        &self.asks.who.term
     }
 
     pub fn principal(&self) -> &PrincipalKey {
@@ -202,4 +299,8 @@ impl Caller {
     pub fn bearer(&self) -> Option<&Secret> {
         self.asks.who.bearer.as_ref()
     }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }

@@ -5,8 +5,9 @@ use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 
 use super::Denied;
 
-/// Where an API key stands beside `Authorization`.
-pub(super) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// Where an API key stands beside `Authorization`, in lower case.
+pub const API_KEY_HEADER: &str = "x-api-key";
+const API_KEY: HeaderName = HeaderName::from_static(API_KEY_HEADER);
 
 /// The bearer token in `Authorization` (RFC 6750 §2.1). Another scheme is no credential here.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Denied> {

@@ -36,9 +36,11 @@ pub(super) fn of_claims(claims: &Value, identification: Option<&IdentificationCo
         }
         _ => Box::default(),
     };
-    let principal = PrincipalKey::of("jwt", text("iss").unwrap_or_default(), subject);
+    // A program whose name is that of a user is not that user.
+    let method = if text("sub").is_some() { "jwt" } else { "jwt_client" };
+    let principal = PrincipalKey::of(method, text("iss").unwrap_or_default(), subject);
     let proof = Proof::of("jwt", text("iss"), subject);
-    Ok(Caller::new(Identity { proof, principal, client: Some(client.into()), groups, bearer: None }))
+    Ok(Caller::new(Identity { groups, ..Identity::new(proof, principal, Some(&client)) }))
 }
 
 const UNKNOWN_GROUP: Denied = Denied::Forbidden("the group is not one of client_identification.validation.group_values");
@@ -80,7 +82,7 @@ pub(super) fn of_certificate(certificate: &ClientName, identification: Option<&I
     let (issuer, subject) = certificate.in_words();
     // Where a part of it is configured, that is who they are.
     let proof = Proof::of("certificate", issuer, subject.filter(|_| configured.is_none()).unwrap_or(&client));
-    Ok(Caller::new(Identity { proof, principal, client: Some(client.into()), groups, bearer: None }))
+    Ok(Caller::new(Identity { groups, ..Identity::new(proof, principal, Some(&client)) }))
 }
 
 /// Issuer and subject; where there is no subject, the alternative names (RFC 5280 §4.1.2.6).

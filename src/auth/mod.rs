@@ -18,8 +18,10 @@ mod credentials;
 mod denied;
 mod identity;
 mod jwt;
+mod network;
 mod principal;
 pub mod read;
+mod term;
 
 pub use access::{
     ACCESS_KEYS, Access, AccessRules, Audience, Decision, MOST_GROUPS, Rule, Verdict, Wanted, check_groups, read as read_access,
@@ -28,5 +30,8 @@ pub use authenticator::{Authenticator, Presented, Surroundings};
 pub use caller::Caller;
 pub use challenge::Challenge;
 pub use config::{ApiKey, AuthConfig, CertificatePart, ClaimPath, IdentificationConfig, IdentitySource, OauthConfig, ProtectedResource};
+pub use credentials::API_KEY_HEADER;
 pub use denied::Denied;
+pub use network::Network;
 pub use principal::PrincipalKey;
+pub use term::Term;

@@ -210,6 +210,7 @@ fn read_noting(
     root.finish(&KEYS, &mut problems);
     let rules = mcp.upstreams.iter().map(|upstream| (upstream.name.as_str(), &upstream.access));
     auth::check_groups(rules, &server.auth, &lines, &mut problems);
+    check_headers(&server, &mcp, &lines, &mut problems);
     check_health(&server, &mcp, &lines, &mut problems);
     check_admin(admin.as_ref(), &server, &lines, &mut problems);
     if server.insecure == downstream::Insecure::Forbid {
@@ -218,6 +219,28 @@ fn read_noting(
     let read = Some(Config { server, mcp, admin, certificates, state, telemetry, reading });
     let (config, draft) = if problems.has_errors() { (None, read) } else { (read, None) };
     Loaded { config, draft, problems: problems.into_sorted(), lines }
+}
+
+/// What proves to us who somebody is proves it to whoever gets it, too.
+fn check_headers(server: &ServerConfig, mcp: &McpConfig, lines: &BTreeMap<String, u32>, problems: &mut Problems) {
+    if server.auth.api_keys.is_empty() {
+        return;
+    }
+    for upstream in &mcp.upstreams {
+        if !upstream.forwarded_headers().any(|name| name.as_str() == auth::API_KEY_HEADER) {
+            continue;
+        }
+        let key = format!("mcp.servers.{}.headers", upstream.name);
+        let places = [format!("{key}[0]"), key.clone(), "mcp.headers[0]".to_owned(), "mcp.headers".to_owned()];
+        let line = places.iter().find_map(|place| lines.get(place)).copied().unwrap_or_default();
+        problems.error(
+            &key,
+            line,
+            "callers' keys of this gateway are forwarded (X-API-Key)",
+            "with [[server.api_keys]] it is the callers' own credential, and the server could call the gateway in their names",
+            "remove the rule, or give the server a credential of its own in [auth]",
+        );
+    }
 }
 
 /// Health and MCP must not get in each other's way: neither by path nor by address.

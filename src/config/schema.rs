@@ -31,6 +31,7 @@ type = \"client_credentials\"
 token_url = \"https://a\"
 client_id = \"a\"
 private_key_jwt = \"a\"
+key_id = \"a\"
 ";
 
 /// Any string may hold `{{ env.NAME }}` or `{{ file(…) }}` in place of its text.

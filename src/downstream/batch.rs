@@ -91,6 +91,12 @@ async fn one(
         }
         Kind::Request => {}
         Kind::Notification => {
+            // Nobody can be told that it was too much.
+            if let Toll::Http(address) = toll
+                && gateway.limiter().knock(address).await.is_err()
+            {
+                return stream::empty().boxed();
+            }
             gateway.notified(&client, &message).await;
             return stream::empty().boxed();
         }
@@ -99,12 +105,16 @@ async fn one(
             return stream::empty().boxed();
         }
     }
-    if let Toll::Http(address) = toll
-        && let Err(limited) = gateway.limiter().knock(address).await
-    {
-        turned_away::record(&gateway, &TurnedAway::Limited(limited), RequestId::next(), address, None);
-        return only(rescue_limited(&limited, id.as_ref(), StatusCode::OK).body);
-    }
+    let caller = match toll {
+        Toll::None => caller,
+        Toll::Http(address) => match gateway.limiter().knock(address).await {
+            Ok(waited) => caller.again(waited),
+            Err(limited) => {
+                turned_away::record(&gateway, &TurnedAway::Limited(limited), RequestId::next(), address, None);
+                return only(rescue_limited(&limited, id.as_ref(), StatusCode::OK).body);
+            }
+        },
+    };
     match gateway.handle_to_the_end(caller, client, message).await {
         Err(error) => only(rescue(&error, id.as_ref(), Era::Legacy).body),
         Ok(Reply::Events(events)) => {

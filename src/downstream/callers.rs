@@ -54,10 +54,11 @@ impl Callers {
         let guest = extensions.get::<Guest>();
         let certificate = guest.and_then(|guest| guest.certificate.as_deref());
         let proxies = &made.of.client_ip;
-        // Where no proxy is named, a client certificate is what tells a proxy of ours from anyone.
-        let is_trusted_peer =
-            if proxies.names_proxies() { guest.is_some_and(|guest| proxies.trusts(guest.address.ip())) } else { certificate.is_some() };
-        let presented = Presented { headers, certificate, is_trusted_peer, takes_tokens: gateway.takes_callers_tokens() };
+        // A certificate is no reason to believe what its holder says of others: users have certificates, too.
+        let is_trusted_peer = guest.is_some_and(|guest| proxies.trusts(guest.address.ip()));
+        let takes_tokens = gateway.takes_callers_tokens();
+        let address = guest.filter(|_| takes_tokens).map(|guest| client_address(proxies, guest.address, headers));
+        let presented = Presented { headers, certificate, is_trusted_peer, takes_tokens, address };
         match made.authenticator.identify(presented).await {
             Ok(caller) => Ok(caller),
             Err(why) => {
@@ -105,12 +106,9 @@ impl Callers {
 
 impl Endpoint {
     /// Who calls; identity headers that are not to be believed are gone then.
-    pub(super) async fn caller(&self, parts: &mut Parts) -> Result<Caller, Rescued> {
+    pub(super) async fn caller(&self, parts: &mut Parts, waited: Option<Duration>) -> Result<Caller, Rescued> {
         let caller = self.callers.identify(parts, &self.gateway).await?;
-        let caller = match self.gateway.forwarded(&parts.headers) {
-            Some(said) => caller.saying(said),
-            None => caller,
-        };
+        let caller = caller.asking(self.gateway.forwarded(&parts.headers), waited);
         if !self.gateway.audit().is_on() {
             return Ok(caller);
         }

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
 
 use super::{ClientIp, Cors, Csrf};
 use crate::{auth::AuthConfig, limits::LimitsConfig, tls::ServerTlsSettings};
@@ -45,6 +46,12 @@ impl ServerConfig {
         self.public_url.as_ref().and_then(|url| url.host_str())
     }
 
+    /// Whether another configuration identifies everybody in the same way.
+    fn lets_in_the_same_as(&self, other: &Self) -> bool {
+        let clients = |config: &Self| config.tls.as_ref().and_then(|tls| tls.clients.clone());
+        self.auth == other.auth && self.client_ip == other.client_ip && clients(self) == clients(other)
+    }
+
     /// Others than this machine reach the listener.
     pub fn is_exposed(&self) -> bool {
         !self.listen_address.ip().to_canonical().is_loopback()
@@ -53,31 +60,47 @@ impl ServerConfig {
 
 /// `[server]` of this moment. What a listener is not made with, such as who may call it, takes effect with the next request.
 #[derive(Clone, Debug)]
-pub struct LiveServer(Arc<ArcSwap<ServerConfig>>);
+pub struct LiveServer(Arc<Live>);
+
+#[derive(Debug)]
+struct Live {
+    config: ArcSwap<ServerConfig>,
+    /// Cancelled when another configuration says anew who may call.
+    callers: ArcSwap<CancellationToken>,
+}
 
 impl From<ServerConfig> for LiveServer {
     fn from(config: ServerConfig) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(config)))
+        Self(Arc::new(Live { config: ArcSwap::from_pointee(config), callers: ArcSwap::default() }))
     }
 }
 
 impl LiveServer {
     pub fn now(&self) -> Arc<ServerConfig> {
-        self.0.load_full()
+        self.0.config.load_full()
+    }
+
+    /// Cancelled when it is said anew who may call. Whoever identifies somebody takes it before.
+    pub(super) fn callers_change(&self) -> Arc<CancellationToken> {
+        self.0.callers.load_full()
     }
 
     /// Whether this is still the configuration of the moment.
     pub(super) fn is_now(&self, config: &Arc<ServerConfig>) -> bool {
-        Arc::ptr_eq(&self.0.load(), config)
+        Arc::ptr_eq(&self.0.config.load(), config)
     }
 
     /// Whether a request that changes something comes with what browsers are asked for.
     pub(super) fn is_intended(&self, headers: &http::HeaderMap) -> bool {
-        self.0.load().csrf.as_ref().is_none_or(|csrf| csrf.allows(headers))
+        self.0.config.load().csrf.as_ref().is_none_or(|csrf| csrf.allows(headers))
     }
 
     pub fn set(&self, config: ServerConfig) {
-        self.0.store(Arc::new(config));
+        let config = Arc::new(config);
+        let before = self.0.config.swap(Arc::clone(&config));
+        if !before.lets_in_the_same_as(&config) {
+            self.0.callers.swap(Arc::default()).cancel();
+        }
     }
 }
 

@@ -58,6 +58,18 @@ enum Origins {
     These { exact: Vec<String>, patterns: Vec<GlobMatcher> },
 }
 
+impl Origins {
+    /// Every host is among them: `"any"`, or what comes to the same, such as `"https://*"`.
+    fn are_any(&self) -> bool {
+        /// A host of which nobody wrote a part into the file.
+        const SOMEBODY: [&str; 4] = ["https://x.invalid", "https://x.invalid:1", "http://x.invalid", "http://x.invalid:1"];
+        match self {
+            Self::Any => true,
+            Self::These { patterns, .. } => SOMEBODY.iter().any(|origin| patterns.iter().any(|pattern| pattern.is_match(origin))),
+        }
+    }
+}
+
 /// A header's value; `Any` becomes what was asked for, since browsers do not take `*` in every case.
 #[derive(Clone, Debug)]
 enum Listed {
@@ -123,12 +135,12 @@ impl Cors {
         let allow_credentials = table.bool("allow_credentials", problems).unwrap_or(false);
         let max_age = table.duration("max_age", &(Duration::ZERO..=Duration::from_secs(86_400)), problems);
         let allow_private_network = table.bool("allow_private_network", problems).unwrap_or(false);
-        if matches!(origins, Origins::Any) {
+        if origins.are_any() {
             if allow_credentials {
                 table.error(
                     "allow_credentials",
                     problems,
-                    "allow_credentials together with allow_origins = \"any\"",
+                    "allow_credentials together with allow_origins = \"any\", or what comes to the same",
                     "every web page could act with the cookies and certificates of whoever looks at it",
                     "list the origins, or remove allow_credentials",
                 );

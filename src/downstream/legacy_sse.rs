@@ -14,7 +14,9 @@ use super::{
     outlet::{EventSource, event_queue},
     peer::{Outlet, Peer},
     rescue::{Rescued, refusal, rescue_parse},
-    streamable_http::{Answer, Endpoint, KEEP_ALIVE, empty, event_stream, is_json},
+    responses::{empty, event_stream},
+    streamable_http::{Answer, Endpoint, KEEP_ALIVE, Knocked, is_json},
+    tenure::Tenure,
     turned_away::TurnedAway,
 };
 use crate::{
@@ -60,9 +62,11 @@ pub fn messages_path(sse_path: &str) -> String {
 
 impl Endpoint {
     async fn open_sse(self: &Arc<Self>, request: Request<Body>) -> Answer {
-        self.knock(&request).await?;
+        let Knocked { waited, .. } = self.knock(&request).await?;
         let (mut parts, _) = request.into_parts();
-        let caller = self.caller(&mut parts).await?;
+        let change = self.server.callers_change();
+        let caller = self.caller(&mut parts, waited).await?;
+        let tenure = Tenure::new(change, &caller, self.gateway.clock());
         let config = self.gateway.config();
         let (id, gone) = (SessionId::random(), CancellationToken::new());
         let (queue, source) = event_queue(&gone);
@@ -92,14 +96,14 @@ impl Endpoint {
             closing.close();
         });
         let stream = Stream { first: Some(endpoint.encode()), source, peer, drain, _gone: gone.drop_guard() };
-        Ok(event_stream(stream.into_stream()))
+        Ok(tenure.bounds(event_stream(stream.into_stream())))
     }
 
     async fn post_sse(&self, request: Request<Body>) -> Answer {
-        let address = self.knock(&request).await?;
+        let Knocked { address, waited } = self.knock(&request).await?;
         let (mut parts, body) = request.into_parts();
         self.check_intent(&parts.headers)?;
-        let caller = self.caller(&mut parts).await?;
+        let caller = self.caller(&mut parts, waited).await?;
         if !is_json(&parts.headers) {
             return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "the body must be application/json"));
         }

@@ -15,11 +15,13 @@ mod peer;
 mod pieces;
 pub mod read;
 mod rescue;
+mod responses;
 mod resumable;
 mod routes;
 mod server;
 mod stdio;
 mod streamable_http;
+mod tenure;
 mod turned_away;
 
 pub use client_ip::{ClientIp, client_address};

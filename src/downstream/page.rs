@@ -8,7 +8,8 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::ORIGIN
 use super::{
     ServerConfig,
     rescue::{Rescued, refusal},
-    streamable_http::{Endpoint, empty, with_json},
+    responses::{empty, with_json},
+    streamable_http::Endpoint,
     turned_away::TurnedAway,
 };
 use crate::mcp::errors::code;

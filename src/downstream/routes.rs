@@ -12,7 +12,8 @@ use super::{
     LiveServer, ServerConfig,
     legacy_sse::{self, messages_path},
     page::{self, Page},
-    streamable_http::{self, Endpoint, empty},
+    responses::empty,
+    streamable_http::{self, Endpoint},
 };
 use crate::{auth::Challenge, gateway::McpConfig};
 

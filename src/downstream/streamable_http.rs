@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::BoxStream};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, EXPECT},
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,9 @@ use super::{
     legacy_sse::OpenStreams,
     listener::Guest,
     rescue::{Rescued, refusal, rescue, rescue_at_door, rescue_opening, rescue_parse},
+    responses::{come_again, empty, event_stream, named, not_allowed, with_json},
     resumable::{recorded, replayed},
+    tenure::Tenure,
     turned_away::TurnedAway,
 };
 use crate::{
@@ -44,10 +46,6 @@ pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Longest time that a refused body is read on.
 const LINGER: Duration = Duration::from_secs(1);
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
 /// What every request needs.
 #[derive(Debug)]
 pub(super) struct Endpoint {
@@ -57,6 +55,13 @@ pub(super) struct Endpoint {
     pub(super) server: LiveServer,
     /// Of old clients.
     pub(super) streams: OpenStreams,
+}
+
+/// Somebody whom the door has let in.
+pub(super) struct Knocked {
+    pub(super) address: Option<IpAddr>,
+    /// How long it waited for the store of limits, if there is one.
+    pub(super) waited: Option<Duration>,
 }
 
 pub(super) type Answer = Result<Response<Body>, Rescued>;
@@ -81,10 +86,11 @@ pub(super) async fn delete(endpoint: &Endpoint, request: Request<Body>) -> Respo
 
 impl Endpoint {
     async fn post(&self, request: Request<Body>) -> Answer {
-        let address = self.knock(&request).await?;
+        let Knocked { address, waited } = self.knock(&request).await?;
         let (mut parts, body) = request.into_parts();
         self.check_intent(&parts.headers)?;
-        let caller = match self.caller(&mut parts).await {
+        let change = self.server.callers_change();
+        let caller = match self.caller(&mut parts, waited).await {
             Ok(caller) => caller,
             Err(refused) => {
                 // A token that ended in the middle of a session: the client has to read that, and may still be writing.
@@ -113,6 +119,10 @@ impl Endpoint {
             Opening::Modern(_) => {
                 check_headers(&parts.headers, &message)?;
                 let client = Client::Modern(Arc::new(ModernClient { params: Some(param_headers(&parts.headers)) }));
+                if message.method() == "subscriptions/listen" {
+                    let tenure = Tenure::new(change, &caller, self.gateway.clock());
+                    return Box::pin(self.serve(caller, client, message)).await.map(|response| tenure.bounds(response));
+                }
                 self.serve(caller, client, message).await
             }
             Opening::Legacy(_) => {
@@ -192,9 +202,11 @@ impl Endpoint {
     }
 
     async fn get(&self, request: Request<Body>) -> Answer {
-        self.knock(&request).await?;
+        let Knocked { waited, .. } = self.knock(&request).await?;
         let (mut parts, _) = request.into_parts();
-        let caller = self.caller(&mut parts).await?;
+        let change = self.server.callers_change();
+        let caller = self.caller(&mut parts, waited).await?;
+        let tenure = Tenure::new(change, &caller, self.gateway.clock());
         // HEAD comes here too, and would take the stream away from whoever reads it.
         if parts.method != Method::GET || parts.headers.get(SESSION_ID).is_none() {
             return Ok(not_allowed());
@@ -206,18 +218,18 @@ impl Endpoint {
         }
         if let Some(id) = parts.headers.get(LAST_EVENT_ID).and_then(|id| EventId::parse(id.as_bytes())) {
             let gone = || refusal(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "nothing is kept for this Last-Event-ID");
-            return Ok(event_stream(replayed(session.replay(id).ok_or_else(gone)?)));
+            return Ok(tenure.bounds(event_stream(replayed(session.replay(id).ok_or_else(gone)?))));
         }
         let outbox = self.gateway.open_stream(&session);
         let drain = self.gateway.drain_token().clone();
-        Ok(event_stream(Stream { session, outbox, drain }.into_stream()))
+        Ok(tenure.bounds(event_stream(Stream { session, outbox, drain }.into_stream())))
     }
 
     async fn delete(&self, request: Request<Body>) -> Answer {
-        self.knock(&request).await?;
+        let Knocked { waited, .. } = self.knock(&request).await?;
         let (mut parts, _) = request.into_parts();
         self.check_intent(&parts.headers)?;
-        let caller = self.caller(&mut parts).await?;
+        let caller = self.caller(&mut parts, waited).await?;
         if parts.headers.get(SESSION_ID).is_none() {
             return Ok(not_allowed());
         }
@@ -235,15 +247,15 @@ impl Endpoint {
     }
 
     /// What is decided before anything is read: `Host` and `Origin`, then the limits for everybody and for the address that the
-    /// request comes from, which is returned. Does not hold on to the request.
-    pub(super) fn knock<'a>(&'a self, request: &Request<Body>) -> impl Future<Output = Result<Option<IpAddr>, Rescued>> + Send + use<'a> {
+    /// request comes from. Does not hold on to the request.
+    pub(super) fn knock<'a>(&'a self, request: &Request<Body>) -> impl Future<Output = Result<Knocked, Rescued>> + Send + use<'a> {
         let checked = self.check(request);
         let guest = request.extensions().get::<Guest>();
         let address = guest.map(|guest| client_address(&self.server.now().client_ip, guest.address, request.headers()));
         async move {
             checked?;
-            self.gateway.limiter().knock(address).await.map_err(|limited| rescue_at_door(&limited))?;
-            Ok(address)
+            let waited = self.gateway.limiter().knock(address).await.map_err(|limited| rescue_at_door(&limited))?;
+            Ok(Knocked { address, waited })
         }
     }
 
@@ -328,59 +340,6 @@ fn respond(reply: Reply, id: Option<Id>, era: Era) -> Response<Body> {
             false => event_stream(event_bytes(*events, id, era)),
         },
     }
-}
-
-pub(super) fn with_json(status: StatusCode, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
-    response
-}
-
-fn named(mut response: Response<Body>, request_id: Option<RequestId>) -> Response<Body> {
-    if let Some(id) = request_id.and_then(|id| HeaderValue::from_str(&id.to_string()).ok()) {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
-    response
-}
-
-pub(super) fn respond_error(rescued: &Rescued) -> Response<Body> {
-    let mut response = named(with_json(rescued.status, Body::from(rescued.body.clone())), rescued.request_id);
-    if let Some(challenge) = &rescued.challenge {
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenge.clone());
-    }
-    come_again(response, rescued.retry_after)
-}
-
-/// Says when (RFC 9110 §10.2.3).
-fn come_again(mut response: Response<Body>, after: Option<Duration>) -> Response<Body> {
-    if let Some(after) = after {
-        // Whole seconds, and none too few.
-        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
-}
-
-pub(super) fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
-    response
-}
-
-pub(super) fn not_allowed() -> Response<Body> {
-    let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-    response
-}
-
-pub(super) fn event_stream(stream: impl futures_util::Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response<Body> {
-    let mut response = Response::new(Body::from_stream(stream));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, EVENTS);
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    response
 }
 
 /// Writes messages as events, and a comment whenever nothing was said for a while.

@@ -5,12 +5,7 @@ use std::net::IpAddr;
 use axum::body::Body;
 use http::{Request, Response};
 
-use super::{
-    client_address,
-    listener::Guest,
-    rescue::Rescued,
-    streamable_http::{Endpoint, respond_error},
-};
+use super::{client_address, listener::Guest, rescue::Rescued, responses::respond_error, streamable_http::Endpoint};
 use crate::{
     audit::{Kind, Outcome, Record, RequestId, whole_millis},
     auth::{Caller, Denied},

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,7 +21,10 @@ use crate::{
 };
 
 /// Most audiences whose catalogs are kept, and bytes of their lists; who was there longest ago goes first, and the latest stays.
-const MOST_AUDIENCES: usize = 256;
+/// Groups can be combined in many ways, and the bytes are what counts.
+const MOST_AUDIENCES: usize = 8192;
+/// Catalogs of different audiences are made beside each other.
+const MAKERS: usize = 16;
 /// The same of one principal, whose groups seldom change.
 const MOST_OF_ONE: usize = 2;
 const MOST_BYTES: usize = 256 << 20;
@@ -30,8 +34,8 @@ const MOST_BYTES: usize = 256 << 20;
 pub(super) struct Audiences {
     most: usize,
     kept: RwLock<HashMap<Audience, Kept>>,
-    /// One making at a time, so that those who come together wait for one.
-    making: Mutex<()>,
+    /// One making of an audience at a time, so that those who come together wait for one; others seldom wait for it.
+    making: [Mutex<()>; MAKERS],
     /// Counts the uses.
     uses: AtomicU64,
 }
@@ -59,7 +63,7 @@ impl View {
         if let Some(view) = self.audiences.get(&audience) {
             return view;
         }
-        let _making = self.audiences.making.lock();
+        let _making = self.audiences.maker(&audience).lock();
         if let Some(view) = self.audiences.get(&audience) {
             return view;
         }
@@ -91,7 +95,14 @@ impl Audiences {
     }
 
     fn at_most(most: usize) -> Self {
-        Self { most, kept: RwLock::default(), making: Mutex::default(), uses: AtomicU64::new(0) }
+        Self { most, kept: RwLock::default(), making: std::array::from_fn(|_| Mutex::default()), uses: AtomicU64::new(0) }
+    }
+
+    fn maker(&self, audience: &Audience) -> &Mutex<()> {
+        let mut hasher = DefaultHasher::new();
+        audience.hash(&mut hasher);
+        let index = usize::try_from(hasher.finish() % MAKERS as u64).unwrap_or_default();
+        self.making.get(index).expect("the remainder is below the number of makers")
     }
 
     fn get(&self, audience: &Audience) -> Option<Arc<View>> {

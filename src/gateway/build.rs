@@ -13,7 +13,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     McpConfig,
+    ears::Ears,
     finder::Finder,
+    headcount::Headcount,
     legacy::{LegacySession, Sessions},
     links::Links,
     listen::Change,
@@ -45,8 +47,12 @@ const NOTICES: usize = 1024;
 pub struct Gateway {
     pub(super) view: ArcSwap<View>,
     pub(super) sessions: Sessions,
+    /// How many of them each has.
+    pub(super) headcount: Headcount,
     /// Those who have upstreams of their own.
     pub(super) persons: Persons,
+    /// Who listens.
+    pub(super) ears: Arc<Ears>,
     /// Upstream sessions that modern clients listen to.
     pub(super) hubs: Hubs,
     pub(super) task_ids: Arc<TaskIds>,
@@ -99,7 +105,9 @@ impl Gateway {
         let lineup = Arc::new(Lineup::new(Arc::new(config), upstreams));
         let gateway = Arc::new(Self {
             sessions: Sessions::default(),
+            headcount: Headcount::default(),
             persons: Persons::new(),
+            ears: Arc::default(),
             hubs: Hubs::default(),
             task_ids,
             surroundings,
@@ -300,6 +308,7 @@ impl Gateway {
 
     pub(super) fn end_session(&self, session: &LegacySession) {
         self.sessions.remove(session.id());
+        self.headcount.leave(session);
         session.end.cancel();
         for upstream in self.view_of(&session.record.principal).upstreams() {
             upstream.close_owned(session.id());

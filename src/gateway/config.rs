@@ -30,6 +30,8 @@ pub struct McpConfig {
     /// A legacy client's session ends after this long without a request or stream.
     pub session_idle_timeout: Duration,
     pub max_sessions: usize,
+    /// Most of them for one caller, where callers are told apart.
+    pub max_sessions_per_principal: usize,
     /// Longest a list waits, after start, for upstreams that were not tried yet.
     pub list_wait: Duration,
     /// Longest time that calls go on in a generation of an upstream that was replaced.

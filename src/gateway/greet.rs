@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     Client, Gateway, GatewayError, LegacySession, Reply,
     capabilities::{own_capabilities, without_tasks},
+    headcount::Seat,
     route::Route,
     tally::{Counted, Outcome},
     view::View,
@@ -49,6 +50,12 @@ impl Gateway {
         if capabilities.len() + client_info.len() > MAX_CLIENT {
             return Err(GatewayError::InvalidParams("`capabilities` and `clientInfo` are larger than 64 KiB"));
         }
+        self.admit_newcomer(caller).await?;
+        let only = Route::only(self.view_for(caller));
+        let _admitted = match &only {
+            Some(only) => self.admit(caller, Method::Initialize, only).await?,
+            None => self.limiter.admit(caller, None, None).await?,
+        };
         let record = SessionRecord {
             id: SessionId::random(),
             principal: caller.principal().clone(),
@@ -58,11 +65,17 @@ impl Gateway {
             client_info: Bytes::copy_from_slice(&client_info),
         };
         let session = Arc::new(LegacySession::new(record, caller.clone()));
-        let reply = match Route::only(self.view_for(caller)) {
+        let reply = match only {
             Some(only) => self.relay_greeting(&only.upstream, &session, id).await?,
             None => Reply::result(id, &own_greeting(&self.view_for(caller), session.record.version)),
         };
-        if !self.sessions.add(Arc::clone(&session), self.config().max_sessions) {
+        let config = self.config();
+        let seat = self.headcount.enter(&session, config.max_sessions_per_principal, config.max_sessions);
+        if let Seat::Instead(oldest) = &seat {
+            tracing::debug!(session = ?oldest.id(), "a session that rested makes room for another of the same client");
+            self.end_session(oldest);
+        }
+        if matches!(seat, Seat::None) || !self.sessions.add(Arc::clone(&session), config.max_sessions) {
             self.end_session(&session);
             return Err(GatewayError::TooManySessions);
         }

@@ -80,14 +80,20 @@ impl Gateway {
     ) -> Result<Reply, GatewayError> {
         let id = message.id().cloned().ok_or(GatewayError::InvalidParams("a request needs an id"))?;
         let method = method.ok_or_else(|| GatewayError::MethodNotFound(message.method().to_owned()))?;
+        self.ears.saw(caller);
+        if caller.is_unproven() {
+            Box::pin(self.admit_newcomer(caller)).await?;
+        }
         if let Some(session) = client.session().filter(|session| session.is_to_end_denied()) {
             end_denied(session, &self.view_for(caller));
         }
         match method {
             Method::Ping => return Ok(Reply::result(&id, b"{}")),
-            Method::SetLevel => return self.set_level(client, &message, &id).await,
+            Method::SetLevel => return Box::pin(self.set_level(caller, client, &message, &id)).await,
             Method::Discover => return Box::pin(self.discover(caller, client, message, &id, counted)).await,
-            Method::Listen if !self.relays_listen(caller) => return self.listen(caller, client, &message, &id).map(Reply::listening),
+            Method::Listen if !self.relays_listen(caller) => {
+                return Box::pin(self.listen(caller, client, &message, &id)).await.map(Reply::listening);
+            }
             Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
                 return Box::pin(self.subscription(caller, client, &message, &id, method, counted)).await;
             }
@@ -116,7 +122,8 @@ impl Gateway {
         let route = self.route_for(caller, client, method, &message).await;
         let route = if executed.is_some() { route.map_err(own_tools::not_executed)? } else { route? };
         counted.goes_to(&route);
-        let admission = self.admit(caller, method, &route).await?;
+        let goes_on = message.span(Field::RequestState).is_some() && self.goes_on(caller, client, method, &message, &route);
+        let admission = if goes_on { self.limiter.admitted_before() } else { self.admit(caller, method, &route).await? };
         self.forward(Forward { caller, client, message, method, route, admission, again: 0, counted }).await
     }
 
@@ -129,7 +136,8 @@ impl Gateway {
                 // A modern server asks for them whenever it needs them, and knows no such notification.
                 let reached = self.reached(session).into_iter().filter(|reached| reached.up.era() == Era::Legacy);
                 let own = reached.filter(|Reached { upstream, up, .. }| self.is_alone(session, upstream.id(), up));
-                for Reached { generation, up, .. } in own {
+                let own: Vec<_> = own.collect();
+                for Reached { generation, up, .. } in self.admitted(session, own).await {
                     if let Err(error) = generation.notify(&up, message.bytes().clone()).await {
                         tracing::debug!(%error, "a notification could not be passed on");
                     }
@@ -163,12 +171,17 @@ impl Gateway {
         self.end_session(session);
     }
 
-    async fn set_level(&self, client: &Client, message: &Message, id: &Id) -> Result<Reply, GatewayError> {
+    async fn set_level(&self, caller: &Caller, client: &Client, message: &Message, id: &Id) -> Result<Reply, GatewayError> {
         let session = client.session().ok_or_else(|| GatewayError::MethodNotFound(message.method().to_owned()))?;
         let level = message.raw(Field::Level).filter(|level| LogLevel::from_json(level).is_some());
         let level = level.ok_or(GatewayError::InvalidParams("`level` is not a log level"))?;
+        let reached = self.reached(session);
+        let view = self.view_of(&session.record.principal);
+        for (at, reached) in reached.iter().enumerate() {
+            self.admit_one_of_many(caller, &view, reached.upstream.name(), at).await?;
+        }
         session.set_log_level(&level);
-        for Reached { upstream, generation, up } in self.reached(session) {
+        for Reached { upstream, generation, up } in reached {
             Box::pin(self.tell_level(&upstream, &generation, &up, &level)).await;
         }
         Ok(Reply::result(id, b"{}"))

@@ -42,6 +42,10 @@ pub struct LegacySession {
     pub record: SessionRecord,
     /// As it was identified last: its groups may change, its principal does not.
     caller: Mutex<Caller>,
+    /// It has its place among those of its holder.
+    pub(super) is_counted: AtomicBool,
+    /// As it was identified first.
+    pub(super) opened_by: Caller,
     /// There may be something open that its groups may not use any more.
     may_hold_denied: AtomicBool,
     pub(super) flags: ClientCapabilities,
@@ -93,9 +97,12 @@ impl Asked {
 impl LegacySession {
     pub(super) fn new(record: SessionRecord, caller: Caller) -> Self {
         let flags = ClientCapabilities::read(&record.capabilities);
+        let opened_by = caller.at_rest();
         Self {
             record,
             caller: Mutex::new(caller),
+            is_counted: AtomicBool::new(false),
+            opened_by,
             may_hold_denied: AtomicBool::new(false),
             flags,
             declared: OnceLock::new(),
@@ -305,6 +312,11 @@ impl LegacySession {
             followed.remove(&upstream);
         }
         true
+    }
+
+    /// Later is larger.
+    pub(super) fn last_used(&self) -> u64 {
+        self.last_used.load(Ordering::Relaxed)
     }
 
     /// Whether the client waits for something.

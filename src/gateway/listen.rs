@@ -17,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     Client, Gateway, GatewayError,
+    ears::Ear,
     outbox::Outbox,
     subscriptions::{ListenSink, MAX_URI, MAX_URIS, Part, TASKS_EXTENSION, Wishes, declares_tasks},
     view::View,
@@ -96,6 +97,8 @@ pub(super) struct Listening {
     seen: Change,
     gateway: Arc<Gateway>,
     caller: Caller,
+    /// Tells with which groups it comes now.
+    ear: Ear,
     /// What there was for the caller when it was told last.
     view: Arc<View>,
     changes: watch::Receiver<Change>,
@@ -138,8 +141,8 @@ impl Gateway {
     /// Asks the upstreams that the filter concerns, acknowledges what is honoured, and follows that and the lists.
     ///
     /// # Errors
-    /// The filter asks for too much, or for what the client has not declared.
-    pub(super) fn listen(
+    /// The filter asks for too much, for what the client has not declared, or of an upstream of which no more may be asked now.
+    pub(super) async fn listen(
         self: &Arc<Self>,
         caller: &Caller,
         client: &Client,
@@ -161,12 +164,16 @@ impl Gateway {
         let sink = Arc::new(sink);
         let mut awaited = Vec::new();
         let view = self.view_for(caller);
-        for (upstream, part) in self.parts_of(&view, caller, wishes) {
+        let parts = self.parts_of(&view, caller, wishes);
+        for (at, upstream) in parts.keys().enumerate() {
+            self.admit_one_of_many(caller, &view, upstream, at).await?;
+        }
+        for (upstream, part) in parts {
             let (told, hears) = oneshot::channel();
             let (name, has_uris) = (upstream.clone(), !part.wishes.uris.is_empty());
             let part = Part {
                 gateway: Arc::clone(self),
-                principal: caller.principal().clone(),
+                caller: caller.clone(),
                 client: client.clone(),
                 message: message.clone(),
                 upstream,
@@ -191,6 +198,7 @@ impl Gateway {
             seen,
             gateway: Arc::clone(self),
             caller: caller.clone(),
+            ear: self.ears.open(caller),
             view,
             changes,
             drain: self.drain.clone(),
@@ -296,11 +304,11 @@ impl Listening {
                         continue;
                     }
                     let now = *self.changes.borrow_and_update();
-                    let change = self.looks_again(now);
-                    let params = format!("{{\"_meta\":{}}}", subscription(&self.id));
-                    for method in change.since(Change::default(), self.filter) {
-                        self.ready.push_back(build::notification(method, Some(params.as_bytes())));
-                    }
+                    self.tells(now);
+                }
+                caller = self.ear.other() => {
+                    self.caller = caller;
+                    self.tells(self.seen);
                 }
                 message = heard => match message {
                     Some(message) => return Some(message),
@@ -312,6 +320,14 @@ impl Listening {
                     return Some(farewell(&self.id));
                 }
             }
+        }
+    }
+
+    fn tells(&mut self, now: Change) {
+        let change = self.looks_again(now);
+        let params = format!("{{\"_meta\":{}}}", subscription(&self.id));
+        for method in change.since(Change::default(), self.filter) {
+            self.ready.push_back(build::notification(method, Some(params.as_bytes())));
         }
     }
 

@@ -28,6 +28,7 @@ pub const KEYS: Keys = Keys {
         built("call_timeout_max", "Longest time of a call, whatever progress it reports."),
         built("session_idle_timeout", "A session ends after this long without a request or a stream."),
         built("max_sessions", "Most sessions at a time."),
+        built("max_sessions_per_principal", "Most of them for one caller, where callers are told apart."),
         built("list_wait", "Longest time a list waits, after the start, for upstreams that were not tried yet."),
         built("upstream_drain", "How long calls may go on with a certificate or configuration that was replaced."),
         built("bounds", "What an upstream may make the gateway hold."),
@@ -89,6 +90,7 @@ pub fn read(table: Option<Table>, problems: &mut Problems) -> McpConfig {
         call_timeout_max: table.duration("call_timeout_max", &(seconds(1)..=HOUR * 168), problems).unwrap_or(HOUR),
         session_idle_timeout: table.duration("session_idle_timeout", &(seconds(1)..=HOUR * 168), problems).unwrap_or(HOUR),
         max_sessions: table.integer("max_sessions", 1..=10_000_000, problems).unwrap_or(100_000),
+        max_sessions_per_principal: table.integer("max_sessions_per_principal", 1..=10_000_000, problems).unwrap_or(1000),
         list_wait: table.duration("list_wait", &(Duration::ZERO..=seconds(60)), problems).unwrap_or(Duration::from_secs(3)),
         upstream_drain: table.duration("upstream_drain", &(Duration::ZERO..=HOUR * 24), problems).unwrap_or(Duration::from_secs(600)),
         probe_before_swap: true,
@@ -102,6 +104,10 @@ pub fn read(table: Option<Table>, problems: &mut Problems) -> McpConfig {
     for upstream in &mut config.upstreams {
         if let EndpointConfig::Http(http) = &mut upstream.endpoint {
             http.headers.after(&for_all);
+            if let (Some(header), Some((how, remedy))) = (upstream::read::secret_header(&for_all), upstream::read::unsafe_leg(http)) {
+                let what = format!("the header {header} goes to \"{}\" {how}", upstream.name);
+                table.insecure("headers", problems, what, "everyone on the way, or in the server's place, can use it", remedy);
+            }
         }
     }
     if config.enabled && !table.has("servers") {

@@ -2,13 +2,11 @@
 
 use std::{
     hash::{Hash, Hasher},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
 };
 
-use aws_lc_rs::digest::{SHA256, digest};
-
 use super::Quota;
-use crate::auth::Caller;
+use crate::auth::{Caller, Network};
 
 /// Which limit said no. The words are those of replies, metrics and the audit trail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,22 +60,8 @@ pub enum Whose<'a> {
     Everyone,
     /// Each address has its own.
     Address(Network),
-    /// Each client has its own: by the name that it was given, or else by its principal.
+    /// Each client has its own: see [`Caller::account`].
     Caller(&'a Caller),
-}
-
-/// An IPv4 address, or the first 64 bits of an IPv6 address: what one customer is given at least (RFC 6177 §2), who could
-/// otherwise have a bucket for each of 2^64 addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Network(IpAddr);
-
-impl From<IpAddr> for Network {
-    fn from(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-            v4 @ IpAddr::V4(_) => v4,
-        })
-    }
 }
 
 /// One token of one bucket.
@@ -108,10 +92,7 @@ impl Hash for Demand<'_> {
         match self.whose {
             Whose::Everyone => 0_u8.hash(state),
             Whose::Address(network) => (1_u8, network).hash(state),
-            Whose::Caller(caller) => match caller.client() {
-                Some(name) => (2_u8, name).hash(state),
-                None => (3_u8, caller.principal()).hash(state),
-            },
+            Whose::Caller(caller) => (2_u8, caller.account()).hash(state),
         }
     }
 }
@@ -120,20 +101,17 @@ impl Demand<'_> {
     /// What the bucket is called where others can read it: callers by a digest. Never the same for two buckets.
     pub(super) fn name(&self) -> String {
         let rule = &self.rule.name;
-        let of_caller = |kind: char, bytes: &[u8]| {
-            let digest = digest(&SHA256, bytes);
-            let hex: String = digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-            format!("{kind}{hex}")
-        };
         // What comes before the rule's name, which may hold anything, has no colon in it.
         match self.whose {
             Whose::Everyone => format!("all:{rule}"),
-            Whose::Address(Network(IpAddr::V4(address))) => format!("{address}:{rule}"),
-            Whose::Address(Network(IpAddr::V6(address))) => format!("{:016x}:{rule}", address.to_bits() >> 64),
-            Whose::Caller(caller) => match caller.client() {
-                Some(name) => format!("{}:{rule}", of_caller('c', name.as_bytes())),
-                None => format!("{}:{rule}", of_caller('p', caller.principal().as_bytes())),
+            Whose::Address(network) => match network.address() {
+                IpAddr::V4(address) => format!("{address}:{rule}"),
+                IpAddr::V6(address) => format!("{:016x}:{rule}", address.to_bits() >> 64),
             },
+            Whose::Caller(caller) => {
+                let hex: String = caller.account().as_bytes().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+                format!("c{hex}:{rule}")
+            }
         }
     }
 }

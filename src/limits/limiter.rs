@@ -92,22 +92,25 @@ impl Limiter {
         self.memory.keep_shared(&kept);
     }
 
-    /// Admits a request over HTTP, of which nothing is known but where it comes from.
+    /// Admits a request over HTTP, of which nothing is known but where it comes from, and says how long it waited for Redis;
+    /// `None`: there is none.
     ///
     /// # Errors
     /// [`Limited`] by everything together, or by what comes from that address.
-    pub async fn knock(&self, address: Option<IpAddr>) -> Result<(), Limited> {
+    pub async fn knock(&self, address: Option<IpAddr>) -> Result<Option<Duration>, Limited> {
         {
             let live = self.live.load();
             if !live.config.enabled || (live.config.global.is_none() && live.config.per_ip.is_none()) {
-                return Ok(());
+                return Ok(live.shared.as_ref().map(|_| Duration::ZERO));
             }
         }
         let live = self.live.load_full();
         let global = live.config.global.as_ref().map(|rule| Demand { rule, whose: Whose::Everyone });
         let per_ip = live.config.per_ip.as_ref().zip(address);
         let per_ip = per_ip.map(|(rule, address)| Demand { rule, whose: Whose::Address(address.into()) });
-        self.take(&live, [global, per_ip, None]).await
+        let began = Instant::now();
+        self.take(&live, [global, per_ip, None], Duration::ZERO).await?;
+        Ok(live.shared.as_ref().map(|_| began.elapsed()))
     }
 
     /// Admits a caller's call of an upstream with these limits. `tool`: what is called, if a tool is. Charged once, whatever
@@ -126,8 +129,25 @@ impl Limiter {
         let live = self.live.load_full();
         let per_client = live.config.per_client.as_ref().map(|rule| Demand { rule, whose: Whose::Caller(caller) });
         let upstream = limits.and_then(|limits| limits.demand(caller, tool));
-        self.take(&live, [per_client, upstream, None]).await?;
+        self.take_for(&live, caller, [per_client, upstream, None]).await?;
         Ok(admission)
+    }
+
+    /// For what belongs to a call that was admitted, and goes nowhere by itself.
+    pub fn admitted_before(&self) -> Admission {
+        Admission { _private: () }
+    }
+
+    /// Admits what else becomes of a caller's request at an upstream with these limits, after the request itself was admitted.
+    ///
+    /// # Errors
+    /// [`Limited`] by what this upstream may.
+    pub async fn admit_further(&self, caller: &Caller, limits: &UpstreamLimits) -> Result<(), Limited> {
+        let live = self.live.load_full();
+        if !live.config.enabled {
+            return Ok(());
+        }
+        self.take_for(&live, caller, [limits.demand(caller, None), None, None]).await
     }
 
     /// Refuses because the upstream itself asked to wait.
@@ -162,14 +182,26 @@ impl Limiter {
         }
     }
 
-    async fn take(&self, live: &Live, demands: Demands<'_>) -> Result<(), Limited> {
+    /// The waits of one request are no longer than one, all together.
+    async fn take_for(&self, live: &Live, caller: &Caller, demands: Demands<'_>) -> Result<(), Limited> {
+        if live.shared.is_none() {
+            return self.take(live, demands, Duration::ZERO).await;
+        }
+        let began = Instant::now();
+        let taken = self.take(live, demands, caller.waited()).await;
+        caller.has_waited(began.elapsed());
+        taken
+    }
+
+    /// `waited`: how long the request has waited for Redis so far.
+    async fn take(&self, live: &Live, demands: Demands<'_>, waited: Duration) -> Result<(), Limited> {
         if demands.iter().all(Option::is_none) {
             return Ok(());
         }
         let taken = match &live.shared {
             None => self.memory.take(&demands, self.now()),
             // Kept small for those who have no Redis.
-            Some(shared) => match Box::pin(shared.take(&demands, None)).await {
+            Some(shared) => match Box::pin(shared.take(&demands, None, shared.patience_after(waited))).await {
                 Ok(taken) => taken,
                 Err(error) => return self.without_storage(&live.config.storage, &error),
             },

@@ -17,11 +17,12 @@ pub mod read;
 mod shared;
 
 pub use config::{LimitsConfig, OnError, Per, StorageConfig, UpstreamLimits};
-pub use demand::{Demand, Demands, Network, Refused, Rule, Scope, Whose};
+pub use demand::{Demand, Demands, Refused, Rule, Scope, Whose};
 pub use limiter::{Admission, Limited, Limiter};
 pub use memory::Memory;
 pub use quota::Quota;
 pub use shared::Shared;
 
+pub use crate::auth::Network;
 /// What the connections to Redis need of the rest.
 pub use crate::redis::Surroundings;

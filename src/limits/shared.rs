@@ -1,5 +1,7 @@
 //! Buckets in Redis, which all replicas share.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
@@ -56,12 +58,19 @@ impl Shared {
         &self.redis
     }
 
-    /// Takes a token of each bucket, or none of any. `now`: microseconds, instead of the server's own time.
+    /// How long a request may wait that has waited so long.
+    pub fn patience_after(&self, waited: Duration) -> Duration {
+        self.redis.config().response_timeout.saturating_sub(waited)
+    }
+
+    /// Takes a token of each bucket, or none of any. `now`: microseconds, instead of the server's own time. Waits no longer than
+    /// `patience`, whatever has to be waited for.
     ///
     /// # Errors
     /// [`RedisError`]; whether tokens were taken is not known then.
-    pub async fn take(&self, demands: &Demands<'_>, now: Option<u64>) -> Result<Result<(), Refused>, RedisError> {
-        self.begun().await;
+    pub async fn take(&self, demands: &Demands<'_>, now: Option<u64>, patience: Duration) -> Result<Result<(), Refused>, RedisError> {
+        let until = Instant::now() + patience;
+        self.begun(patience).await;
         let mut keys = Vec::with_capacity(demands.len());
         let mut arguments = vec![now.map_or_else(Bytes::new, number)];
         for demand in demands.iter().flatten() {
@@ -69,7 +78,7 @@ impl Shared {
             let quota = demand.rule.quota;
             arguments.extend([number(quota.period_micros()), number(quota.fill_micros())]);
         }
-        let answer = self.redis.run(&self.script, keys, arguments).await?.numbers()?;
+        let answer = self.redis.run_until(until, &self.script, keys, arguments).await?.numbers()?;
         let [longest, wait] = *answer.as_slice() else { return Err(RedisError::Nonsense) };
         if longest == 0 {
             return Ok(Ok(()));
@@ -86,8 +95,8 @@ impl Shared {
 impl Shared {
     /// Right after the start the connection is on its way. It is waited for as long as for an answer, so that a replica that
     /// was restarted does not begin without limits.
-    async fn begun(&self) {
-        let left = self.redis.config().response_timeout.saturating_sub(self.began.elapsed());
+    async fn begun(&self, patience: Duration) {
+        let left = self.redis.config().response_timeout.saturating_sub(self.began.elapsed()).min(patience);
         if !left.is_zero() {
             let _ = timeout(left, self.redis.is_connected().wait_for(|is| *is)).await;
         }

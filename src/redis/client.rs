@@ -13,7 +13,7 @@ use fred::{
 use tokio::{
     sync::{Mutex, watch},
     task::AbortHandle,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -230,13 +230,21 @@ impl Redis {
     /// # Errors
     /// [`RedisError`].
     pub async fn run(&self, script: &Script, keys: Vec<Bytes>, arguments: Vec<Bytes>) -> Result<Reply, RedisError> {
+        self.run_until(Instant::now() + self.shared.config.response_timeout, script, keys, arguments).await
+    }
+
+    /// The same with an end of its own, which counts where it is sooner.
+    ///
+    /// # Errors
+    /// [`RedisError`].
+    pub async fn run_until(&self, until: Instant, script: &Script, keys: Vec<Bytes>, arguments: Vec<Bytes>) -> Result<Reply, RedisError> {
         // As commands of our own, because the client's for scripts know nothing of time-outs and of failing at once.
         let ask = |name: &'static str, script: Bytes| {
             let place = if keys.is_empty() { ClusterHash::Random } else { ClusterHash::Offset(2) };
             let command = CustomCommand::new_static(name, place, false);
             let count = Bytes::from(keys.len().to_string());
             let all: Vec<Value> = [script, count].into_iter().chain(keys.iter().chain(&arguments).cloned()).map(Value::Bytes).collect();
-            self.ask(|client| async move { client.custom::<Value, Value>(command, all).await })
+            self.ask_until(Some(until), |client| async move { client.custom::<Value, Value>(command, all).await })
         };
         match ask("EVALSHA", script.sha1.clone()).await {
             Err(error) if error.is_unknown_script() => Reply::of(ask("EVAL", Bytes::from_static(script.text.as_bytes())).await?),
@@ -248,13 +256,26 @@ impl Redis {
     where
         F: Future<Output = Result<T, Error>>,
     {
+        self.ask_until(None, command).await
+    }
+
+    async fn ask_until<T, F>(&self, until: Option<Instant>, command: impl FnOnce(WithOptions<Client>) -> F) -> Result<T, RedisError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let shared = &self.shared;
+        let left = until.map_or(shared.config.response_timeout, |until| until.saturating_duration_since(Instant::now()));
+        let left = left.min(shared.config.response_timeout);
+        if left.is_zero() {
+            return Err(RedisError::TimedOut);
+        }
+        let options = Options { timeout: Some(left), ..shared.options.clone() };
         let live = shared.live.load_full().ok_or(RedisError::NotConnected)?;
         if !shared.patience.may_ask() {
             return Err(RedisError::TimedOut);
         }
         // The futures of commands take kilobytes, which would be kept in every caller's.
-        let asked = Box::pin(command(live.pool.next_connected().with_options(&shared.options)));
+        let asked = Box::pin(command(live.pool.next_connected().with_options(&options)));
         let outcome = asked.await.map_err(RedisError::from);
         match &outcome {
             Err(RedisError::TimedOut) => shared.patience.waited_in_vain(),

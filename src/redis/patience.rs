@@ -39,8 +39,9 @@ impl Patience {
 
     /// An answer came, whatever it says.
     pub(super) fn answered(&self) {
-        // Read first: these are written by every command otherwise.
-        if self.silent.load(Ordering::Relaxed) != 0 {
+        // Read first: these are written by every command otherwise. Both: somebody who waited in vain may close it late, after
+        // another's answer.
+        if self.silent.load(Ordering::Relaxed) != 0 || self.closed_until.load(Ordering::Relaxed) != 0 {
             self.silent.store(0, Ordering::Relaxed);
             self.closed_until.store(0, Ordering::Relaxed);
         }
@@ -82,6 +83,20 @@ mod tests {
         assert!(!patience.may_ask(), "the one that tries is on its way");
         patience.waited_in_vain();
         assert!(!patience.may_ask());
+        advance(PAUSE).await;
+        assert!(patience.may_ask());
+        patience.answered();
+        assert!(patience.may_ask() && patience.may_ask());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_opens_what_was_closed_after_another_answer() {
+        let patience = Patience::new();
+        patience.silent.store(SILENT - 1, Ordering::Relaxed);
+        // Somebody counts its time-out; another's answer comes; then the first closes.
+        patience.silent.fetch_add(1, Ordering::Relaxed);
+        patience.answered();
+        patience.closed_until.store(patience.now() + millis(PAUSE), Ordering::Relaxed);
         advance(PAUSE).await;
         assert!(patience.may_ask());
         patience.answered();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Concern, CredentialConfig, EndpointConfig, State, Upstream};
+use super::{Concern, CredentialConfig, EndpointConfig, State, Upstream, read};
 use crate::reason::{Explanation, Reason};
 
 impl Upstream {
@@ -87,15 +87,11 @@ impl Upstream {
 pub(super) fn insecure_credential(upstream: &Upstream) -> Option<Explanation> {
     let config = upstream.config();
     let EndpointConfig::Http(http) = &config.endpoint else { return None };
-    let is_sent = !matches!(http.credential, CredentialConfig::None);
-    // Behind a proxy, its own machine is what a loopback URL means.
-    let is_local = http.way.proxy.is_none() && matches!(http.url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-    let (what, remedy) = match &http.tls {
-        Some(tls) if tls.is_unverified() => {
-            ("over TLS that is not verified", "set root_ca_cert_path, and remove verify_certs or accept_invalid_hostnames")
-        }
-        None if !is_local => ("without encryption", "use the server's https:// URL"),
-        Some(_) | None => return None,
+    let (what, remedy) = read::unsafe_leg(http)?;
+    let sent = match (&http.credential, read::secret_header(&http.headers)) {
+        (CredentialConfig::None, None) => return None,
+        (CredentialConfig::None, Some(header)) => format!("its header {header}"),
+        _ => "its credential".to_owned(),
     };
-    is_sent.then(|| Explanation::new(Reason::InsecureCredential, format!("its credential is sent {what}"), remedy))
+    Some(Explanation::new(Reason::InsecureCredential, format!("{sent} is sent {what}"), remedy))
 }

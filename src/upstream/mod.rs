@@ -38,7 +38,7 @@ mod walk;
 pub use answer::{Answer, AnswerBody, JsonAnswer, Messages};
 pub use capabilities::ClientCapabilities;
 pub use config::{Bounds, Difference, EndpointConfig, HttpConfig, Isolation, Protocol, StderrConfig, StdioConfig, UpstreamConfig};
-pub use credential::{Behalf, CredentialConfig, HeaderRule, HeaderRules, ProofConfig, TokenConfig};
+pub use credential::{Behalf, CredentialConfig, HeaderRule, HeaderRules, ProofConfig, TokenConfig, check_key as check_signing_key};
 pub use crowd::{Crowd, Hearing, Membership};
 pub use ending::RotationRules;
 pub use error::UpstreamError;

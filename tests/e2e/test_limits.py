@@ -19,7 +19,7 @@ pytestmark = pytest.mark.gateway
 
 MINUTE = 60.0
 # Upstream → how many, in how many seconds, how many at once, and by how many callers that takes.
-LIMITS = {"ten": (10, 60, 10, 1), "one": (1, 1, 1, 1), "hundred": (100, 1, 100, 6)}
+LIMITS = {"ten": (10, 60, 10, 1), "one": (1, 1, 1, 1), "hundred": (100, 1, 100, 6), "few": (10, 60, 3, 1), "many": (10, 1, 40, 2)}
 
 
 class Caller:

@@ -9,6 +9,7 @@ mod challenges;
 mod identity_headers;
 mod key_sets;
 mod sessions;
+mod streams;
 mod tokens;
 
 use http::{HeaderMap, StatusCode};

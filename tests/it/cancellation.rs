@@ -274,7 +274,7 @@ async fn progress_moves_the_time_out_but_not_the_last_one() {
 
 #[tokio::test]
 async fn a_child_that_does_not_answer_is_told_at_the_time_out() {
-    let spec = child().toml("call_timeout = \"300ms\"");
+    let spec = child().toml("call_timeout = \"1s\"");
     let nexus = gateway().upstream("kid", spec).upstream("other", legacy()).start().await;
     for client in [nexus.legacy().await, nexus.modern()] {
         // Its start counts too, so that comes first.

@@ -6,6 +6,7 @@ mod forward;
 mod headers;
 mod isolation;
 mod recording;
+mod single_flight;
 mod tokens;
 
 use serde_json::json;

@@ -3,7 +3,10 @@
 mod both_stores;
 mod calls;
 mod door;
+mod fan_out;
 mod redis_down;
+mod sessions;
+mod strangers;
 
 use std::time::Duration;
 

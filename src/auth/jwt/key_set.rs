@@ -5,6 +5,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
 
 /// Largest document, in bytes.
 pub(super) const MAX_DOCUMENT: usize = 256 << 10;
@@ -21,6 +22,8 @@ pub(super) struct KeySet {
     keys: Vec<Key>,
     /// Another one after a key went: what it verified is not verified any more.
     pub(super) epoch: u64,
+    /// Cancelled when the epoch is over.
+    pub(super) withdrawn: CancellationToken,
 }
 
 /// One key, with the algorithms that it may be used with.
@@ -69,12 +72,14 @@ impl KeySet {
         if keys.is_empty() {
             return Err("it holds no key that can verify a signature (RSA of 2048 bits and more, P-256, P-384, Ed25519)".to_owned());
         }
-        let epoch = match earlier {
-            Some(earlier) if earlier.keys.iter().all(|old| keys.iter().any(|key| key.digest == old.digest)) => earlier.epoch,
-            Some(earlier) => earlier.epoch + 1,
-            None => 0,
+        let (epoch, withdrawn) = match earlier {
+            Some(earlier) if earlier.keys.iter().all(|old| keys.iter().any(|key| key.digest == old.digest)) => {
+                (earlier.epoch, earlier.withdrawn.clone())
+            }
+            Some(earlier) => (earlier.epoch + 1, CancellationToken::new()),
+            None => (0, CancellationToken::new()),
         };
-        Ok(Self { keys, epoch })
+        Ok(Self { keys, epoch, withdrawn })
     }
 
     pub(super) fn len(&self) -> usize {

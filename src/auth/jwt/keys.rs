@@ -115,7 +115,10 @@ impl Following {
                         tracing::info!(keys = keys.len(), "the keys of the identity provider (server.oauth.url) were fetched");
                     }
                     failing = false;
-                    self.keys.store(Some(Arc::new(keys)));
+                    let (epoch, before) = (keys.epoch, self.keys.swap(Some(Arc::new(keys))));
+                    if let Some(before) = before.filter(|before| before.epoch != epoch) {
+                        before.withdrawn.cancel();
+                    }
                     self.config.poll_interval
                 }
                 Err(why) => {

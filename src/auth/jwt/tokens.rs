@@ -11,7 +11,7 @@ use super::{
     keys::Keys,
     verified::{TokenDigest, Verified},
 };
-use crate::auth::{Caller, Denied, IdentificationConfig, OauthConfig, identity};
+use crate::auth::{Caller, Denied, IdentificationConfig, OauthConfig, Term, identity};
 
 /// Longest token that is looked at, in bytes. Those with many groups in them come to some 10 KiB.
 const MAX_TOKEN: usize = 24 << 10;
@@ -71,7 +71,8 @@ impl Tokens {
         let claims = verify_signature(token, header.kid.as_deref(), header.alg, &keys)?;
         let until = claims::check(&claims, &self.config, now)?;
         let holder = identity::of_claims(&claims, self.identification.as_deref())?;
-        let holder = if keeps_it { holder.with_bearer(token, true) } else { holder };
+        let holder = if keeps_it { holder.with_proven_bearer(token) } else { holder };
+        let holder = holder.during(Term { until: Some(until), withdrawn: Some(keys.withdrawn.clone()) });
         self.verified.keep(digest, holder.clone(), until, keys.epoch, now);
         Ok(holder)
     }

@@ -123,7 +123,7 @@ fn header(table: &mut Table, around: Around, problems: &mut Problems) -> Option<
     if name.as_str().starts_with("mcp-") {
         return refused(table, problems, "this header belongs to the protocol", "clients set it by themselves");
     }
-    if !around.names_proxies && !around.asks_for_certificates {
+    if !around.names_proxies {
         table.warn(
             "http_header",
             problems,

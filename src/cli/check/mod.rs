@@ -23,7 +23,7 @@ use crate::{
     reason::Explanation,
     sources::Sources,
     tls::TlsSettings,
-    upstream::{EndpointConfig, StdioConfig},
+    upstream::{EndpointConfig, HttpConfig, StdioConfig, check_signing_key},
 };
 
 /// What is checked, and how it is told.
@@ -123,6 +123,7 @@ fn check(path: &Path, sources: &dyn Sources, clock: &dyn Clock) -> Vec<Problem> 
                     if let (Some(tls), Some(host)) = (&http.tls, http.url.host_str()) {
                         files.tls(tls, host, clock, &mut problems);
                     }
+                    files.signing_key(http, clock, &mut problems);
                 }
                 EndpointConfig::Stdio(stdio) => files.process(stdio, &mut problems),
             }
@@ -188,6 +189,13 @@ impl Files<'_> {
                 let why = format!("{} ({reason}); the others serve", self.without);
                 problems.push(self.problem(Severity::Error, &self.tls_key(&detail), &detail, &why, &remedy));
             }
+        }
+    }
+
+    fn signing_key(&self, http: &HttpConfig, clock: &dyn Clock, problems: &mut Vec<Problem>) {
+        if let Err(Explanation { detail, remedy, reason }) = check_signing_key(self.sources, http, clock.now()) {
+            let why = format!("{} ({reason}); the others serve", self.without);
+            problems.push(self.problem(Severity::Error, "auth.private_key_jwt", &detail, &why, &remedy));
         }
     }
 

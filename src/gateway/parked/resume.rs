@@ -9,9 +9,10 @@ use super::{
     state::{Kind, RequestState},
 };
 use crate::{
+    auth::Caller,
     bridge,
-    gateway::{Client, EventReply, Gateway, GatewayError, Reply, forward::Forward},
-    mcp::{Era, Field, Method, digest::digest},
+    gateway::{Client, EventReply, Gateway, GatewayError, Reply, forward::Forward, route::Route},
+    mcp::{Era, Field, Message, Method, digest::digest},
     upstream::ClientCapabilities,
 };
 
@@ -36,6 +37,20 @@ impl Askable {
 }
 
 impl Gateway {
+    /// Whether a request goes on with a call that waits, and was admitted when it began.
+    pub(in crate::gateway) fn goes_on(&self, caller: &Caller, client: &Client, method: Method, message: &Message, route: &Route) -> bool {
+        if !matches!(client, Client::Modern(_)) || !may_want_input(method) {
+            return false;
+        }
+        let Some(token) = message.text(Field::RequestState) else { return false };
+        let arguments = message.raw(Field::Arguments);
+        let (principal, upstream) = (caller.principal(), route.upstream.name().as_str());
+        let bond = super::state::bond(principal, upstream, method, &route.name, arguments.as_deref());
+        let content = self.parking.sealer.open(&bond, &token);
+        let state = content.and_then(|content| RequestState::decode(&content)).filter(|state| state.kind == Kind::Waiting);
+        state.is_some_and(|state| self.parking.find(&state.id, principal).is_some())
+    }
+
     /// The reply to a request that continues one of before. `None`: it is a call of its own, or one that is made again.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use super::{
     next_number,
 };
 use crate::{
-    auth::PrincipalKey,
+    auth::Caller,
     gateway::{Client, Gateway, forward::Shares},
     mcp::{Era, Field, Kind, Message, Method, Splices, json::quote},
     names::UpstreamName,
@@ -23,7 +23,7 @@ use crate::{
 /// Asks one upstream, brings what it says to the client's stream, and asks again when that ends.
 pub(in crate::gateway) struct Part {
     pub(in crate::gateway) gateway: Arc<Gateway>,
-    pub(in crate::gateway) principal: PrincipalKey,
+    pub(in crate::gateway) caller: Caller,
     pub(in crate::gateway) client: Client,
     /// The client's own request.
     pub(in crate::gateway) message: Message,
@@ -56,8 +56,18 @@ impl Part {
         }
     }
 
+    /// Whether one request more may go up for the client; what may not is left out.
+    async fn is_admitted(&self) -> bool {
+        let view = self.gateway.view_of(self.caller.principal());
+        let admitted = self.gateway.admit_one_of_many(&self.caller, &view, &self.upstream, 0).await;
+        if let Err(limited) = &admitted {
+            tracing::debug!(upstream = %self.upstream, %limited, "a resource is not followed");
+        }
+        admitted.is_ok()
+    }
+
     fn upstream(&self) -> Option<Arc<Upstream>> {
-        self.gateway.view_of(&self.principal).upstreams().iter().find(|upstream| *upstream.name() == self.upstream).map(Arc::clone)
+        self.gateway.view_of(self.caller.principal()).upstreams().iter().find(|upstream| *upstream.name() == self.upstream).map(Arc::clone)
     }
 
     /// Follows the upstream as long as that is possible without asking anew.
@@ -83,7 +93,9 @@ impl Part {
     ) -> Result<(), UpstreamError> {
         let held = match generation.needs_session(Era::Modern) {
             true => Some(
-                self.gateway.session_for(upstream, generation, Era::Modern, &self.principal, &self.client, Shares::Subscriptions).await?,
+                self.gateway
+                    .session_for(upstream, generation, Era::Modern, self.caller.principal(), &self.client, Shares::Subscriptions)
+                    .await?,
             ),
             false => None,
         };
@@ -107,14 +119,20 @@ impl Part {
             // It has nothing else to offer; of lists the gateway itself tells.
             return Ok(());
         }
-        let held =
-            self.gateway.session_for(upstream, generation, Era::Legacy, &self.principal, &self.client, Shares::Subscriptions).await?;
+        let held = self
+            .gateway
+            .session_for(upstream, generation, Era::Legacy, self.caller.principal(), &self.client, Shares::Subscriptions)
+            .await?;
         let held = Arc::new(held);
         // Heard from the beginning: an update may come before the answer.
         let (number, wanted) = (next_number(), Arc::new(self.wishes.uris.clone()));
         let listens = self.gateway.hear(upstream, &held, number, wanted, &self.sink);
         let mut uris = BTreeSet::new();
-        for uri in &self.wishes.uris {
+        for (at, uri) in self.wishes.uris.iter().enumerate() {
+            // The first was admitted with the client's request. To come back after a loss is the gateway's own doing.
+            if at > 0 && told.is_some() && !self.is_admitted().await {
+                break;
+            }
             let answer = generation.subscribe_to(&held.session, uri, number).await;
             if let Err(error @ UpstreamError::SessionLost) = answer {
                 held.forget(upstream);

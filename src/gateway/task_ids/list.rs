@@ -8,7 +8,8 @@ use futures_util::future::join_all;
 use super::{TaskScope, places};
 use crate::{
     auth::{Caller, PrincipalKey},
-    gateway::{Client, Gateway, GatewayError, Reply, forward::Shares},
+    gateway::{Client, Gateway, GatewayError, Reply, forward::Shares, view::View},
+    limits::Limited,
     mcp::{
         Era, Field, Id, Kind, Message, Method, Span, Splices, build,
         json::{for_each_item, for_each_member},
@@ -39,7 +40,10 @@ impl Gateway {
         }
         let view = self.view_for(caller);
         let asked: Vec<_> = view.reached().filter(|upstream| lists_tasks(upstream)).collect();
-        let lists = join_all(asked.iter().map(|upstream| self.tasks_of(caller, client, upstream))).await;
+        if !asked.is_empty() {
+            self.limiter().admit(caller, None, None).await?;
+        }
+        let lists = join_all(asked.iter().map(|upstream| self.tasks_of(caller, client, &view, upstream))).await;
         let mut tasks = vec![b'['];
         for (upstream, list) in asked.into_iter().zip(lists) {
             match list {
@@ -51,14 +55,23 @@ impl Gateway {
                         tasks.extend_from_slice(&task);
                     }
                 }
-                Err(error) => tracing::warn!(upstream = %upstream.name(), %error, "an upstream's tasks could not be listed"),
+                Err(Unlisted::Limited(limited)) => return Err(limited.into()),
+                Err(Unlisted::Failed(error)) => {
+                    tracing::warn!(upstream = %upstream.name(), %error, "an upstream's tasks could not be listed");
+                }
             }
         }
         tasks.push(b']');
         Ok(Reply::result(id, &object(&[("tasks", &tasks)])))
     }
 
-    async fn tasks_of(self: &Arc<Self>, caller: &Caller, client: &Client, upstream: &Arc<Upstream>) -> Result<Vec<Bytes>, UpstreamError> {
+    async fn tasks_of(
+        self: &Arc<Self>,
+        caller: &Caller,
+        client: &Client,
+        view: &View,
+        upstream: &Arc<Upstream>,
+    ) -> Result<Vec<Bytes>, Unlisted> {
         let principal = caller.principal();
         // A server may take everybody who comes through this gateway for one, and list the tasks of all of them.
         let mine = (*principal != PrincipalKey::Local).then(|| self.task_ids.owned.of(principal, upstream.name()));
@@ -72,6 +85,9 @@ impl Gateway {
         let mut tasks = Vec::new();
         let mut cursor: Option<Bytes> = None;
         for _ in 0..MAX_PAGES {
+            if let Some(place) = view.place_of(upstream.name()) {
+                self.admit_further(caller, view, place).await?;
+            }
             let id = held.session.next_id();
             let params = cursor.as_ref().map(|cursor| object(&[("cursor", cursor)]));
             let body = build::request(&Id::from_u64(id), Method::TasksList, params.as_deref());
@@ -81,7 +97,7 @@ impl Gateway {
             }
             let answer = answer?;
             if answer.kind() != Kind::Response {
-                return Err(UpstreamError::protocol("it refused to list its tasks"));
+                return Err(UpstreamError::protocol("it refused to list its tasks").into());
             }
             let next = page(&answer, &scope, is_mine, &mut tasks);
             if next.is_none() || next == cursor || tasks.len() >= MAX_TASKS {
@@ -91,6 +107,25 @@ impl Gateway {
         }
         tasks.truncate(MAX_TASKS);
         Ok(tasks)
+    }
+}
+
+/// Why tasks could not be listed.
+enum Unlisted {
+    Failed(UpstreamError),
+    /// The whole request waits then: a list without some of them would look as if they were gone.
+    Limited(Limited),
+}
+
+impl From<UpstreamError> for Unlisted {
+    fn from(error: UpstreamError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Limited> for Unlisted {
+    fn from(limited: Limited) -> Self {
+        Self::Limited(limited)
     }
 }
 

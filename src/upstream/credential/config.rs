@@ -59,5 +59,9 @@ pub enum ProofConfig {
     None,
     Secret(Secret),
     /// Each request is signed (RFC 7523 §2.2) with the private key in this PEM file.
-    Key(PathBuf),
+    /// `id` is what the endpoint knows the key by (`kid`, RFC 7515 §4.1.4).
+    Key {
+        path: PathBuf,
+        id: Option<String>,
+    },
 }

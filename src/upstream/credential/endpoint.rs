@@ -146,7 +146,7 @@ impl Endpoint {
 
     async fn request(&self, subject: Option<&Secret>, in_body: bool) -> Result<Request<Bytes>, Explanation> {
         let assertion = match &self.config.proof {
-            ProofConfig::Key(path) => Some(self.assertion(path.clone()).await?),
+            ProofConfig::Key { path, id } => Some(self.assertion(path.clone(), id.clone()).await?),
             ProofConfig::None | ProofConfig::Secret(_) => None,
         };
         let client_id = &self.config.client_id;
@@ -195,11 +195,13 @@ impl Endpoint {
     }
 
     /// The key is read each time, so that another takes its place without a word.
-    async fn assertion(&self, path: PathBuf) -> Result<Secret, Explanation> {
+    async fn assertion(&self, path: PathBuf, id: Option<String>) -> Result<Secret, Explanation> {
         let (sources, permissions, now) = (Arc::clone(&self.sources), self.key_permissions, self.clock.now());
         let (client_id, audience) = (self.config.client_id.clone(), self.config.url.clone());
-        let signing =
-            tokio::task::spawn_blocking(move || assertion::signed(&*sources, &path, permissions, &client_id, audience.as_str(), now));
+        let signing = tokio::task::spawn_blocking(move || {
+            let key = assertion::Key { path: &path, id, permissions };
+            assertion::signed(&*sources, key, &client_id, audience.as_str(), now)
+        });
         signing.await.unwrap_or_else(|_| Err(unavailable("the signing of a request for a token broke off".to_owned())))
     }
 }

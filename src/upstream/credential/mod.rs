@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::AUTHORIZATION};
 
+pub use assertion::check_key;
 pub use behalf::Behalf;
 pub use config::{CredentialConfig, ProofConfig, TokenConfig};
 pub use headers::{HeaderRule, HeaderRules};

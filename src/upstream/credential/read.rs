@@ -25,6 +25,7 @@ pub const AUTH_KEYS: Keys = Keys {
         built("client_id", "Who asks for them."),
         built("client_secret", "The proof of it; never printed."),
         built("private_key_jwt", "Instead of client_secret: a PEM file with the private key that signs each request."),
+        built("key_id", "What the endpoint knows that key by (`kid`)."),
         built("scope", "What the token is for, in the endpoint's words."),
         built("resource", "The server that the token is for, as a URI."),
         built("audience", "The server that the token is for, in the endpoint's words."),

@@ -3,11 +3,16 @@
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
 use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, unavailable};
 use crate::{auth::PrincipalKey, secret::Secret, upstream::UpstreamError};
 
 /// Most tokens of one principal's that others are kept for at a time.
@@ -47,10 +52,16 @@ impl fmt::Debug for Token {
     }
 }
 
+/// What came of a fetch.
+type Outcome = Result<Arc<Token>, UpstreamError>;
+
+/// A fetch that all share who wait for it. It is nobody's own: who goes away leaves it to the others, or to the next.
+type Fetch = Shared<BoxFuture<'static, Outcome>>;
+
 /// The tokens of one upstream.
 #[derive(Debug)]
 pub(super) struct Tokens {
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     /// Whoever was last needed is last.
     slots: Mutex<VecDeque<Arc<Slot>>>,
 }
@@ -60,19 +71,35 @@ pub(super) struct Tokens {
 struct Slot {
     subject: Option<PrincipalKey>,
     token: ArcSwapOption<Token>,
-    /// Held by whoever fetches.
-    fetching: tokio::sync::Mutex<Fetching>,
+    fetching: Mutex<Fetching>,
 }
 
 #[derive(Debug, Default)]
 struct Fetching {
+    under_way: Option<Fetch>,
     failed: Option<(Instant, UpstreamError)>,
     renewed: Option<Instant>,
 }
 
+impl Slot {
+    fn done(&self, outcome: &Outcome) {
+        let mut fetching = self.fetching.lock();
+        match outcome {
+            Ok(token) => {
+                fetching.failed = None;
+                self.token.store(Some(Arc::clone(token)));
+            }
+            Err(error) => fetching.failed = Some((Instant::now(), error.clone())),
+        }
+        let over = fetching.under_way.take();
+        drop(fetching);
+        drop(over);
+    }
+}
+
 impl Tokens {
     pub(super) fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, slots: Mutex::default() }
+        Self { endpoint: Arc::new(endpoint), slots: Mutex::default() }
     }
 
     fn slot(&self, subject: Option<&Secret>) -> Arc<Slot> {
@@ -80,7 +107,7 @@ impl Tokens {
         let mut slots = self.slots.lock();
         let slot = match slots.iter().position(|slot| slot.subject == subject).and_then(|at| slots.remove(at)) {
             Some(known) => known,
-            None => Arc::new(Slot { subject, token: ArcSwapOption::empty(), fetching: tokio::sync::Mutex::default() }),
+            None => Arc::new(Slot { subject, token: ArcSwapOption::empty(), fetching: Mutex::default() }),
         };
         slots.push_back(Arc::clone(&slot));
         if slots.len() > SUBJECTS {
@@ -89,29 +116,21 @@ impl Tokens {
         slot
     }
 
-    /// A token that has not ended. Cancel-safe.
+    /// A token that has not ended. Where one is at hand, nobody waits for the next. Cancel-safe.
     ///
     /// # Errors
     /// `auth_token_endpoint`
-    pub(super) async fn token(&self, subject: Option<&Secret>) -> Result<Arc<Token>, UpstreamError> {
+    pub(super) async fn token(&self, subject: Option<&Secret>) -> Outcome {
         let slot = self.slot(subject);
-        let fresh = || slot.token.load_full().filter(|token| Instant::now() < token.renew_at);
-        let good = || slot.token.load_full().filter(|token| Instant::now() < token.ends);
-        if let Some(token) = fresh() {
-            return Ok(token);
+        let now = Instant::now();
+        let good = slot.token.load_full().filter(|token| now < token.ends);
+        if let Some(token) = good.as_ref().filter(|token| now < token.renew_at) {
+            return Ok(Arc::clone(token));
         }
-        let mut fetching = match (slot.fetching.try_lock(), good()) {
-            (Ok(fetching), _) => fetching,
-            // Somebody else is at it.
-            (Err(_), Some(token)) => return Ok(token),
-            (Err(_), None) => slot.fetching.lock().await,
-        };
-        if let Some(token) = fresh() {
-            return Ok(token);
-        }
-        match self.fetch(&slot, &mut fetching, subject).await {
-            Ok(token) => Ok(token),
-            Err(error) => good().ok_or(error),
+        let fetch = self.fetch(&slot, &mut slot.fetching.lock(), subject);
+        match (good, fetch) {
+            (Some(token), _) => Ok(token),
+            (None, fetch) => fetch?.await,
         }
     }
 
@@ -122,35 +141,47 @@ impl Tokens {
     /// `auth_token_endpoint`
     pub(super) async fn renewed(&self, subject: Option<&Secret>, refused: &Arc<Token>) -> Result<Option<Arc<Token>>, UpstreamError> {
         let slot = self.slot(subject);
-        let mut fetching = slot.fetching.lock().await;
-        if let Some(other) = slot.token.load_full().filter(|token| !Arc::ptr_eq(token, refused)) {
-            return Ok(Some(other));
-        }
-        if fetching.renewed.is_some_and(|last| last.elapsed() < BETWEEN_RENEWALS) {
-            return Ok(None);
-        }
-        fetching.renewed = Some(Instant::now());
-        self.fetch(&slot, &mut fetching, subject).await.map(Some)
+        let fetch = {
+            let mut fetching = slot.fetching.lock();
+            if let Some(other) = slot.token.load_full().filter(|token| !Arc::ptr_eq(token, refused)) {
+                return Ok(Some(other));
+            }
+            if fetching.under_way.is_none() {
+                if fetching.renewed.is_some_and(|last| last.elapsed() < BETWEEN_RENEWALS) {
+                    return Ok(None);
+                }
+                fetching.renewed = Some(Instant::now());
+            }
+            self.fetch(&slot, &mut fetching, subject)?
+        };
+        fetch.await.map(Some)
     }
 
-    async fn fetch(&self, slot: &Slot, fetching: &mut Fetching, subject: Option<&Secret>) -> Result<Arc<Token>, UpstreamError> {
+    /// The fetch that is under way, or else one that begins now. It ends with the slot, if nobody waits for it then.
+    fn fetch(&self, slot: &Arc<Slot>, fetching: &mut Fetching, subject: Option<&Secret>) -> Result<Fetch, UpstreamError> {
+        if let Some(under_way) = &fetching.under_way {
+            return Ok(under_way.clone());
+        }
         if let Some((at, error)) = &fetching.failed
             && at.elapsed() < AFTER_FAILURE
         {
             return Err(error.clone());
         }
-        match self.endpoint.fetch(subject).await {
-            Ok(token) => {
-                let token = Arc::new(token);
-                fetching.failed = None;
-                slot.token.store(Some(Arc::clone(&token)));
-                Ok(token)
+        let (endpoint, slot, subject) = (Arc::clone(&self.endpoint), Arc::downgrade(slot), subject.cloned());
+        let work = AbortOnDropHandle::new(tokio::spawn(async move {
+            let fetched = endpoint.fetch(subject.as_ref()).await.map(Arc::new);
+            let outcome = fetched.map_err(|explanation| UpstreamError::Failed { explanation, never_sent: true });
+            if let Some(slot) = slot.upgrade() {
+                slot.done(&outcome);
             }
-            Err(explanation) => {
-                let error = UpstreamError::Failed { explanation, never_sent: true };
-                fetching.failed = Some((Instant::now(), error.clone()));
-                Err(error)
-            }
-        }
+            outcome
+        }));
+        let fetch = async move { work.await.unwrap_or_else(|_| Err(broken_off())) }.boxed().shared();
+        fetching.under_way = Some(fetch.clone());
+        Ok(fetch)
     }
+}
+
+fn broken_off() -> UpstreamError {
+    UpstreamError::Failed { explanation: unavailable("the request for a token broke off".to_owned()), never_sent: true }
 }

@@ -6,7 +6,8 @@ use super::config::{CredentialConfig, ProofConfig, TokenConfig};
 use crate::{problem::Problems, table::Table};
 
 /// The keys of both types.
-pub(super) const KEYS: [&str; 7] = ["token_url", "client_id", "client_secret", "private_key_jwt", "scope", "resource", "audience"];
+pub(super) const KEYS: [&str; 8] =
+    ["token_url", "client_id", "client_secret", "private_key_jwt", "key_id", "scope", "resource", "audience"];
 
 /// Reads `type = "client_credentials"` and `type = "token_exchange"`.
 pub(super) fn read(table: &mut Table, exchanges: bool, problems: &mut Problems) -> Option<CredentialConfig> {
@@ -41,9 +42,13 @@ fn filled(table: &mut Table, key: &str, problems: &mut Problems) -> Option<Strin
 }
 
 fn proof(table: &mut Table, exchanges: bool, problems: &mut Problems) -> Option<ProofConfig> {
+    if table.has("key_id") && !table.has("private_key_jwt") {
+        table.ignore(&["key_id"]);
+        table.error("key_id", problems, "key_id without private_key_jwt", "no key is shown that it could name", "remove it");
+    }
     match (table.has("client_secret"), table.has("private_key_jwt")) {
         (true, true) => {
-            table.ignore(&["client_secret", "private_key_jwt"]);
+            table.ignore(&["client_secret", "private_key_jwt", "key_id"]);
             let why = "a token endpoint is shown exactly one proof";
             table.error("private_key_jwt", problems, "client_secret and private_key_jwt together", why, "keep one of them");
             None
@@ -56,7 +61,10 @@ fn proof(table: &mut Table, exchanges: bool, problems: &mut Problems) -> Option<
             }
             Some(ProofConfig::Secret(secret))
         }
-        (false, true) => table.path_value("private_key_jwt", problems).map(ProofConfig::Key),
+        (false, true) => {
+            let id = table.has("key_id").then(|| filled(table, "key_id", problems)).flatten();
+            table.path_value("private_key_jwt", problems).map(|path| ProofConfig::Key { path, id })
+        }
         (false, false) if exchanges => Some(ProofConfig::None),
         (false, false) => {
             let why = "nobody gets a token by his name alone";

@@ -1,11 +1,12 @@
 //! The part of an upstream that has a `url`.
 
+use http::HeaderName;
 use url::{Host, Url};
 
 use super::super::{
     config::{HttpConfig, Protocol},
     credential::{
-        CredentialConfig, HeaderRule,
+        CredentialConfig, HeaderRule, HeaderRules,
         read::{self as credential, Read},
     },
 };
@@ -49,6 +50,25 @@ pub(super) fn read(table: &mut Table, problems: &mut Problems) -> Option<HttpCon
     warn(table, (&url, leaves), &tls, secret_key, problems);
     may_travel(table, (&url, &way), &tls, &credential, allow_insecure_forward, problems);
     Some(HttpConfig { tls: (!plain).then_some(tls), url, protocol, way, credential, headers })
+}
+
+/// Why what is sent to this upstream can be read or taken by others, and what helps; `None`: it cannot.
+pub fn unsafe_leg(http: &HttpConfig) -> Option<(&'static str, &'static str)> {
+    // Behind a proxy, its own machine is what a loopback URL means.
+    let leaves = !is_loopback(&http.url) || http.way.proxy.is_some();
+    match &http.tls {
+        Some(tls) if tls.is_unverified() => {
+            Some(("over TLS that is not verified", "set root_ca_cert_path, and remove verify_certs or accept_invalid_hostnames"))
+        }
+        None if leaves => Some(("without encryption", "use the server's https:// URL")),
+        Some(_) | None => None,
+    }
+}
+
+/// The first header with a fixed value that sounds like a credential.
+pub fn secret_header(rules: &HeaderRules) -> Option<&HeaderName> {
+    let inserted = rules.rules().iter().filter(|rule| matches!(rule, HeaderRule::Insert { .. }));
+    inserted.filter_map(HeaderRule::target).find(|name| sounds_secret(name.as_str()))
 }
 
 /// Refuses the TLS table of a process.

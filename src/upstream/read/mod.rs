@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use globset::Glob;
 
 pub use headers::{ALL_HEADER_KEYS, HEADER_KEYS, read as read_headers};
+pub use http::{secret_header, unsafe_leg};
 pub use stdio::STDERR_KEYS;
 
 use super::config::{EndpointConfig, UpstreamConfig};

@@ -132,6 +132,29 @@ async fn who_comes_back_in_another_group_hears_no_more_of_what_it_may_not_use() 
 }
 
 #[tokio::test]
+async fn a_stream_follows_the_groups_with_which_its_caller_comes_now() {
+    let identified = guarded().tables("[server.client_ip]\ntrusted_proxies = [\"127.0.0.1/32\"]\n[server.client_identification]\nenabled = true\nclient_id.http_header = \"x-client\"\ngroup_id.http_header = \"x-group\"");
+    let spec = identified.upstream("old", full(legacy(), "old").get_stream().toml(RULES)).upstream("new", full(modern(), "new"));
+    let nexus = spec.start().await;
+    let client =
+        |who: &str, group: &str| nexus.modern().header("x-api-key", &key_of("nobody")).header("x-client", who).header("x-group", group);
+    let filter = json!({"toolsListChanged": true, "resourceSubscriptions": ["old://listed"]});
+    let mut others = listen(&client("bob", "pro"), filter.clone()).await;
+    let mut stream = listen(&client("ada", "pro"), filter).await;
+    assert_eq!(client("ada", "free").list("tools").await, ["new__secret", "new__open"]);
+    assert_eq!(next_method(&mut stream).await, "notifications/tools/list_changed");
+    let session = nexus.fake("old").last("resources/subscribe").header("mcp-session-id").unwrap().to_owned();
+    let ended = |call: &crate::support::fake::Call| {
+        call.method() == "resources/unsubscribe" || (call.verb == http::Method::DELETE && call.header("mcp-session-id") == Some(&session))
+    };
+    soon("the end of what it may not follow", nexus.fake("old").arrives("the end", ended)).await;
+    assert_eq!(client("ada", "pro").list("tools").await.len(), 4);
+    assert_eq!(next_method(&mut stream).await, "notifications/tools/list_changed", "and may see it again");
+    let nothing = tokio::time::timeout(std::time::Duration::from_millis(50), others.next_bytes()).await;
+    assert!(nothing.is_err(), "nobody else is concerned");
+}
+
+#[tokio::test]
 async fn a_call_that_has_begun_is_answered_and_what_was_taken_away_may_be_given_back() {
     let (spec, mut held) = full(legacy(), "old").held("tools/call");
     let nexus = guarded().upstream("old", spec.toml("allow = [\"free\"]")).upstream("new", full(modern(), "new")).start().await;

@@ -79,6 +79,22 @@ async fn what_is_denied_is_answered_as_what_does_not_exist() {
 }
 
 #[tokio::test]
+async fn what_is_denied_is_listened_to_as_what_does_not_exist() {
+    let nexus = three("direct").await;
+    let listened = async |who: &str, uri: &str| {
+        let filter = json!({"notifications": {"resourceSubscriptions": [uri], "toolsListChanged": true}});
+        let mut stream = new(&nexus, who).open_as(json!("s"), "subscriptions/listen", filter).await;
+        stream.next().await.unwrap().to_string().replace(uri, "…")
+    };
+    for uri in ["old://listed", "new://listed", "old://made/7", "new://made/7"] {
+        assert_eq!(listened("free", uri).await, listened("free", "absent://x").await, "{uri}");
+        let heard = |up: &str| nexus.fake(up).seen().iter().any(|call| call.text().contains(uri));
+        assert!(!heard("old") && !heard("new"), "no upstream hears of it: {uri}");
+    }
+    assert_ne!(listened("pro", "old://listed").await, listened("pro", "absent://x").await, "it is there for others");
+}
+
+#[tokio::test]
 async fn an_unprefixed_name_means_what_the_caller_may_use() {
     let nexus = three("direct").await;
     for client in both(&nexus, "nobody").await {

@@ -90,3 +90,54 @@ async fn beside_tokens_a_certificate_stands_for_a_caller_only_where_the_file_say
         assert_eq!(initialize(&pki.client(), &nexus, &[]).await.0, 401);
     }
 }
+
+/// What somebody reads in the list of tools.
+async fn listed(client: &TlsClient, nexus: &Nexus, headers: &[(&'static str, &str)]) -> String {
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}}).to_string();
+    let mut request = http::Request::post("/mcp").body(full(body)).unwrap();
+    let protocol = [
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/list"),
+    ];
+    for (name, value) in protocol.iter().chain(headers) {
+        request.headers_mut().append(*name, value.parse().unwrap());
+    }
+    let mut connection = client.connect(nexus.address).await.unwrap();
+    let response = connection.send(request).await.unwrap();
+    let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn a_client_certificate_makes_nobody_a_trusted_peer() {
+    let (pki, key) = (Pki::new(), SigningKey::es256("k"));
+    let idp = Idp::serving(&[&key]).await;
+    let token = format!("Bearer {}", key.token(&claims("bob", json!({}))));
+    let tables = "[server.client_identification]\nenabled = true\n\
+                  client_id = { jwt_claim = \"sub\", tls_subject = \"CN\", http_header = \"X-Client-Id\" }\n\
+                  group_id = { http_header = \"X-Plan\" }";
+    for (proxies, is_believed) in [("", false), ("[\"10.0.0.0/8\"]", false), ("[\"127.0.0.0/8\"]", true)] {
+        let client_ip = if proxies.is_empty() { String::new() } else { format!("[server.client_ip]\ntrusted_proxies = {proxies}") };
+        let spec = idp.guarding(gateway().upstream("a", modern().tool("x").toml("allow = [\"pro\"]")), "");
+        let nexus = pki.serve(spec, ASKING).tables(&format!("{tables}\n{client_ip}")).start().await;
+        let bob = pki.client().showing(&pki.clients.sign(Leaf::client("bob")), &TLS13);
+        for credential in [None, Some(("authorization", token.as_str()))] {
+            let said: Vec<_> = [("x-client-id", "alice"), ("x-plan", "pro")].into_iter().chain(credential).collect();
+            let own: Vec<_> = credential.into_iter().collect();
+            let (status, session) = initialize(&bob, &nexus, &said).await;
+            assert_eq!(status, 200);
+            let of_bob: Vec<_> = own.iter().copied().chain([("mcp-session-id", session.as_str())]).collect();
+            let is_bobs = post(&bob, &nexus, &of_bob, r#"{"jsonrpc":"2.0","id":2,"method":"ping"}"#).await.0 == 200;
+            assert_eq!(is_bobs, !is_believed, "{proxies} {credential:?}");
+            let tools = listed(&bob, &nexus, &said).await;
+            assert_eq!(tools.contains("a__x"), is_believed, "{proxies} {credential:?} {tools}");
+        }
+    }
+}

@@ -83,6 +83,46 @@ async fn the_last_good_keys_stay_when_the_provider_gives_none() {
 }
 
 #[tokio::test]
+async fn the_last_good_keys_stay_when_the_provider_hangs() {
+    let _still = StillTime::begin();
+    let key = SigningKey::es256("k");
+    let document = json!({"keys": [key.jwk()]}).to_string();
+    let answered = std::sync::atomic::AtomicUsize::new(0);
+    let provider = Peer::start(move |mut stream, _| {
+        let is_first = answered.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{document}", document.len());
+        async move {
+            if is_first {
+                let mut request = [0; 4096];
+                let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut request).await;
+                let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        }
+    })
+    .await;
+    let tables = format!(
+        "[server.oauth]\nurl = \"http://{}/jwks\"\npoll_interval = \"10s\"\nexpected_issuer = \"{ISSUER}\"\nexpected_audience = \"{AUDIENCE}\"",
+        provider.address
+    );
+    let nexus = started(before_a_tool().tables(&tables)).await;
+    let token = |subject: &str| key.token(&claims(subject, json!({})));
+    assert_eq!(in_still_time(&bearing(&nexus, &token("ada"))).await, 200);
+    in_time("an attempt that hangs", || provider.connections() >= 2).await;
+    for subject in ["ada", "bob"] {
+        let began = tokio::time::Instant::now();
+        assert_eq!(in_still_time(&bearing(&nexus, &token(subject))).await, 200);
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+    // A key that nobody knows is waited for, a bounded time.
+    let began = tokio::time::Instant::now();
+    let unknown = key.token_as(&json!({"alg": "ES256", "kid": "other"}), &claims("eve", json!({})));
+    assert_eq!(in_still_time(&bearing(&nexus, &unknown)).await, 401);
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn a_provider_that_never_answers_costs_a_bounded_wait_and_says_nothing_of_the_token() {
     let _still = StillTime::begin();
     let hanging = Peer::start(|stream, _| async move {

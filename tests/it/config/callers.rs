@@ -90,6 +90,11 @@ fn what_could_identify_nobody_is_refused() {
         ("[server.cors]\nallow_origins = \"some\"".to_owned(), ["allow_origins", "neither \"any\" nor a list"]),
         ("[server.cors]\nallow_methods = [\"GET \"]".to_owned(), ["allow_methods", "no such name"]),
         ("[server.cors]\nallow_origins = \"any\"\nallow_credentials = true".to_owned(), ["allow_credentials", "\"any\""]),
+        ("[server.cors]\nallow_origins = [\"https://*\"]\nallow_credentials = true".to_owned(), ["allow_credentials", "comes to the same"]),
+        (
+            "[server.cors]\nallow_origins = [\"http*://*:*\"]\nallow_credentials = true".to_owned(),
+            ["allow_credentials", "comes to the same"],
+        ),
         ("[server.csrf]\nheader_name = \"X Y\"".to_owned(), ["header_name", "no header's name"]),
     ] {
         refused(&text, &parts);

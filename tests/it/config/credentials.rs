@@ -13,9 +13,11 @@ fn auth(keys: &str) -> String {
 #[test]
 fn each_form_is_read() {
     assert_eq!(http(&good(&https(&auth("type = \"forward\"")))).credential, CredentialConfig::Forward);
-    let own = good(&https(&auth(&format!("type = \"client_credentials\"\n{TOKEN}\nprivate_key_jwt = \"key.pem\"\nscope = \"a b\""))));
+    let own = good(&https(&auth(&format!(
+        "type = \"client_credentials\"\n{TOKEN}\nprivate_key_jwt = \"key.pem\"\nkey_id = \"k1\"\nscope = \"a b\""
+    ))));
     let CredentialConfig::ClientCredentials(token) = &http(&own).credential else { panic!("another form") };
-    assert_eq!(token.proof, ProofConfig::Key("/etc/nexus/key.pem".into()));
+    assert_eq!(token.proof, ProofConfig::Key { path: "/etc/nexus/key.pem".into(), id: Some("k1".to_owned()) });
     assert_eq!((token.scope.as_deref(), token.client_id.as_str()), (Some("a b"), "nexus"));
     let exchanged = good(&https(&auth(&format!("type = \"token_exchange\"\n{TOKEN}"))));
     let CredentialConfig::TokenExchange(token) = &http(&exchanged).credential else { panic!("another form") };
@@ -30,6 +32,7 @@ fn half_a_form_is_refused() {
         (format!("type = \"client_credentials\"\n{TOKEN}\nclient_secret = \"\""), "the value is empty"),
         (format!("type = \"client_credentials\"\n{TOKEN}\nclient_secret = \"s\"\nprivate_key_jwt = \"k\""), "together"),
         (format!("type = \"token_exchange\"\n{TOKEN}\nscope = \" \""), "the value is empty"),
+        (format!("type = \"client_credentials\"\n{TOKEN}\nclient_secret = \"s\"\nkey_id = \"k1\""), "key_id without private_key_jwt"),
         ("type = \"token_exchange\"\ntoken_url = \"ftp://idp\"\nclient_id = \"a\"".to_owned(), "cannot be asked for at this URL"),
         ("type = \"token_exchange\"\ntoken_url = \"https://u:p@idp\"\nclient_id = \"a\"".to_owned(), "cannot be asked for at this URL"),
         ("type = \"forwrad\"".to_owned(), "unknown value"),
@@ -108,4 +111,17 @@ fn header_rules_that_would_do_something_else_are_refused() {
     }
     let taken = "auth = { type = \"forward\" }\nheaders = [{ rule = \"insert\", name = \"Authorization\", value = \"x\" }]";
     refused(&https(taken), &["Authorization is already set"]);
+}
+
+#[test]
+fn a_key_of_this_gateway_is_forwarded_to_nobody() {
+    let keys = "[[server.api_keys]]\nid = \"ci\"\nkey = \"0123456789abcdef0123456789abcdef\"\n";
+    let own = "headers = [{ rule = \"forward\", name = \"X-Api-Key\" }]";
+    let renamed = "headers = [{ rule = \"forward\", name = \"x-api-key\", rename = \"X-Key\" }]";
+    for rule in [own, renamed] {
+        refused(&format!("{}\n{keys}", https(rule)), &["callers' keys of this gateway are forwarded"]);
+        good(&https(rule));
+    }
+    let for_all = format!("{keys}[mcp]\n{own}\n{}", https(""));
+    refused(&for_all, &["callers' keys of this gateway are forwarded"]);
 }

@@ -36,6 +36,16 @@ fn what_weakens_security_is_warned_about() {
 }
 
 #[test]
+fn a_header_for_all_upstreams_is_warned_about_where_it_can_be_read() {
+    let rule = "[mcp]\nheaders = [{ rule = \"insert\", name = \"X-Api-Key\", value = \"t\" }]\n";
+    let remote = format!("{rule}[mcp.servers.a]\nurl = \"http://a.example.com/mcp\"");
+    warned(&remote, &["the header x-api-key goes to \"a\" without encryption"], true);
+    let unverified = format!("{rule}[mcp.servers.crm]\nurl = \"https://crm.example.com/mcp\"\ntls = {{ verify_certs = false }}");
+    warned(&unverified, &["the header x-api-key goes to \"crm\" over TLS that is not verified"], true);
+    good(&format!("{rule}[mcp.servers.crm]\nurl = \"https://crm.example.com/mcp\""));
+}
+
+#[test]
 fn what_weakens_tls_for_an_emergency_or_for_a_look_is_warned_about() {
     let tls = |keys: &str| https(&format!("[mcp.servers.crm.tls]\n{keys}"));
     warned(&tls("accept_expired_until = \"2026-12-01\""), &["expired certificates of the server are accepted"], true);

@@ -70,7 +70,7 @@ fn memory_and_redis_decide_the_same() {
             let [for_a, for_b, for_c] = *whose;
             let demand = |rule, whose: Option<u8>| whose.map(|address| of(rule, address));
             let demands = [demand(a, for_a), demand(b, for_b), demand(c, for_c)];
-            let in_redis = runtime.block_on(shared.take(&demands, Some(now))).unwrap();
+            let in_redis = runtime.block_on(shared.take(&demands, Some(now), LONG)).unwrap();
             prop_assert_eq!(memory.take(&demands, now), in_redis, "request {} at {}", at, now);
         }
         Ok(())
@@ -93,7 +93,7 @@ fn both_admit_what_the_formula_says_at_any_interval() {
         let mut now = 0;
         while now <= 60_000_000 {
             let demands = [Some(of(&rule, 0)), None, None];
-            let taken = [memory.take(&demands, now), runtime.block_on(shared.take(&demands, Some(BEGIN + now))).unwrap()];
+            let taken = [memory.take(&demands, now), runtime.block_on(shared.take(&demands, Some(BEGIN + now), LONG)).unwrap()];
             for (count, taken) in counts.iter_mut().zip(taken) {
                 *count += u64::from(taken.is_ok());
             }
@@ -116,7 +116,7 @@ async fn replicas_that_ask_at_once_get_no_more_than_there_is() {
         replicas.spawn(async move {
             let mut admitted = 0;
             for _ in 0..50 {
-                admitted += usize::from(shared.take(&[Some(of(&rule, 0)), None, None], None).await.unwrap().is_ok());
+                admitted += usize::from(shared.take(&[Some(of(&rule, 0)), None, None], None, LONG).await.unwrap().is_ok());
             }
             admitted
         });
@@ -131,13 +131,13 @@ async fn redis_tells_the_time_and_forgets_buckets_that_are_full() {
     let (short, long) = (rule("short", 1, Duration::from_millis(200), 1), rule("long", 1, LONG, 1));
     let both = [Some(of(&short, 1)), Some(of(&long, 0)), None];
     let began = Instant::now();
-    assert_eq!(shared.take(&both, None).await.unwrap(), Ok(()));
-    let refused = shared.take(&both, None).await.unwrap().unwrap_err();
+    assert_eq!(shared.take(&both, None, LONG).await.unwrap(), Ok(()));
+    let refused = shared.take(&both, None, LONG).await.unwrap().unwrap_err();
     assert_eq!(refused.at, 1, "the longest wait is told");
     assert!(Duration::from_micros(refused.wait) <= LONG && Duration::from_micros(refused.wait) + began.elapsed() >= LONG);
     let left: i64 = server.cli(&["PTTL", "test:{limits}:all:long"]).await.parse().unwrap();
     assert!((3_590_000..=3_600_000).contains(&left), "{left}");
-    while shared.take(&[Some(of(&short, 1)), None, None], None).await.unwrap().is_err() {}
+    while shared.take(&[Some(of(&short, 1)), None, None], None, LONG).await.unwrap().is_err() {}
     assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
     while server.cli(&["EXISTS", "test:{limits}:192.0.2.1:short"]).await != "0" {}
 }

@@ -27,6 +27,30 @@ async fn the_same_answers_again_give_the_same_result_and_others_are_refused() {
 }
 
 #[tokio::test]
+async fn a_call_is_charged_once_however_often_its_client_comes_back() {
+    let (spec, mut streams) = legacy().tool("work").toml("[.rate_limits]\nlimit = 1\ninterval = \"1h\"").streamed("tools/call");
+    let nexus = gateway().upstream("crm", spec).upstream("other", modern().tool("easy")).start().await;
+    let client = nexus.modern();
+    let (response, call, server) = begin(&client, &mut streams).await;
+    server.event(form("q")).await;
+    let round = asked(response).await;
+    let retry = retry_of(&params(), &round, &accepting(&round, &json!({})));
+    let (first, second) = (client.open("tools/call", retry.clone()).await, client.open("tools/call", retry.clone()).await);
+    answer_to(nexus.fake("crm"), &json!("q")).await;
+    server.event(call.response(r#""content":[]"#)).await;
+    for response in [first, second] {
+        assert_eq!(response.answer().await["result"]["resultType"], "complete");
+    }
+    // A state that is none of ours pays, as everybody does.
+    let mut invented = retry;
+    invented["requestState"] = "AAAA".into();
+    for params in [params(), invented] {
+        let refused = client.ask("tools/call", params).await;
+        assert_eq!((&refused["error"]["code"], &refused["error"]["data"]["scope"]), (&json!(-32000), &json!("server")), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn a_repeat_after_the_next_question_gets_that_question() {
     let (spec, mut streams) = asking();
     let nexus = spec.start().await;
