@@ -39,7 +39,7 @@ pub(super) async fn run(world: &World, args: CallArgs) -> u8 {
         Ok(loaded) => loaded,
         Err(refused) => return refused.code,
     };
-    let gateway = start::gateway(world, &config);
+    let gateway = start::gateway_alone(world, &config);
     Announcer::new(world.global.log_style).tried(&gateway).await;
     let code = match Box::pin(call(&gateway, &args.tool, arguments.get())).await {
         Ok(answer) => print(&answer),

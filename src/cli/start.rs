@@ -13,8 +13,9 @@ use url::Url;
 use super::{FAILURE, USAGE, World, fail, snippet::SnippetContext};
 use crate::{
     config::{self, Config, Overrides},
-    gateway::Gateway,
+    gateway::{Gateway, McpConfig},
     problem::Severity,
+    session::StoreConfig,
 };
 
 /// Runs a command on as many threads as there are processors for it.
@@ -74,6 +75,11 @@ pub(super) fn load(world: &World) -> Result<(PathBuf, Config), Refused> {
 /// Starts the gateway of a configuration.
 pub(super) fn gateway(world: &World, config: &Config) -> Arc<Gateway> {
     Gateway::start(config.mcp.clone(), &world.clock, &world.sources)
+}
+
+/// The same without other replicas: what it begins ends with it.
+pub(super) fn gateway_alone(world: &World, config: &Config) -> Arc<Gateway> {
+    Gateway::start(McpConfig { store: StoreConfig::Memory, ..config.mcp.clone() }, &world.clock, &world.sources)
 }
 
 /// Where the gateway listens, as a client on this machine reaches it.

@@ -33,7 +33,7 @@ pub(super) async fn run(world: &World) -> u8 {
         }
     };
     let max_line = config.server.max_body_size;
-    let gateway = start::gateway(world, &config);
+    let gateway = start::gateway_alone(world, &config);
     let file = Arc::new(FileConfiguration::new(world, path, &config, Vec::new()));
     let reloader = Reloader::new(Arc::clone(&gateway), file, Arc::clone(&world.clock), Arc::clone(&world.sources));
     let served = tokio::select! {

@@ -15,10 +15,11 @@ use crate::{
     auth,
     downstream::{self, ServerConfig},
     gateway::{self, McpConfig},
-    health::{self, CertificatesConfig, StateConfig},
+    health::{self, CertificatesConfig},
     limits,
     problem::{Problem, Problems},
     redis,
+    session::{self, StateConfig},
     sources::{FileFacts, Noted, Sources},
     table::{Keys, Origin, Table, built, planned},
     tls, upstream,
@@ -123,7 +124,7 @@ pub const TABLES: &[&Keys] = &[
     &limits::read::TOOL_KEYS,
     &health::read::KEYS,
     &health::read::ALERT_KEYS,
-    &health::read::STATE_KEYS,
+    &session::read::KEYS,
     &TELEMETRY_KEYS,
 ];
 
@@ -199,8 +200,9 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     let admin = admin::read::read(root.table("admin", &mut problems), &mut problems);
     let certificates = health::read::read(root.table("certificates", &mut problems), &mut problems);
     mcp.probe_before_swap = certificates.probe_before_swap;
-    let state = health::read::read_state(root.table("state", &mut problems), &mut problems);
+    let state = session::read::read(root.table("state", &mut problems), &mut problems);
     mcp.state_secrets.clone_from(&state.secrets);
+    mcp.store.clone_from(&state.store);
     mcp.limits.clone_from(&server.rate_limits);
     telemetry(&mut root, &mut problems);
     root.finish(&KEYS, &mut problems);

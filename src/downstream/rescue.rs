@@ -22,6 +22,9 @@ use crate::{
     reason::Reason,
 };
 
+/// When to try again what the store of sessions gave no answer to.
+const WITHOUT_STORE: Duration = Duration::from_secs(1);
+
 /// An error that is ready to be sent.
 #[derive(Debug)]
 pub(super) struct Rescued {
@@ -87,7 +90,7 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
             let data = r#"{"reason":"invalid_request_state"}"#.to_owned();
             (
                 code::INVALID_PARAMS,
-                "Invalid params: `requestState` is not valid for this request, or has expired".to_owned(),
+                "Invalid params: `requestState` is not valid for this request, or has expired; make the call again without it".to_owned(),
                 Some(data),
                 None,
             )
@@ -133,6 +136,18 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
         GatewayError::TooManySessions => {
             let body = error_response(id, code::SERVER_ERROR, "too many sessions; try again later", None);
             return Rescued { status: StatusCode::SERVICE_UNAVAILABLE, body, request_id: None, retry_after: None, challenge: None };
+        }
+        GatewayError::NoStore(_) => {
+            let data = format!("{{\"retryAfterMs\":{}}}", WITHOUT_STORE.as_millis());
+            let body =
+                error_response(id, code::SERVER_ERROR, "sessions cannot be looked up at the moment; try again", Some(data.as_bytes()));
+            return Rescued {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                body,
+                request_id: None,
+                retry_after: Some(WITHOUT_STORE),
+                challenge: None,
+            };
         }
     };
     let status = StatusCode::from_u16(http_status(era, code, Stage::Handling)).unwrap_or(StatusCode::OK);

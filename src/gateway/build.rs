@@ -20,6 +20,7 @@ use super::{
     parked::Parking,
     personal::Persons,
     rebuild::Making,
+    replicas::Replicas,
     subscriptions::Hubs,
     tally::Tally,
     task_ids::TaskIds,
@@ -46,6 +47,8 @@ pub struct Gateway {
     pub(super) sessions: Sessions,
     /// Those who have upstreams of their own.
     pub(super) persons: Persons,
+    /// Present where other replicas serve the same sessions.
+    pub(super) replicas: Option<Arc<Replicas>>,
     /// Upstream sessions that modern clients listen to.
     pub(super) hubs: Hubs,
     pub(super) task_ids: Arc<TaskIds>,
@@ -92,11 +95,14 @@ impl Gateway {
         let parking = Arc::new(Parking::new(&config.state_secrets));
         let task_ids = Arc::new(TaskIds::new(&config.state_secrets));
         let Surroundings { clock, sources, watcher, .. } = surroundings.clone();
-        let limiter = Limiter::new(config.limits.clone(), limits::Surroundings { clock, sources, watcher });
+        let around = limits::Surroundings { clock, sources, watcher };
+        let replicas = Replicas::start(&config, &around);
+        let limiter = Limiter::new(config.limits.clone(), around);
         let lineup = Arc::new(Lineup::new(Arc::new(config), upstreams));
         let gateway = Arc::new(Self {
             sessions: Sessions::default(),
             persons: Persons::new(),
+            replicas,
             hubs: Hubs::default(),
             task_ids,
             surroundings,
@@ -121,6 +127,7 @@ impl Gateway {
         }
         gateway.tasks.spawn(Arc::clone(&gateway).keep(changed, inbox));
         gateway.tasks.spawn(Arc::clone(&gateway).keep_index());
+        gateway.keep_replicas();
         gateway
     }
 
@@ -266,6 +273,9 @@ impl Gateway {
         self.tasks.close();
         self.tasks.wait().await;
         self.limiter.shut_down().await;
+        if let Some(replicas) = &self.replicas {
+            replicas.store.shut_down().await;
+        }
     }
 
     async fn keep(self: Arc<Self>, changed: Arc<Notify>, mut inbox: mpsc::Receiver<(UpstreamId, Notice)>) {
@@ -276,9 +286,12 @@ impl Gateway {
                 () = changed.notified() => self.rebuild(),
                 Some((upstream, notice)) = inbox.recv() => self.pass_on(upstream, &notice),
                 _ = expiry.tick() => {
-                    for session in self.sessions.expire(self.config().session_idle_timeout) {
+                    let (shared, own) = self.sessions.expire(self.config().session_idle_timeout).into_iter().partition(|old| old.is_shared());
+                    let (shared, own): (Vec<_>, Vec<Arc<LegacySession>>) = (shared, own);
+                    for session in own {
                         self.end_session(&session);
                     }
+                    self.leave(shared);
                     self.sweep_persons();
                 }
                 () = self.shutdown.cancelled() => break,

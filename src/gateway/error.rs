@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::{limits::Limited, mcp::headers::HeaderMismatch, names::UpstreamName, upstream::UpstreamError};
+use crate::{limits::Limited, mcp::headers::HeaderMismatch, names::UpstreamName, session::StoreError, upstream::UpstreamError};
 
 /// One variant per thing that a client or an operator can act on.
 #[derive(Debug, Error)]
@@ -43,6 +43,9 @@ pub enum GatewayError {
     Limited(#[from] Limited),
     #[error("too many sessions")]
     TooManySessions,
+    /// What replicas share cannot be looked at or changed right now.
+    #[error("the store of sessions gives no answer")]
+    NoStore(#[source] StoreError),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,7 +28,13 @@ const UNANSWERED: Metric = Metric::new(
     "Requests whose limits could not be checked, because Redis gave no answer.",
 );
 
-pub(super) const ALL: &[Metric] = &[REQUESTS, DURATION, SESSIONS, LIMITED, UNANSWERED];
+const STORE_ERRORS: Metric = Metric::new(
+    Kind::Counter,
+    "nexus_session_store_errors",
+    "Looks for sessions and changes of them that Redis did not answer; only with [state] store = \"redis\".",
+);
+
+pub(super) const ALL: &[Metric] = &[REQUESTS, DURATION, SESSIONS, LIMITED, UNANSWERED, STORE_ERRORS];
 
 pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway) -> fmt::Result {
     let requests = gateway
@@ -41,7 +47,8 @@ pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway) -> fmt::Result {
     page.counter(LIMITED, limiter.limited().map(|(scope, count)| (vec![("scope", scope.word().to_owned())], count)))?;
     page.counter(UNANSWERED, [(Vec::new(), limiter.unanswered())])?;
     let sessions = i64::try_from(gateway.sessions().count()).unwrap_or(i64::MAX);
-    page.gauge(SESSIONS, [(Vec::new(), sessions)])
+    page.gauge(SESSIONS, [(Vec::new(), sessions)])?;
+    page.counter(STORE_ERRORS, gateway.store_errors().map(|errors| (Vec::new(), errors)))
 }
 
 /// Only what happened has a row: most methods never do.

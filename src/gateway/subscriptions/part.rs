@@ -117,7 +117,7 @@ impl Part {
         for uri in &self.wishes.uris {
             let answer = generation.subscribe_to(&held.session, uri, number).await;
             if let Err(error @ UpstreamError::SessionLost) = answer {
-                held.forget(upstream);
+                held.forget(upstream).await;
                 return Err(error);
             }
             if answer?.kind() == Kind::Response {
