@@ -50,4 +50,6 @@ pub mod demo;
 
 pub mod telemetry;
 
+pub mod audit;
+
 pub mod cli;

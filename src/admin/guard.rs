@@ -56,6 +56,11 @@ impl Guard {
         Self { door: Door::new(server, bound), token: config.token.clone(), metrics: config.metrics, strangers: Told::default() }
     }
 
+    /// Whether whoever passed has shown the token.
+    pub(super) fn demands_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// # Errors
     /// The refusal, ready to be sent.
     pub(super) fn check(&self, purpose: Purpose, request: &Request<Body>) -> Result<(), Box<Response<Body>>> {

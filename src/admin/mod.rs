@@ -1,6 +1,7 @@
 //! What operators, orchestrators and Prometheus ask the running gateway: its condition, its events, its numbers.
 
 mod api;
+mod audit;
 mod config;
 mod guard;
 pub mod metrics;

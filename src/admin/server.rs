@@ -141,7 +141,7 @@ async fn readyz(State(state): State<Arc<Inner>>) -> Response<Body> {
 }
 
 async fn metrics(State(state): State<Arc<Inner>>, request: Request<Body>) -> Response<Body> {
-    if let Err(refusal) = state.guard.check(Purpose::Metrics, &request) {
+    if let Err(refusal) = state.check(Purpose::Metrics, &request) {
         return *refusal;
     }
     match metrics::page(&state.parts) {
@@ -151,7 +151,7 @@ async fn metrics(State(state): State<Arc<Inner>>, request: Request<Body>) -> Res
 }
 
 async fn show_page(State(state): State<Arc<Inner>>, request: Request<Body>) -> Response<Body> {
-    match state.guard.check(Purpose::Look, &request) {
+    match state.check(Purpose::Look, &request) {
         Ok(()) => page::page(&state.parts),
         Err(refusal) => *refusal,
     }
@@ -159,7 +159,7 @@ async fn show_page(State(state): State<Arc<Inner>>, request: Request<Body>) -> R
 
 async fn nothing(State(state): State<Arc<Inner>>, request: Request<Body>) -> Response<Body> {
     let purpose = if request.method().is_safe() { Purpose::Read } else { Purpose::Act };
-    match state.guard.check(purpose, &request) {
+    match state.check(purpose, &request) {
         Ok(()) => respond::error(StatusCode::NOT_FOUND, "unknown path; the API begins with /api/v1/"),
         Err(refusal) => *refusal,
     }

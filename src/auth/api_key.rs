@@ -7,7 +7,10 @@ use aws_lc_rs::{
     digest::{SHA256, digest},
 };
 
-use super::{ApiKey, Caller, PrincipalKey, caller::Identity};
+use super::{
+    ApiKey, Caller, PrincipalKey,
+    caller::{Identity, Proof},
+};
 
 /// The keys of one configuration, each with the caller that it stands for.
 #[derive(Debug, Default)]
@@ -21,6 +24,7 @@ impl ApiKeys {
         let mut by_prefix: HashMap<u64, Vec<_>> = HashMap::with_capacity(keys.len());
         for key in keys {
             let caller = Caller::new(Identity {
+                proof: Proof::of("api_key", None, &key.id),
                 principal: PrincipalKey::of("api_key", "", &key.id),
                 client: Some(key.id.as_str().into()),
                 groups: key.group.iter().map(|group| group.as_str().into()).collect(),

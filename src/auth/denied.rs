@@ -36,6 +36,18 @@ impl Denied {
         }
     }
 
+    /// The stable word for the audit trail.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Missing => "credential_missing",
+            Self::Malformed(_) => "credential_malformed",
+            Self::Invalid(_) => "credential_invalid",
+            Self::Scope => "scope",
+            Self::Forbidden(_) => "forbidden",
+            Self::NoKeys => "no_keys",
+        }
+    }
+
     /// For the client. The same for every bad credential, so that nobody learns how close theirs was.
     pub fn words(self) -> &'static str {
         match self {

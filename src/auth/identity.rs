@@ -3,7 +3,11 @@
 use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
-use super::{Caller, CertificatePart, Denied, IdentificationConfig, IdentitySource, PrincipalKey, caller::Identity, config::ClaimPath};
+use super::{
+    Caller, CertificatePart, Denied, IdentificationConfig, IdentitySource, PrincipalKey,
+    caller::{Identity, Proof},
+    config::ClaimPath,
+};
 use crate::tls::{AlternativeName, ClientName, SubjectAttribute};
 
 /// Most groups that one caller is in; further ones are left out.
@@ -33,7 +37,8 @@ pub(super) fn of_claims(claims: &Value, identification: Option<&IdentificationCo
         _ => Box::default(),
     };
     let principal = PrincipalKey::of("jwt", text("iss").unwrap_or_default(), subject);
-    Ok(Caller::new(Identity { principal, client: Some(client.into()), groups, bearer: None }))
+    let proof = Proof::of("jwt", text("iss"), subject);
+    Ok(Caller::new(Identity { proof, principal, client: Some(client.into()), groups, bearer: None }))
 }
 
 const UNKNOWN_GROUP: Denied = Denied::Forbidden("the group is not one of client_identification.validation.group_values");
@@ -72,7 +77,10 @@ pub(super) fn of_certificate(certificate: &ClientName, identification: Option<&I
         }
         _ => Box::default(),
     };
-    Ok(Caller::new(Identity { principal, client: Some(client.into()), groups, bearer: None }))
+    let (issuer, subject) = certificate.in_words();
+    // Where a part of it is configured, that is who they are.
+    let proof = Proof::of("certificate", issuer, subject.filter(|_| configured.is_none()).unwrap_or(&client));
+    Ok(Caller::new(Identity { proof, principal, client: Some(client.into()), groups, bearer: None }))
 }
 
 /// Issuer and subject; where there is no subject, the alternative names (RFC 5280 §4.1.2.6).

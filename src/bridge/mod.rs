@@ -15,4 +15,4 @@ pub(crate) use input::{all_accepted, declined, gave_up, input_request, input_req
 pub(crate) use request::{Said, adapt_request, standard_headers};
 pub(crate) use required::{Given, InputRequest, InputRequired, gathered, with_input};
 pub(crate) use response::{Fit, LeadsOn, adapt_response, add_id, needs_tasks};
-pub(crate) use task::{Status, Task, task_params};
+pub(crate) use task::{MAX_TASK_ID, Status, Task, task_params};

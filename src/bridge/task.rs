@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Where the server suggests nothing.
 const USUAL_PAUSE: Duration = Duration::from_millis(500);
 /// Longest task id, in bytes: it becomes a header.
-const MAX_ID: usize = 1024;
+pub(crate) const MAX_TASK_ID: usize = 1024;
 
 /// What a server says of a task.
 #[derive(Debug)]
@@ -61,7 +61,8 @@ impl Task {
         let raw = |span: Option<crate::mcp::Span>| span.map(|span| result.slice(span.range()));
         let object = |span| raw(span).filter(|raw| raw.starts_with(b"{"));
         let text = |span| raw(span).and_then(|raw| unescape(&raw).map(std::borrow::Cow::into_owned));
-        let id = text(id).filter(|id| !id.is_empty() && id.len() <= MAX_ID).ok_or_else(|| UpstreamError::protocol("its task has no id"))?;
+        let id =
+            text(id).filter(|id| !id.is_empty() && id.len() <= MAX_TASK_ID).ok_or_else(|| UpstreamError::protocol("its task has no id"))?;
         let status = match text(status).as_deref() {
             Some("working") => Status::Working,
             Some("input_required") => {

@@ -13,6 +13,7 @@ use super::{
     fail, start, written,
 };
 use crate::{
+    audit::Target,
     auth,
     gateway::{Client, Gateway, GatewayError, ModernClient, Reply},
     mcp::{Id, Message, Method, build, splice::object},
@@ -40,6 +41,11 @@ pub(super) async fn run(world: &World, args: CallArgs) -> u8 {
         Err(refused) => return refused.code,
     };
     let gateway = start::gateway_alone(world, &config);
+    // Stdout is the answer's.
+    let is_stdout = config.telemetry.audit.as_ref().is_some_and(|audit| audit.target == Target::Stdout);
+    if !is_stdout && let Err(code) = start::audit(&gateway, &config) {
+        return code;
+    }
     Announcer::new(world.global.log_style).tried(&gateway).await;
     let code = match Box::pin(call(&gateway, &args.tool, arguments.get())).await {
         Ok(answer) => print(&answer),
@@ -62,6 +68,7 @@ pub(super) async fn run(world: &World, args: CallArgs) -> u8 {
         }
     };
     gateway.shut_down().await;
+    start::audit_is_written(&gateway).await;
     code
 }
 

@@ -23,6 +23,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     clock::{Clock, SystemClock},
+    config,
     sources::{Sources, SystemSources},
     telemetry,
 };
@@ -95,6 +96,8 @@ enum Command {
     Import(import::ImportArgs),
     /// Print the block to paste into an MCP client
     Snippet(SnippetArgs),
+    /// Print the JSON Schema of nexus.toml, for editors
+    Schema,
     /// Look at servers' and files' certificates: why a handshake fails, and when it will
     #[command(subcommand)]
     Tls(tls::TlsCommand),
@@ -146,6 +149,7 @@ pub fn run(arguments: Arguments) -> u8 {
         Command::Check(args) => {
             written(check::run(&args, world.global.config.clone(), &*world.sources, &*world.clock, &mut std::io::stdout()))
         }
+        Command::Schema => written(writeln!(std::io::stdout(), "{:#}", config::schema()).map(|()| 0)),
         Command::Tls(command) => start::block_on(tls::run(&world, command)),
         Command::Import(args) => written(import::run(&args, &*world.sources, &mut std::io::stdout(), &mut std::io::stderr())),
         Command::Snippet(args) => print_snippet(&world, args.client),

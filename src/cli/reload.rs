@@ -1,15 +1,16 @@
 //! The configuration file as a running gateway reads it again.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::World;
 use crate::{
+    audit::{AuditConfig, Kind, Outcome, Record, RequestId, Sink, Target, Trail, Who},
     config::{self, Config, Overrides, Reading},
     downstream::{LiveServer, Prepared, Renewal},
-    gateway::{self, Configuration, Reread},
+    gateway::{self, Changes, Configuration, Rejected, Reloader, Reread},
     health::CertificatesConfig,
     problem::{At, Problem, Severity},
     sources::{Fingerprint, Noted, Sources},
@@ -17,9 +18,10 @@ use crate::{
 };
 
 /// Tables and keys that take effect without a restart.
-const LIVE: [&str; 19] = [
+const LIVE: [&str; 20] = [
     "mcp",
     CERTIFICATES,
+    TELEMETRY,
     "server.public_url",
     "server.max_connections",
     "server.request_timeout",
@@ -39,6 +41,7 @@ const LIVE: [&str; 19] = [
     "server.csrf",
 ];
 const CERTIFICATES: &str = "certificates";
+const TELEMETRY: &str = "telemetry";
 const SERVER: &str = "server";
 /// The tables of listeners with TLS.
 pub(super) const SERVER_TLS: &str = "server.tls";
@@ -56,6 +59,9 @@ pub(super) struct FileConfiguration {
     accepted: Mutex<Accepted>,
     certificates: watch::Sender<CertificatesConfig>,
     server: LiveServer,
+    audit: Arc<Trail>,
+    /// Stdout belongs to the protocol.
+    is_stdio: bool,
 }
 
 #[derive(Debug)]
@@ -66,13 +72,28 @@ struct Accepted {
 
 impl FileConfiguration {
     /// `config` was read from `path`, and `listeners` serve with it.
-    pub(super) fn new(world: &World, path: PathBuf, config: &Config, listeners: Vec<Arc<Renewal>>) -> Self {
+    pub(super) fn new(world: &World, path: PathBuf, config: &Config, listeners: Vec<Arc<Renewal>>, audit: &Arc<Trail>) -> Self {
         let overrides = Overrides { listen_address: world.global.listen_address };
         let template_files = config.reading.template_files().clone();
         let accepted = Mutex::new(Accepted { reading: config.reading.clone(), template_files });
         let certificates = watch::Sender::new(config.certificates.clone());
         let server = config.server.clone().into();
-        Self { path, sources: Arc::clone(&world.sources), overrides, listeners, accepted, certificates, server }
+        Self {
+            path,
+            sources: Arc::clone(&world.sources),
+            overrides,
+            listeners,
+            accepted,
+            certificates,
+            server,
+            audit: Arc::clone(audit),
+            is_stdio: false,
+        }
+    }
+
+    /// The same for a gateway whose client is at stdin and stdout.
+    pub(super) fn over_stdio(self) -> Self {
+        Self { is_stdio: true, ..self }
     }
 
     /// `[server]` as it was accepted last.
@@ -103,6 +124,20 @@ impl FileConfiguration {
         if problems.is_empty() { Ok(prepared) } else { Err(problems) }
     }
 
+    /// The audit trail's file where it is to be another, opened and found good.
+    fn prepare_audit(&self, config: &Config) -> Result<Option<Option<Sink>>, Vec<Problem>> {
+        let wanted = config.telemetry.audit.as_ref();
+        if !self.audit.differs_from(wanted) {
+            return Ok(None);
+        }
+        let opened = match wanted {
+            Some(AuditConfig { target: Target::Stdout, .. }) if self.is_stdio => Err(Box::new(stdout_is_taken())),
+            Some(wanted) => Sink::open(&wanted.target).map(Some),
+            None => Ok(None),
+        };
+        opened.map(Some).map_err(|problem| vec![*problem])
+    }
+
     /// Whether another value of `key` takes effect without a restart. That of a listener with TLS does, before and after.
     fn is_live(&self, key: &str, config: &Config) -> bool {
         // A listener of its own is there from the start or not at all.
@@ -126,6 +161,12 @@ impl FileConfiguration {
 
 impl Configuration for FileConfiguration {
     fn read(&self, what: Reread) -> Result<gateway::Accepted, Vec<Problem>> {
+        // Whatever becomes of the rest: a file that was renamed is being let go of.
+        if what == Reread::File
+            && let Err(problem) = self.audit.reopen()
+        {
+            tracing::error!(key = problem.key, fix = problem.remedy, "{}", problem.what);
+        }
         let noted = Noted::new(&*self.sources);
         let before = self.accepted.lock().reading.clone();
         let loaded = match what {
@@ -150,6 +191,13 @@ impl Configuration for FileConfiguration {
                 return Err(problems);
             }
         };
+        let audit = match self.prepare_audit(&config) {
+            Ok(audit) => audit,
+            Err(problems) => {
+                self.accepted.lock().template_files.extend(read);
+                return Err(problems);
+            }
+        };
         // All is good: from here on nothing fails.
         for problem in &loaded.problems {
             tracing::warn!(key = problem.key, why = problem.why, fix = problem.remedy, "{}", problem.what);
@@ -158,6 +206,10 @@ impl Configuration for FileConfiguration {
         if before.differences(&config.reading).any(|key| within(CERTIFICATES, key)) {
             self.certificates.send_replace(config.certificates);
             beside.push("took over [certificates]".to_owned());
+        }
+        if let Some(sink) = audit {
+            self.audit.begin_with(config.telemetry.audit.as_ref().zip(sink));
+            beside.push("took over [telemetry]".to_owned());
         }
         // The tables of listeners speak for themselves.
         if before.differences(&config.reading).any(|key| within(SERVER, key) && is_live(key)) {
@@ -173,6 +225,34 @@ impl Configuration for FileConfiguration {
 
     fn template_files(&self) -> Fingerprint {
         self.accepted.lock().template_files.clone()
+    }
+}
+
+/// Reads everything again because of a signal, which the audit trail tells of.
+pub(super) async fn at_signal(reloader: &Reloader) -> Result<Changes, Rejected> {
+    let began = Instant::now();
+    let reloaded = reloader.reload().await;
+    let trail = reloader.gateway().audit();
+    let outcome = if reloaded.is_ok() { Outcome::Ok } else { Outcome::Error };
+    trail.record(&Record {
+        who: Some(Who { method: "signal", issuer: None, subject: None, client: None, groups: &[] }),
+        action: Some("reload"),
+        duration_ms: Some(began.elapsed()),
+        ..Record::new(trail.now(), Kind::Admin, RequestId::next(), outcome)
+    });
+    reloaded
+}
+
+/// The audit trail cannot go where `nexus stdio` answers its client.
+pub(super) fn stdout_is_taken() -> Problem {
+    Problem {
+        severity: Severity::Error,
+        key: "telemetry.audit.path".to_owned(),
+        at: None,
+        typed: None,
+        what: "the audit trail cannot go to stdout".to_owned(),
+        why: "stdout of `nexus stdio` is what the client reads".to_owned(),
+        remedy: "name a file".to_owned(),
     }
 }
 

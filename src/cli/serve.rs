@@ -13,7 +13,7 @@ use super::{
     announce::Announcer,
     fail,
     operators::Operators,
-    reload::{ADMIN_TLS, FileConfiguration, SERVER_TLS},
+    reload::{ADMIN_TLS, FileConfiguration, SERVER_TLS, at_signal},
     start, watch,
 };
 use crate::{
@@ -55,6 +55,9 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     let announcer = Announcer::new(world.global.log_style);
     let address = bound.address();
     let gateway = start::gateway(world, &config);
+    if let Err(code) = start::audit(&gateway, &config) {
+        return code;
+    }
     announce(announcer, path, &config, &bound, &gateway);
     for warning in operators.tls().map(|tls| tls.warnings()).unwrap_or_default() {
         announcer.warn(&warning);
@@ -66,7 +69,7 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
         announcer.say(&format!("admin on {url}"));
     }
     let shared = watch::Shared::new(&gateway);
-    let file = Arc::new(FileConfiguration::new(world, path.to_owned(), &config, renewals.clone()));
+    let file = Arc::new(FileConfiguration::new(world, path.to_owned(), &config, renewals.clone(), gateway.audit()));
     let (certificates, live) = (file.certificates(), file.server());
     let reloader = Reloader::new(Arc::clone(&gateway), file, Arc::clone(&world.clock), Arc::clone(&world.sources));
     let reloader = Arc::new(reloader);
@@ -98,6 +101,7 @@ pub(super) async fn serve(world: &World, path: &Path, config: Config, ready: imp
     }
     drain(announcer, live.now().shutdown_grace, &gateway, &stop, &mut serving).await;
     attended.end().await;
+    start::audit_is_written(&gateway).await;
     // Last, because it tells what the rest did, and writes what was told.
     watch.end().await;
     announcer.say("stopped");
@@ -209,7 +213,7 @@ impl Signals {
                 _ = self.interrupt.recv() => return,
                 _ = self.hang_up.recv() => {
                     let reloaded = tokio::select! {
-                        reloaded = reloader.reload() => reloaded,
+                        reloaded = at_signal(reloader) => reloaded,
                         // A file system that does not answer holds up the reload, not the end.
                         _ = self.terminate.recv() => return,
                         _ = self.interrupt.recv() => return,

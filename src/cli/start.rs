@@ -18,6 +18,9 @@ use crate::{
     session::StoreConfig,
 };
 
+/// Time for the last lines of the audit trail.
+const LAST_LINES: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Runs a command on as many threads as there are processors for it.
 pub(super) fn block_on(command: impl Future<Output = u8>) -> u8 {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -80,6 +83,19 @@ pub(super) fn gateway(world: &World, config: &Config) -> Arc<Gateway> {
 /// The same without other replicas: what it begins ends with it.
 pub(super) fn gateway_alone(world: &World, config: &Config) -> Arc<Gateway> {
     Gateway::start(McpConfig { store: StoreConfig::Memory, ..config.mcp.clone() }, &world.clock, &world.sources)
+}
+
+/// Begins the audit trail that the file asks for. An exit code where it cannot be written.
+pub(super) fn audit(gateway: &Gateway, config: &Config) -> Result<(), u8> {
+    let begun = gateway.audit().begin(config.telemetry.audit.as_ref());
+    begun.map_err(|problem| fail(USAGE, &format!("{problem}\n\nnothing was started")))
+}
+
+/// Waits until the audit trail was written, but not for a disk that does not answer.
+pub(super) async fn audit_is_written(gateway: &Gateway) {
+    if tokio::time::timeout(LAST_LINES, gateway.audit().written()).await.is_err() {
+        tracing::error!("the last lines of the audit trail were not written in time");
+    }
 }
 
 /// Where the gateway listens, as a client on this machine reaches it.

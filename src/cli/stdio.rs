@@ -7,8 +7,13 @@ use tokio::{
     time::timeout,
 };
 
-use super::{FAILURE, World, fail, reload::FileConfiguration, start};
+use super::{
+    FAILURE, USAGE, World, fail,
+    reload::{FileConfiguration, at_signal, stdout_is_taken},
+    start,
+};
 use crate::{
+    audit::{Sink, Target},
     downstream::{serve_stdio, serve_stdio_refusal},
     gateway::Reloader,
 };
@@ -33,8 +38,22 @@ pub(super) async fn run(world: &World) -> u8 {
         }
     };
     let max_line = config.server.max_body_size;
+    let refused = match config.telemetry.audit.as_ref().map(|audit| &audit.target) {
+        Some(Target::Stdout) => Some(Box::new(stdout_is_taken())),
+        Some(target) => Sink::look(target).err(),
+        None => None,
+    };
+    if let Some(problem) = refused {
+        let words = format!("the gateway's configuration was refused: {}: {}", problem.key, problem.what);
+        let code = fail(USAGE, &problem.to_string());
+        let _ = serve_stdio_refusal(tokio::io::stdin(), tokio::io::stdout(), &words).await;
+        return code;
+    }
     let gateway = start::gateway_alone(world, &config);
-    let file = Arc::new(FileConfiguration::new(world, path, &config, Vec::new()));
+    if let Err(code) = start::audit(&gateway, &config) {
+        return code;
+    }
+    let file = Arc::new(FileConfiguration::new(world, path, &config, Vec::new(), gateway.audit()).over_stdio());
     let reloader = Reloader::new(Arc::clone(&gateway), file, Arc::clone(&world.clock), Arc::clone(&world.sources));
     let served = tokio::select! {
         served = serve_stdio(Arc::clone(&gateway), tokio::io::stdin(), tokio::io::stdout(), max_line) => served,
@@ -43,6 +62,7 @@ pub(super) async fn run(world: &World) -> u8 {
     };
     gateway.begin_drain();
     let _ = timeout(LAST_STEPS, gateway.shut_down()).await;
+    start::audit_is_written(&gateway).await;
     match served {
         Ok(()) => 0,
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,
@@ -53,7 +73,7 @@ pub(super) async fn run(world: &World) -> u8 {
 /// Reads the file again at each signal, as `nexus serve` does. Never ends; what came of it is logged.
 async fn reload_at(mut hang_ups: Signal, reloader: &Reloader) {
     while hang_ups.recv().await.is_some() {
-        let _ = reloader.reload().await;
+        let _ = at_signal(reloader).await;
     }
     std::future::pending::<()>().await;
 }

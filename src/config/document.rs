@@ -16,7 +16,7 @@ use crate::{
 const MAX_DEPTH: usize = 16;
 
 /// A table that belongs to other software and is left alone.
-const FOREIGN: &str = "llm";
+pub(super) const FOREIGN: &str = "llm";
 
 /// Reads the whole text, recording every syntax error and every template that cannot be filled in.
 pub(super) fn parse(text: &str, origin: Origin, fill: Fill, sources: &dyn Sources, problems: &mut Problems) -> Table {

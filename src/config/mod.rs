@@ -3,16 +3,18 @@
 mod document;
 mod find;
 mod reading;
+mod schema;
 mod template;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
 
 pub use find::{NOT_FOUND_REMEDY, NotFound, PATH_VARIABLE, find};
 pub use reading::Reading;
+pub use schema::schema;
 
 use crate::{
     admin::{self, AdminConfig},
-    auth,
+    audit, auth,
     downstream::{self, ServerConfig},
     gateway::{self, McpConfig},
     health::{self, CertificatesConfig},
@@ -21,7 +23,8 @@ use crate::{
     redis,
     session::{self, StateConfig},
     sources::{FileFacts, Noted, Sources},
-    table::{Keys, Origin, Table, built, planned},
+    table::{Asked, Keys, Origin, built},
+    telemetry::{self, TelemetryConfig},
     tls, upstream,
 };
 use template::Fill;
@@ -35,6 +38,7 @@ pub struct Config {
     pub admin: Option<AdminConfig>,
     pub certificates: CertificatesConfig,
     pub state: StateConfig,
+    pub telemetry: TelemetryConfig,
     /// How it was read, for the next reading.
     pub reading: Reading,
 }
@@ -68,22 +72,7 @@ const KEYS: Keys = Keys {
         built("admin", "Where operators, orchestrators and Prometheus ask."),
         built("state", "What survives a restart, and where."),
         built("certificates", "How upstreams and certificates are watched, and who is told."),
-        planned("telemetry", "Logs, traces, metrics and the audit trail."),
-    ],
-};
-
-const TELEMETRY_KEYS: Keys = Keys {
-    table: "telemetry",
-    doc: "Logs, traces, metrics and the audit trail; nothing of it is built yet.",
-    keys: &[
-        planned("service_name", "The name of this gateway."),
-        planned("resource_attributes", "What else is said of it."),
-        planned("exporters", "Where OpenTelemetry data goes."),
-        planned("tracing", "Traces."),
-        planned("metrics", "Metrics."),
-        planned("logs", "Logs by OpenTelemetry."),
-        planned("log", "The log's form and level."),
-        planned("audit", "The audit trail."),
+        built("telemetry", "The audit trail; what else observes is not built yet."),
     ],
 };
 
@@ -125,7 +114,8 @@ pub const TABLES: &[&Keys] = &[
     &health::read::KEYS,
     &health::read::ALERT_KEYS,
     &session::read::KEYS,
-    &TELEMETRY_KEYS,
+    &telemetry::read::KEYS,
+    &audit::read::KEYS,
 ];
 
 /// Reads and checks the file at `path`.
@@ -184,10 +174,24 @@ fn text_of(path: &Path, sources: &dyn Sources) -> Result<(String, Option<FileFac
 }
 
 fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: &dyn Sources, overrides: &Overrides) -> Loaded {
+    read_noting(text, path, facts, fill, sources, overrides, None)
+}
+
+/// The same, writing down what is asked for.
+fn read_noting(
+    text: &str,
+    path: &Path,
+    facts: Option<FileFacts>,
+    fill: Fill,
+    sources: &dyn Sources,
+    overrides: &Overrides,
+    asked: Option<Arc<Asked>>,
+) -> Loaded {
     let mut problems = Problems::new(path);
     let origin = Origin {
         folder: path.parent().map(Path::to_path_buf).unwrap_or_default(),
         open_to_others: facts.map(|facts| facts.mode).filter(|mode| mode & 0o044 != 0),
+        asked,
     };
     // An editor's byte order mark is not part of the text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -204,7 +208,7 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     mcp.state_secrets.clone_from(&state.secrets);
     mcp.store.clone_from(&state.store);
     mcp.limits.clone_from(&server.rate_limits);
-    telemetry(&mut root, &mut problems);
+    let telemetry = telemetry::read::read(root.table("telemetry", &mut problems), &mut problems);
     root.finish(&KEYS, &mut problems);
     let rules = mcp.upstreams.iter().map(|upstream| (upstream.name.as_str(), &upstream.access));
     auth::check_groups(rules, &server.auth, &lines, &mut problems);
@@ -213,19 +217,9 @@ fn read(text: &str, path: &Path, facts: Option<FileFacts>, fill: Fill, sources: 
     if server.insecure == downstream::Insecure::Forbid {
         problems.forbid_insecure();
     }
-    let read = Some(Config { server, mcp, admin, certificates, state, reading });
+    let read = Some(Config { server, mcp, admin, certificates, state, telemetry, reading });
     let (config, draft) = if problems.has_errors() { (None, read) } else { (read, None) };
     Loaded { config, draft, problems: problems.into_sorted(), lines }
-}
-
-/// What only observes is not worth refusing a file of Grafbase's Nexus for; what somebody relies on later is: the log and the
-/// audit trail.
-fn telemetry(root: &mut Table, problems: &mut Problems) {
-    let Some(mut table) = root.table("telemetry", problems) else { return };
-    table.ignore(&["service_name", "resource_attributes", "exporters", "tracing", "metrics", "logs"]);
-    let why = "exporting by OpenTelemetry is not built yet; nothing of this gateway's calls depends on it";
-    table.warn("", problems, "telemetry is read and nothing is sent", why, "use /metrics of [admin] for Prometheus, and the log");
-    table.finish(&TELEMETRY_KEYS, problems);
 }
 
 /// Health and MCP must not get in each other's way: neither by path nor by address.

@@ -16,8 +16,12 @@ use futures_util::{
 use http::StatusCode;
 use http_body_util::{BodyExt as _, Limited};
 
-use super::rescue::{rescue, rescue_limited, rescue_parse};
+use super::{
+    rescue::{rescue, rescue_limited, rescue_parse},
+    turned_away::{self, TurnedAway},
+};
 use crate::{
+    audit::RequestId,
     auth::Caller,
     gateway::{Client, EventReply, Gateway, GatewayError, JsonReply, LegacySession, Reply, UpstreamError},
     mcp::{
@@ -105,6 +109,7 @@ async fn one(
     if let Toll::Http(address) = toll
         && let Err(limited) = gateway.limiter().knock(address).await
     {
+        turned_away::record(&gateway, &TurnedAway::Limited(limited), RequestId::next(), address, None);
         return only(rescue_limited(&limited, id.as_ref(), StatusCode::OK).body);
     }
     match gateway.handle_to_the_end(caller, client, message).await {

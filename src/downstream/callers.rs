@@ -11,6 +11,7 @@ use super::{
     LiveServer, ServerConfig, client_address,
     listener::{Guest, Told},
     rescue::{Rescued, denied},
+    streamable_http::Endpoint,
 };
 use crate::{
     auth::{Authenticator, Caller, Challenge, Denied, Presented, Surroundings},
@@ -99,6 +100,22 @@ impl Callers {
         if let Some(others) = self.told.next() {
             tracing::info!(client, status, others, "a request was turned away: {why}");
         }
+    }
+}
+
+impl Endpoint {
+    /// Who calls; identity headers that are not to be believed are gone then.
+    pub(super) async fn caller(&self, parts: &mut Parts) -> Result<Caller, Rescued> {
+        let caller = self.callers.identify(parts, &self.gateway).await?;
+        let caller = match self.gateway.forwarded(&parts.headers) {
+            Some(said) => caller.saying(said),
+            None => caller,
+        };
+        if !self.gateway.audit().is_on() {
+            return Ok(caller);
+        }
+        let guest = parts.extensions.get::<Guest>();
+        Ok(caller.asking_from(guest.map(|guest| client_address(&self.server.now().client_ip, guest.address, &parts.headers))))
     }
 }
 

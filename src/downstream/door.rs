@@ -43,6 +43,16 @@ pub(crate) enum Refused {
     Origin(String),
 }
 
+impl Refused {
+    /// The stable word for the audit trail.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Host(_) => "host",
+            Self::Origin(_) => "origin",
+        }
+    }
+}
+
 impl Door {
     pub(crate) fn new(server: &LiveServer, bound: SocketAddr) -> Self {
         let names = ArcSwap::from_pointee(Names::new(server.now(), bound));

@@ -13,8 +13,9 @@ use super::{
     batch::Toll,
     outlet::{EventSource, event_queue},
     peer::{Outlet, Peer},
-    rescue::{refusal, rescue_parse},
-    streamable_http::{Answer, Endpoint, KEEP_ALIVE, empty, event_stream, is_json, respond_error},
+    rescue::{Rescued, refusal, rescue_parse},
+    streamable_http::{Answer, Endpoint, KEEP_ALIVE, empty, event_stream, is_json},
+    turned_away::TurnedAway,
 };
 use crate::{
     auth::PrincipalKey,
@@ -42,12 +43,14 @@ impl OpenStreams {
 
 /// `GET`: opens a stream.
 pub(super) async fn open(endpoint: &Arc<Endpoint>, request: Request<Body>) -> Response<Body> {
-    endpoint.open_sse(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
+    let address = endpoint.audited_address(&request);
+    endpoint.open_sse(request).await.unwrap_or_else(|rescued| endpoint.turn_away(rescued, address))
 }
 
 /// `POST`: one message, or a batch; what comes of it is said on the stream.
 pub(super) async fn post(endpoint: &Endpoint, request: Request<Body>) -> Response<Body> {
-    endpoint.post_sse(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
+    let address = endpoint.audited_address(&request);
+    endpoint.post_sse(request).await.unwrap_or_else(|rescued| endpoint.turn_away(rescued, address))
 }
 
 /// Where messages are posted.
@@ -100,7 +103,10 @@ impl Endpoint {
         if !is_json(&parts.headers) {
             return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "the body must be application/json"));
         }
-        let unknown = || refusal(StatusCode::NOT_FOUND, code::INVALID_REQUEST, "the session is not known: open the event stream again");
+        let unknown = || Rescued {
+            turned_away: Some(TurnedAway::Session(caller.clone()).into()),
+            ..refusal(StatusCode::NOT_FOUND, code::INVALID_REQUEST, "the session is not known: open the event stream again")
+        };
         let id = session_id(parts.uri.query().unwrap_or_default()).ok_or_else(unknown)?;
         let peer = self.streams.find(id, caller.principal()).ok_or_else(unknown)?;
         let text = self.read(&parts.headers, body).await?;

@@ -20,6 +20,7 @@ mod routes;
 mod server;
 mod stdio;
 mod streamable_http;
+mod turned_away;
 
 pub use client_ip::{ClientIp, client_address};
 pub use config::{HealthConfig, Insecure, LiveServer, ServerConfig};

@@ -8,14 +8,15 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::ORIGIN
 use super::{
     ServerConfig,
     rescue::{Rescued, refusal},
-    streamable_http::{Endpoint, empty, respond_error, with_json},
+    streamable_http::{Endpoint, empty, with_json},
+    turned_away::TurnedAway,
 };
 use crate::mcp::errors::code;
 
 /// The answer to a browser that asks what a page may send; `None`: the page may not, or it was no such question.
 pub(super) fn preflight(endpoint: &Endpoint, request: &Request<Body>, page: Option<&Page>) -> Option<Response<Body>> {
     if let Err(refused) = endpoint.check(request) {
-        return Some(respond_error(&refused));
+        return Some(endpoint.turn_away(refused, endpoint.audited_address(request)));
     }
     let page = page?;
     page.server.cors.as_ref()?.preflight(&page.origin, request.headers())
@@ -58,6 +59,7 @@ impl Endpoint {
         if self.server.is_intended(headers) {
             return Ok(());
         }
-        Err(refusal(StatusCode::FORBIDDEN, code::INVALID_REQUEST, "a browser's request needs the header that server.csrf names"))
+        let words = "a browser's request needs the header that server.csrf names";
+        Err(Rescued { turned_away: Some(TurnedAway::Door("csrf").into()), ..refusal(StatusCode::FORBIDDEN, code::INVALID_REQUEST, words) })
     }
 }

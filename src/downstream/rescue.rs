@@ -1,15 +1,13 @@
 //! Every error as a client sees it: code, words and HTTP status. No address, path or certificate detail leaves here.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
-use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
+use super::turned_away::TurnedAway;
 use crate::{
+    audit::{RequestId, whole_millis},
     auth::Denied,
     gateway::{GatewayError, ItemKind, UpstreamError},
     limits::{Limited, Scope},
@@ -31,65 +29,44 @@ pub(super) struct Rescued {
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
     /// In log and reply, so that one leads to the other.
-    pub(super) request_id: Option<String>,
+    pub(super) request_id: Option<RequestId>,
     /// When to try again.
     pub(super) retry_after: Option<Duration>,
     /// With what to come back: `WWW-Authenticate`.
     pub(super) challenge: Option<HeaderValue>,
-}
-
-/// Unique within this process and unlikely to be met in another.
-fn request_id() -> String {
-    static PREFIX: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let prefix = PREFIX.get_or_init(|| {
-        let mut bytes = [0; 4];
-        // Without randomness the ids of two processes may be alike; nothing depends on it.
-        let _ = SystemRandom::new().fill(&mut bytes);
-        u32::from_le_bytes(bytes)
-    });
-    format!("{prefix:08x}{:04x}", NEXT.fetch_add(1, Ordering::Relaxed))
+    /// Absent: it was handled, or its form was wrong.
+    pub(super) turned_away: Option<Box<TurnedAway>>,
 }
 
 /// Maps a gateway error for a client of this era.
 pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued {
-    let (code, message, data, request_id) = match error {
+    let code = error.code(era);
+    let (message, data, request_id) = match error {
         GatewayError::Unknown { kind, name } => {
-            let code = match (kind, era) {
-                // Renamed by 2026-07-28 (server/resources, error handling).
-                (ItemKind::Resource, Era::Legacy) => code::RESOURCE_NOT_FOUND,
-                (ItemKind::Resource, Era::Modern) | (ItemKind::Tool | ItemKind::Prompt | ItemKind::Task, _) => code::INVALID_PARAMS,
-            };
             let words = match kind {
                 ItemKind::Resource => "Resource not found".to_owned(),
                 ItemKind::Tool | ItemKind::Prompt | ItemKind::Task => format!("Unknown {kind}: {}", shorten(name)),
             };
             let data = matches!(kind, ItemKind::Resource).then(|| format!("{{\"uri\":{}}}", quoted(name)));
-            (code, words, data, None)
+            (words, data, None)
         }
-        GatewayError::UnknownToExecute { name } => {
-            // Grafbase's Nexus says "method not found", and so do we to the clients that it has. To a modern client that is
-            // HTTP 404 and means that there are no tools at all (MCP 2026-07-28, basic/transports).
-            let code = if era == Era::Legacy { code::METHOD_NOT_FOUND } else { code::INVALID_PARAMS };
-            (code, format!("Unknown tool: {}; `search` gives the exact names", shorten(name)), None, None)
-        }
-        GatewayError::SearchFailed => (code::INTERNAL_ERROR, "the search failed; the gateway's log says why".to_owned(), None, None),
+        GatewayError::UnknownToExecute { name } => (format!("Unknown tool: {}; `search` gives the exact names", shorten(name)), None, None),
+        GatewayError::SearchFailed => ("the search failed; the gateway's log says why".to_owned(), None, None),
         GatewayError::Ambiguous { name, candidates } => {
             let words = format!("Ambiguous name {}: use one of {}", shorten(name), candidates.join(", "));
             let list: Vec<_> = candidates.iter().map(|candidate| quoted(candidate)).collect();
-            (code::INVALID_PARAMS, words, Some(format!("{{\"candidates\":[{}]}}", list.join(","))), None)
+            (words, Some(format!("{{\"candidates\":[{}]}}", list.join(","))), None)
         }
-        GatewayError::MethodNotFound(method) => (code::METHOD_NOT_FOUND, format!("Method not found: {}", shorten(method)), None, None),
-        GatewayError::HeaderMismatch(mismatch) => (code::HEADER_MISMATCH, mismatch.to_string(), None, None),
+        GatewayError::MethodNotFound(method) => (format!("Method not found: {}", shorten(method)), None, None),
+        GatewayError::HeaderMismatch(mismatch) => (mismatch.to_string(), None, None),
         GatewayError::MissingExtension(extension) => {
             let data = format!("{{\"requiredCapabilities\":{{\"extensions\":{{{}:{{}}}}}}}}", quoted(extension));
-            (code::MISSING_CLIENT_CAPABILITY, "Missing required client capability".to_owned(), Some(data), None)
+            ("Missing required client capability".to_owned(), Some(data), None)
         }
-        GatewayError::InvalidParams(why) => (code::INVALID_PARAMS, format!("Invalid params: {why}"), None, None),
+        GatewayError::InvalidParams(why) => (format!("Invalid params: {why}"), None, None),
         GatewayError::InvalidState => {
             let data = r#"{"reason":"invalid_request_state"}"#.to_owned();
             (
-                code::INVALID_PARAMS,
                 "Invalid params: `requestState` is not valid for this request, or has expired; make the call again without it".to_owned(),
                 Some(data),
                 None,
@@ -97,14 +74,14 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
         }
         GatewayError::Upstream { upstream, error, .. } if error.reason() == Reason::NeedsCaller => {
             let data = format!("{{\"upstream\":{},\"reason\":\"{}\"}}", quoted(upstream.as_str()), Reason::NeedsCaller);
-            (code::INVALID_REQUEST, "Authentication required for this tool".to_owned(), Some(data), None)
+            ("Authentication required for this tool".to_owned(), Some(data), None)
         }
-        GatewayError::Upstream { upstream, error, since } => {
-            let request_id = request_id();
+        GatewayError::Upstream { upstream, error, since, request_id } => {
+            let request_id = request_id.unwrap_or_else(RequestId::next);
             let reason = error.reason();
             let explanation = error.explanation();
             tracing::warn!(
-                upstream = %upstream, reason = reason.code(), request_id, detail = %explanation.detail, fix = %explanation.remedy,
+                upstream = %upstream, reason = reason.code(), %request_id, detail = %explanation.detail, fix = %explanation.remedy,
                 "a request failed at its upstream"
             );
             let since = since.map(|since| format!(", since {}", clock_time(since))).unwrap_or_default();
@@ -125,34 +102,48 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
             let data = format!("\"upstream\":{},\"reason\":\"{reason}\",\"request_id\":\"{request_id}\"", quoted(upstream.as_str()));
             if let UpstreamError::Busy { status, after } = error {
                 let data = format!("{{{data},\"retryAfterMs\":{}}}", after.as_millis());
-                let body = error_response(id, code::SERVER_ERROR, &words, Some(data.as_bytes()));
+                let body = error_response(id, code, &words, Some(data.as_bytes()));
                 // A legacy client's error goes inside 200.
                 let status = if era == Era::Modern { *status } else { StatusCode::OK };
-                return Rescued { status, body, request_id: Some(request_id), retry_after: Some(*after), challenge: None };
+                return Rescued {
+                    status,
+                    body,
+                    request_id: Some(request_id),
+                    retry_after: Some(*after),
+                    challenge: None,
+                    turned_away: None,
+                };
             }
-            (code::INTERNAL_ERROR, words, Some(format!("{{{data}}}")), Some(request_id))
+            (words, Some(format!("{{{data}}}")), Some(request_id))
         }
         GatewayError::Limited(limited) => return rescue_limited(limited, id, StatusCode::OK),
         GatewayError::TooManySessions => {
-            let body = error_response(id, code::SERVER_ERROR, "too many sessions; try again later", None);
-            return Rescued { status: StatusCode::SERVICE_UNAVAILABLE, body, request_id: None, retry_after: None, challenge: None };
+            let body = error_response(id, code, "too many sessions; try again later", None);
+            return Rescued {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                body,
+                request_id: None,
+                retry_after: None,
+                challenge: None,
+                turned_away: None,
+            };
         }
         GatewayError::NoStore(_) => {
             let data = format!("{{\"retryAfterMs\":{}}}", WITHOUT_STORE.as_millis());
-            let body =
-                error_response(id, code::SERVER_ERROR, "sessions cannot be looked up at the moment; try again", Some(data.as_bytes()));
+            let body = error_response(id, code, "sessions cannot be looked up at the moment; try again", Some(data.as_bytes()));
             return Rescued {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 body,
                 request_id: None,
                 retry_after: Some(WITHOUT_STORE),
                 challenge: None,
+                turned_away: None,
             };
         }
     };
     let status = StatusCode::from_u16(http_status(era, code, Stage::Handling)).unwrap_or(StatusCode::OK);
     let body = error_response(id, code, &message, data.as_deref().map(str::as_bytes));
-    Rescued { status, body, request_id, retry_after: None, challenge: None }
+    Rescued { status, body, request_id, retry_after: None, challenge: None, turned_away: None }
 }
 
 /// A limit said no. At the door the status says so, too; a client's message that was read is answered within HTTP 200.
@@ -161,11 +152,10 @@ pub(super) fn rescue_limited(limited: &Limited, id: Option<&Id>, status: StatusC
         Scope::Storage => "Rate limits cannot be checked at the moment",
         Scope::Global | Scope::Ip | Scope::Client | Scope::Server | Scope::Tool | Scope::Upstream => "Rate limit exceeded",
     };
-    // Whole milliseconds, and none too few.
-    let millis = limited.retry_after.as_nanos().div_ceil(1_000_000);
+    let millis = whole_millis(limited.retry_after);
     let data = format!("{{\"retryAfterMs\":{millis},\"scope\":\"{}\"}}", limited.scope.word());
     let body = error_response(id, code::SERVER_ERROR, words, Some(data.as_bytes()));
-    Rescued { status, body, request_id: None, retry_after: Some(limited.retry_after), challenge: None }
+    Rescued { status, body, request_id: None, retry_after: Some(limited.retry_after), challenge: None, turned_away: None }
 }
 
 /// Nothing was read yet.
@@ -174,14 +164,14 @@ pub(super) fn rescue_at_door(limited: &Limited) -> Rescued {
         Scope::Storage => StatusCode::SERVICE_UNAVAILABLE,
         Scope::Global | Scope::Ip | Scope::Client | Scope::Server | Scope::Tool | Scope::Upstream => StatusCode::TOO_MANY_REQUESTS,
     };
-    rescue_limited(limited, None, status)
+    Rescued { turned_away: Some(TurnedAway::Limited(*limited).into()), ..rescue_limited(limited, None, status) }
 }
 
 /// A body that is no message.
 pub(super) fn rescue_parse(error: &ParseError) -> Rescued {
     let prefix = if error.code() == code::PARSE_ERROR { "Parse error" } else { "Invalid request" };
     let body = error_response(error.id.as_ref(), error.code(), &format!("{prefix}: {error}"), None);
-    Rescued { status: StatusCode::BAD_REQUEST, body, request_id: None, retry_after: None, challenge: None }
+    Rescued { status: StatusCode::BAD_REQUEST, body, request_id: None, retry_after: None, challenge: None, turned_away: None }
 }
 
 /// A message whose version or headers contradict each other.
@@ -194,17 +184,25 @@ pub(super) fn rescue_opening(error: &OpeningError, id: Option<&Id>) -> Rescued {
         OpeningError::InvalidMeta(_) | OpeningError::HeaderMismatch(_) | OpeningError::ResponseFromModernClient => None,
     };
     let body = error_response(id, error.code(), &error.to_string(), data.as_deref().map(str::as_bytes));
-    Rescued { status: StatusCode::BAD_REQUEST, body, request_id: None, retry_after: None, challenge: None }
+    Rescued { status: StatusCode::BAD_REQUEST, body, request_id: None, retry_after: None, challenge: None, turned_away: None }
 }
 
 /// A refusal that no message was needed for.
 pub(super) fn refusal(status: StatusCode, code: i64, words: &str) -> Rescued {
-    Rescued { status, body: error_response(None, code, words, None), request_id: None, retry_after: None, challenge: None }
+    Rescued {
+        status,
+        body: error_response(None, code, words, None),
+        request_id: None,
+        retry_after: None,
+        challenge: None,
+        turned_away: None,
+    }
 }
 
 /// A request of nobody who may ask.
 pub(super) fn denied(why: Denied, challenge: Option<HeaderValue>) -> Rescued {
-    Rescued { challenge, ..refusal(why.status(), code::INVALID_REQUEST, why.words()) }
+    let turned_away = Some(TurnedAway::Denied(why).into());
+    Rescued { challenge, turned_away, ..refusal(why.status(), code::INVALID_REQUEST, why.words()) }
 }
 
 fn quoted(text: &str) -> String {
@@ -240,6 +238,7 @@ mod tests {
             upstream: UpstreamName::parse("crm").unwrap(),
             error: UpstreamError::Down(Explanation::new(Reason::TlsExpired, secret, secret)),
             since: Some(Duration::from_secs(1_700_000_000)),
+            request_id: None,
         };
         let rescued = rescue(&error, Some(&Id::from_u64(7)), Era::Legacy);
         let body = text(&rescued);
@@ -247,7 +246,7 @@ mod tests {
         assert_eq!(body["id"], 7);
         assert_eq!(body["error"]["code"], -32603);
         assert_eq!(body["error"]["data"]["reason"], "tls_expired");
-        assert_eq!(body["error"]["data"]["request_id"], rescued.request_id.clone().unwrap());
+        assert_eq!(body["error"]["data"]["request_id"], rescued.request_id.unwrap().to_string());
         let words = body["error"]["message"].as_str().unwrap();
         assert!(
             words.starts_with(

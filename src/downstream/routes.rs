@@ -85,10 +85,10 @@ async fn answer(endpoint: &Arc<Endpoint>, place: Place, request: Request<Body>, 
     };
     match (place, request.method()) {
         (Place::Mcp, &Method::POST) => streamable_http::post(endpoint, request).await,
-        (Place::Mcp, &Method::GET) => streamable_http::get(endpoint, request).await,
-        (Place::Mcp, &Method::DELETE) => streamable_http::delete(endpoint, request).await,
-        (Place::Sse, &Method::GET) => legacy_sse::open(endpoint, request).await,
-        (Place::SseMessages, &Method::POST) => legacy_sse::post(endpoint, request).await,
+        (Place::Mcp, &Method::GET) => Box::pin(streamable_http::get(endpoint, request)).await,
+        (Place::Mcp, &Method::DELETE) => Box::pin(streamable_http::delete(endpoint, request)).await,
+        (Place::Sse, &Method::GET) => Box::pin(legacy_sse::open(endpoint, request)).await,
+        (Place::SseMessages, &Method::POST) => Box::pin(legacy_sse::post(endpoint, request)).await,
         (Place::Metadata, &Method::GET | &Method::HEAD) => page::metadata(endpoint),
         // Before any credential is looked at, since a browser sends none with it (Fetch standard, CORS-preflight fetch).
         (_, &Method::OPTIONS) => page::preflight(endpoint, &request, page).unwrap_or_else(|| not_allowed(methods)),

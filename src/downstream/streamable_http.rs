@@ -8,7 +8,6 @@ use futures_util::{StreamExt as _, stream::BoxStream};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE},
-    request::Parts,
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio_util::sync::CancellationToken;
@@ -23,8 +22,10 @@ use super::{
     listener::Guest,
     rescue::{Rescued, refusal, rescue, rescue_at_door, rescue_opening, rescue_parse},
     resumable::{recorded, replayed},
+    turned_away::TurnedAway,
 };
 use crate::{
+    audit::RequestId,
     auth::Caller,
     gateway::{Client, EventId, EventReply, Gateway, LegacySession, ModernClient, Outbox, Reach, Reply},
     mcp::{
@@ -62,17 +63,20 @@ pub(super) type Answer = Result<Response<Body>, Rescued>;
 
 /// `POST`: one JSON-RPC message.
 pub(super) async fn post(endpoint: &Endpoint, request: Request<Body>) -> Response<Body> {
-    endpoint.post(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
+    let address = endpoint.audited_address(&request);
+    endpoint.post(request).await.unwrap_or_else(|rescued| endpoint.turn_away(rescued, address))
 }
 
 /// `GET`: the stream of messages that answer no request; legacy sessions only.
 pub(super) async fn get(endpoint: &Endpoint, request: Request<Body>) -> Response<Body> {
-    endpoint.get(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
+    let address = endpoint.audited_address(&request);
+    endpoint.get(request).await.unwrap_or_else(|rescued| endpoint.turn_away(rescued, address))
 }
 
 /// `DELETE`: the end of a legacy session.
 pub(super) async fn delete(endpoint: &Endpoint, request: Request<Body>) -> Response<Body> {
-    endpoint.delete(request).await.unwrap_or_else(|rescued| respond_error(&rescued))
+    let address = endpoint.audited_address(&request);
+    endpoint.delete(request).await.unwrap_or_else(|rescued| endpoint.turn_away(rescued, address))
 }
 
 impl Endpoint {
@@ -122,24 +126,33 @@ impl Endpoint {
         match message.kind() {
             Kind::Request => {
                 let (id, era) = (message.id().cloned(), client.era());
+                // Under which the client, too, finds its line.
+                let request_id = self.gateway.audit().is_on().then(RequestId::next);
+                let caller = match request_id {
+                    Some(request_id) => caller.asking_as(request_id),
+                    None => caller,
+                };
                 let handled = match era {
                     Era::Legacy => self.gateway.handle_to_the_end(caller, client, message).await,
                     // A modern client cancels by hanging up.
                     Era::Modern => Box::pin(self.gateway.handle(&caller, &client, message)).await,
                 };
                 match handled {
-                    Ok(reply) => Ok(respond(reply, id, era)),
-                    Err(error) => Err(rescue(&error, id.as_ref(), era)),
+                    Ok(reply) => Ok(named(respond(reply, id, era), request_id)),
+                    Err(error) => {
+                        let rescued = rescue(&error, id.as_ref(), era);
+                        Err(Rescued { request_id: rescued.request_id.or(request_id), ..rescued })
+                    }
                 }
             }
             Kind::Notification => {
-                let heard = self.gateway.notified(&client, &message).await;
+                let heard = Box::pin(self.gateway.notified(&client, &message)).await;
                 heard.map_err(|error| rescue(&error, None, client.era()))?;
                 Ok(empty(StatusCode::ACCEPTED))
             }
             Kind::Response | Kind::ErrorResponse => {
                 let era = client.era();
-                self.gateway.answered(&client, message).await.map_err(|error| rescue(&error, None, era))?;
+                Box::pin(self.gateway.answered(&client, message)).await.map_err(|error| rescue(&error, None, era))?;
                 Ok(empty(StatusCode::ACCEPTED))
             }
         }
@@ -217,9 +230,10 @@ impl Endpoint {
 
     /// `Host` and `Origin`.
     pub(super) fn check(&self, request: &Request<Body>) -> Result<(), Rescued> {
-        self.door
-            .check(request.uri(), request.headers())
-            .map_err(|refused| refusal(StatusCode::FORBIDDEN, code::INVALID_REQUEST, &self.door.refuse("mcp", &refused)))
+        self.door.check(request.uri(), request.headers()).map_err(|refused| Rescued {
+            turned_away: Some(TurnedAway::Door(refused.word()).into()),
+            ..refusal(StatusCode::FORBIDDEN, code::INVALID_REQUEST, &self.door.refuse("mcp", &refused))
+        })
     }
 
     /// What is decided before anything is read: `Host` and `Origin`, then the limits for everybody and for the address that the
@@ -262,24 +276,23 @@ impl Endpoint {
         }
     }
 
-    /// Who calls; identity headers that are not to be believed are gone then.
-    pub(super) async fn caller(&self, parts: &mut Parts) -> Result<Caller, Rescued> {
-        let caller = self.callers.identify(parts, &self.gateway).await?;
-        Ok(match self.gateway.forwarded(&parts.headers) {
-            Some(said) => caller.saying(said),
-            None => caller,
-        })
-    }
-
     async fn session(&self, caller: &Caller, header: Option<&HeaderValue>, id: Option<&Id>) -> Result<Arc<LegacySession>, Rescued> {
         let body = |words| error_response(id, code::INVALID_REQUEST, words, None);
-        let error = |status, words| Rescued { status, body: body(words), request_id: None, retry_after: None, challenge: None };
-        let header = header.ok_or_else(|| error(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing: send initialize first"))?;
+        let error = |status, words, turned_away| Rescued {
+            status,
+            body: body(words),
+            request_id: None,
+            retry_after: None,
+            challenge: None,
+            turned_away,
+        };
+        let header = header.ok_or_else(|| error(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing: send initialize first", None))?;
+        let not_theirs = || Some(TurnedAway::Session(caller.clone()).into());
         let found = match SessionId::parse(header.as_bytes()) {
             Some(session) => self.gateway.session(session, caller).await.map_err(|error| rescue(&error, id, Era::Legacy))?,
             None => None,
         };
-        found.ok_or_else(|| error(StatusCode::NOT_FOUND, "the session is not known: send initialize again"))
+        found.ok_or_else(|| error(StatusCode::NOT_FOUND, "the session is not known: send initialize again", not_theirs()))
     }
 }
 
@@ -311,7 +324,7 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 
 fn respond(reply: Reply, id: Option<Id>, era: Era) -> Response<Body> {
     match reply {
-        Reply::Message { status, body } => with_json(status, Body::from(body)),
+        Reply::Message { status, body, retry_after } => come_again(with_json(status, Body::from(body)), retry_after),
         Reply::Pieces(pieces) => with_json(StatusCode::OK, Body::new(super::pieces::Pieces::new(pieces))),
         Reply::Json(json) => with_json(json.status, Body::new(*json)),
         Reply::Events(mut events) => match era == Era::Legacy && events.record(id.as_ref()) {
@@ -328,15 +341,24 @@ pub(super) fn with_json(status: StatusCode, body: Body) -> Response<Body> {
     response
 }
 
-pub(super) fn respond_error(rescued: &Rescued) -> Response<Body> {
-    let mut response = with_json(rescued.status, Body::from(rescued.body.clone()));
-    if let Some(id) = rescued.request_id.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
+fn named(mut response: Response<Body>, request_id: Option<RequestId>) -> Response<Body> {
+    if let Some(id) = request_id.and_then(|id| HeaderValue::from_str(&id.to_string()).ok()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
+    response
+}
+
+pub(super) fn respond_error(rescued: &Rescued) -> Response<Body> {
+    let mut response = named(with_json(rescued.status, Body::from(rescued.body.clone())), rescued.request_id);
     if let Some(challenge) = &rescued.challenge {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge.clone());
     }
-    if let Some(after) = rescued.retry_after {
+    come_again(response, rescued.retry_after)
+}
+
+/// Says when (RFC 9110 §10.2.3).
+fn come_again(mut response: Response<Body>, after: Option<Duration>) -> Response<Body> {
+    if let Some(after) = after {
         // Whole seconds, and none too few.
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));

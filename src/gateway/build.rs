@@ -27,6 +27,7 @@ use super::{
     view::{Lineup, View},
 };
 use crate::{
+    audit::Trail,
     auth::{Caller, PrincipalKey},
     catalog::Catalog,
     clock::Clock,
@@ -62,6 +63,7 @@ pub struct Gateway {
     pub(super) rebuilt: watch::Sender<u64>,
     started: Instant,
     pub(super) tally: Arc<Tally>,
+    pub(super) audit: Arc<Trail>,
     pub(super) limiter: Limiter,
     /// The index of `search`.
     pub(super) finder: Finder,
@@ -95,6 +97,7 @@ impl Gateway {
         let parking = Arc::new(Parking::new(&config.state_secrets));
         let task_ids = Arc::new(TaskIds::new(&config.state_secrets));
         let Surroundings { clock, sources, watcher, .. } = surroundings.clone();
+        let audit = Arc::new(Trail::new(Arc::clone(&clock)));
         let around = limits::Surroundings { clock, sources, watcher };
         let replicas = Replicas::start(&config, &around);
         let limiter = Limiter::new(config.limits.clone(), around);
@@ -112,6 +115,7 @@ impl Gateway {
             rebuilt: watch::Sender::new(0),
             started: Instant::now(),
             tally: Arc::new(Tally::new()),
+            audit,
             limiter,
             finder: Finder::new(),
             links: Links::default(),
@@ -134,6 +138,11 @@ impl Gateway {
     /// What the gateway runs with now; a reload replaces it.
     pub fn config(&self) -> Arc<McpConfig> {
         Arc::clone(&self.view.load().lineup.config)
+    }
+
+    /// The audit trail, off until somebody begins it.
+    pub fn audit(&self) -> &Arc<Trail> {
+        &self.audit
     }
 
     /// Those of now, in file order; a reload replaces the whole list.

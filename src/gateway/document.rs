@@ -159,6 +159,9 @@ impl Body for JsonReply {
         let chunk = ready!(self.body.poll_chunk(cx));
         if let Some(Ok(chunk)) = &chunk {
             self.sent += chunk.len() as u64;
+            if let Some(counted) = &mut self.counted {
+                counted.passes(chunk);
+            }
         }
         // Whoever knows the length may not ask again after the last byte.
         let outcome = match &chunk {
@@ -167,6 +170,9 @@ impl Body for JsonReply {
             Some(Ok(_)) => (self.length == Some(self.sent)).then_some(Outcome::Ok),
         };
         if let (Some(outcome), Some(counted)) = (outcome, &mut self.counted) {
+            if let Some(Err(error)) = &chunk {
+                counted.breaks_off(error);
+            }
             counted.ends(outcome);
         }
         Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))

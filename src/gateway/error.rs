@@ -4,7 +4,15 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::{limits::Limited, mcp::headers::HeaderMismatch, names::UpstreamName, session::StoreError, upstream::UpstreamError};
+use crate::{
+    audit::RequestId,
+    limits::Limited,
+    mcp::{Era, errors::code, headers::HeaderMismatch},
+    names::UpstreamName,
+    reason::Reason,
+    session::StoreError,
+    upstream::UpstreamError,
+};
 
 /// One variant per thing that a client or an operator can act on.
 #[derive(Debug, Error)]
@@ -35,6 +43,8 @@ pub enum GatewayError {
         error: UpstreamError,
         /// Wall-clock time since which the upstream is down, if it is.
         since: Option<Duration>,
+        /// Of the request, where it has one already.
+        request_id: Option<RequestId>,
     },
     /// What is asked for needs an extension that the client does not declare (MCP 2026-07-28, basic, "Error Codes").
     #[error("the request does not declare the extension {0}")]
@@ -46,6 +56,48 @@ pub enum GatewayError {
     /// What replicas share cannot be looked at or changed right now.
     #[error("the store of sessions gives no answer")]
     NoStore(#[source] StoreError),
+}
+
+impl GatewayError {
+    /// The JSON-RPC code with which a client of this era is told.
+    pub fn code(&self, era: Era) -> i64 {
+        match self {
+            // Renamed by 2026-07-28 (server/resources, error handling).
+            Self::Unknown { kind: ItemKind::Resource, .. } if era == Era::Legacy => code::RESOURCE_NOT_FOUND,
+            // Grafbase's Nexus says "method not found", and so do we to the clients that it has. To a modern client that is HTTP 404
+            // and means that there are no tools at all (MCP 2026-07-28, basic/transports).
+            Self::UnknownToExecute { .. } if era == Era::Legacy => code::METHOD_NOT_FOUND,
+            Self::Unknown { .. } | Self::UnknownToExecute { .. } | Self::Ambiguous { .. } | Self::InvalidParams(_) | Self::InvalidState => {
+                code::INVALID_PARAMS
+            }
+            Self::MethodNotFound(_) => code::METHOD_NOT_FOUND,
+            Self::HeaderMismatch(_) => code::HEADER_MISMATCH,
+            Self::MissingExtension(_) => code::MISSING_CLIENT_CAPABILITY,
+            Self::Upstream { error, .. } if error.reason() == Reason::NeedsCaller => code::INVALID_REQUEST,
+            Self::Upstream { error: UpstreamError::Busy { .. }, .. } | Self::Limited(_) | Self::TooManySessions | Self::NoStore(_) => {
+                code::SERVER_ERROR
+            }
+            Self::Upstream { .. } | Self::SearchFailed => code::INTERNAL_ERROR,
+        }
+    }
+
+    /// The stable word for the cause.
+    pub fn reason_word(&self) -> &'static str {
+        match self {
+            Self::Unknown { .. } | Self::UnknownToExecute { .. } => "unknown",
+            Self::Ambiguous { .. } => "ambiguous",
+            Self::SearchFailed => "search_failed",
+            Self::MethodNotFound(_) => "method_not_found",
+            Self::HeaderMismatch(_) => "header_mismatch",
+            Self::InvalidParams(_) => "invalid_params",
+            Self::InvalidState => "invalid_request_state",
+            Self::Upstream { error, .. } => error.reason().code(),
+            Self::MissingExtension(_) => "missing_extension",
+            Self::Limited(_) => "rate_limited",
+            Self::TooManySessions => "too_many_sessions",
+            Self::NoStore(_) => "no_store",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Sends a request to its upstream: in the right session, in the right era, and again only if it was not executed.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
@@ -47,7 +47,7 @@ pub(super) struct Forward<'a> {
 
 impl Gateway {
     pub(super) async fn forward(self: &Arc<Self>, mut request: Forward<'_>) -> Result<Reply, GatewayError> {
-        request.counted.goes_to(&request.route.upstream);
+        request.counted.goes_to(&request.route);
         check_params(&request)?;
         if request.route.view.lineup.is_transparent() {
             self.first_try(&request.route.upstream).await;
@@ -64,7 +64,7 @@ impl Gateway {
         {
             // A reload has put another in its place, or nothing, since the name was looked up.
             request.route = Box::pin(self.route_for(request.caller, request.client, request.method, &request.message)).await?;
-            request.counted.goes_to(&request.route.upstream);
+            request.counted.goes_to(&request.route);
             check_params(&request)?;
             answered = Box::pin(self.attempt(&request.route.upstream, &request)).await;
         }
@@ -92,7 +92,7 @@ impl Gateway {
         let status = upstream.status();
         let status = status.borrow();
         let since = matches!(error, UpstreamError::Down(_)).then_some(status.since);
-        GatewayError::Upstream { upstream: upstream.name().clone(), error, since }
+        GatewayError::Upstream { upstream: upstream.name().clone(), error, since, request_id: None }
     }
 
     /// A transparent gateway has nothing to say before its upstream has spoken.
@@ -155,7 +155,7 @@ impl Gateway {
             }
         }
         let stop = relay.stop().cloned();
-        let answered = async {
+        let mut answered = pin!(async {
             request.counted.watch().sent();
             let up = session.as_ref().map(|held| &held.session);
             let begun = match request.method {
@@ -191,10 +191,10 @@ impl Gateway {
                     Err(error)
                 }
             }
-        };
+        });
         let Some(stop) = stop else { return answered.await };
         tokio::select! {
-            reply = answered => reply,
+            reply = &mut answered => reply,
             // Dropping the exchange closes it, which is how a modern upstream is told.
             () = stop.cancelled() => Ok(Reply::silence()),
         }

@@ -38,10 +38,10 @@ impl Gateway {
         reach: Reach,
     ) -> Result<(Arc<LegacySession>, Reply), GatewayError> {
         let mut counted = Counted::begin(&self.tally, Some(Method::Initialize));
-        let greeted = self.open_session(caller, message, reach).await;
-        match &greeted {
+        let mut greeted = self.open_session(caller, message, reach).await;
+        match &mut greeted {
             Ok(_) => counted.ends(Outcome::Ok),
-            Err(error) => counted.fails(error),
+            Err(error) => counted.fails(error, |_| false),
         }
         greeted
     }

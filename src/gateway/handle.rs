@@ -59,12 +59,12 @@ impl Gateway {
     /// [`GatewayError`]; an upstream's own JSON-RPC error is a reply, not an error.
     pub async fn handle(self: &Arc<Self>, caller: &Caller, client: &Client, message: Message) -> Result<Reply, GatewayError> {
         let method = Method::parse(message.method()).filter(|method| method.exists_in(client.era()));
-        let mut counted = Counted::begin(&self.tally, method);
+        let mut counted = Counted::begin(&self.tally, method).written_to(self.draft(caller, client, method, &message));
         let answered = self.answer(caller, client, message, method, &mut counted).await;
         match answered {
             Ok(reply) => Ok(reply.counted(counted)),
-            Err(error) => {
-                counted.fails(&error);
+            Err(mut error) => {
+                counted.fails(&mut error, |error| self.is_withheld(caller, error));
                 Err(error)
             }
         }
@@ -108,13 +108,14 @@ impl Gateway {
             Some(OwnTool::Search) => return Box::pin(self.search(caller, client, &message, &id)).await,
             Some(OwnTool::Execute) => {
                 let (executed, message) = own_tools::executed(client, &message)?;
+                counted.executes(&message);
                 (Some(executed), message)
             }
         };
         let client = executed.as_ref().unwrap_or(client);
         let route = self.route_for(caller, client, method, &message).await;
         let route = if executed.is_some() { route.map_err(own_tools::not_executed)? } else { route? };
-        counted.goes_to(&route.upstream);
+        counted.goes_to(&route);
         let admission = self.admit(caller, method, &route).await?;
         self.forward(Forward { caller, client, message, method, route, admission, again: 0, counted }).await
     }

@@ -48,7 +48,7 @@ impl Gateway {
         route: Route,
         counted: &mut Counted,
     ) -> Result<Reply, GatewayError> {
-        counted.goes_to(&route.upstream);
+        counted.goes_to(&route);
         let admission = self.admit(caller, method, &route).await?;
         self.forward(Forward { caller, client, message, method, route, admission, again: 0, counted }).await
     }

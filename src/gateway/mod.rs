@@ -4,6 +4,7 @@ mod adapt;
 mod admit;
 mod again;
 mod audiences;
+mod audit;
 mod build;
 mod capabilities;
 mod config;

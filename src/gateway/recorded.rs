@@ -6,8 +6,10 @@ use bytes::Bytes;
 
 use super::{
     EventReply,
+    audit::Draft,
     replay::{EventId, Recorder, Said},
     reply::Source,
+    tally::Outcome,
 };
 use crate::mcp::Id;
 
@@ -84,7 +86,7 @@ impl Source {
     }
 
     /// Goes on to the end for a client that hung up, and writes down what it may come back for.
-    pub(super) async fn run_out(mut self, recorder: Option<Recorder>) {
+    pub(super) async fn run_out(mut self, recorder: Option<Recorder>, mut draft: Option<Box<Draft>>) {
         let keep = |said| recorder.as_ref().map_or((), |recorder| recorder.keep(said));
         let mut taken_over = Box::pin(async {
             match &recorder {
@@ -98,6 +100,9 @@ impl Source {
                 next = self.next() => next,
                 () = &mut taken_over, if !came_back => {
                     came_back = true;
+                    if let Some(draft) = &mut draft {
+                        draft.client_came_back();
+                    }
                     // A client that comes back sooner than it was asked to is the upstream's affair.
                     self.hurry();
                     continue;
@@ -105,12 +110,19 @@ impl Source {
             };
             match next {
                 Some(Ok((message, is_last))) => {
+                    if let (true, Some(draft)) = (is_last, &mut draft) {
+                        draft.passes(&message);
+                        draft.ends(Outcome::Ok);
+                    }
                     keep(Said::Message(message));
                     if is_last {
                         return;
                     }
                 }
                 Some(Err(error)) => {
+                    if let Some(draft) = &mut draft {
+                        draft.fails(&error, false);
+                    }
                     if let Some(recorder) = &recorder {
                         recorder.keep(recorder.failed(error));
                     }

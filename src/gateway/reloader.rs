@@ -89,6 +89,11 @@ impl Reloader {
         self.take(Reread::File).await
     }
 
+    /// The gateway that it reloads.
+    pub fn gateway(&self) -> &Gateway {
+        &self.0.gateway
+    }
+
     /// How often the configuration was reloaded.
     pub fn reloads(&self) -> &Arc<Reloads> {
         &self.0.reloads

@@ -26,7 +26,12 @@ use crate::{
 #[derive(Debug)]
 pub enum Reply {
     /// One whole JSON-RPC message.
-    Message { status: StatusCode, body: Bytes },
+    Message {
+        status: StatusCode,
+        body: Bytes,
+        /// How long the upstream asked to be left alone, with HTTP 429 or 503.
+        retry_after: Option<Duration>,
+    },
     /// One whole message in ready-made pieces.
     Pieces([Bytes; 3]),
     /// One JSON-RPC message that streams.
@@ -39,7 +44,14 @@ impl Reply {
     /// Counts the request when this has ended.
     pub(super) fn counted(mut self, mut counted: Counted) -> Self {
         match &mut self {
-            Self::Message { .. } | Self::Pieces(_) => counted.ends(Outcome::Ok),
+            Self::Message { body, .. } => {
+                counted.passes(body);
+                counted.ends(Outcome::Ok);
+            }
+            Self::Pieces(pieces) => {
+                pieces.iter().for_each(|piece| counted.passes(piece));
+                counted.ends(Outcome::Ok);
+            }
             Self::Json(json) => json.counted = Some(counted),
             Self::Events(events) => {
                 if events.is_subscription() {
@@ -52,7 +64,11 @@ impl Reply {
     }
 
     pub(super) fn message(body: Bytes) -> Self {
-        Self::Message { status: StatusCode::OK, body }
+        Self::with_status(StatusCode::OK, body)
+    }
+
+    pub(super) fn with_status(status: StatusCode, body: Bytes) -> Self {
+        Self::Message { status, body, retry_after: None }
     }
 
     /// A cancelled request is not answered.
@@ -174,11 +190,17 @@ impl EventReply {
         match next {
             Some(Ok((message, is_last))) => {
                 if is_last {
+                    if let Some(counted) = &mut self.counted {
+                        counted.passes(&message);
+                    }
                     self.end(Outcome::Ok);
                 }
                 Some(Ok(self.recorded(message)))
             }
-            Some(Err(error)) => {
+            Some(Err(mut error)) => {
+                if let Some(counted) = &mut self.counted {
+                    counted.fails(&mut error, |_| false);
+                }
                 self.end(Outcome::Failed);
                 Some(Err(error))
             }
@@ -345,6 +367,10 @@ impl Drop for EventReply {
         if let Some(recorder) = &recorder {
             self.queued.drain(..).for_each(|message| recorder.keep(Said::Message(message)));
         }
-        gateway.outlive(&session, source.run_out(recorder));
+        let mut draft = self.counted.as_mut().and_then(Counted::take_draft);
+        if let Some(draft) = &mut draft {
+            draft.client_left();
+        }
+        gateway.outlive(&session, source.run_out(recorder, draft));
     }
 }

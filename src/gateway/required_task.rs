@@ -8,6 +8,7 @@ use http::HeaderMap;
 
 use super::{Client, forward::Forward, relay::Relay};
 use crate::{
+    bridge::MAX_TASK_ID,
     mcp::{Era, Field, Id, Kind, Message, Method, Splices, build, json::lookup, splice::object},
     upstream::{Generation, Outgoing, Session, UpstreamError},
 };
@@ -43,6 +44,9 @@ pub(super) async fn make(generation: &Generation, session: &Arc<Session>, call: 
     let answer = generation.request(Some(session), request, limit).await?;
     let result = answer.raw(Field::Result).filter(|_| answer.kind() == Kind::Response).unwrap_or_default();
     let task = lookup(&result, &["task", "taskId"]).filter(|id| id.starts_with(b"\""));
+    if task.is_some_and(|id| id.len() > MAX_TASK_ID) {
+        return Err(UpstreamError::protocol("its task has an id that is too long"));
+    }
     Ok(task.map_or_else(|| Made::Answer(Box::new(answer.clone())), |id| Made::Task(result.slice_ref(id))))
 }
 

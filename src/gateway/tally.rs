@@ -8,8 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::GatewayError;
-use crate::{mcp::Method, meter::Counter, upstream::Upstream};
+use super::{GatewayError, audit::Draft, route::Route};
+use crate::{
+    mcp::{Message, Method},
+    meter::Counter,
+    upstream::{Upstream, UpstreamError},
+};
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,33 +137,85 @@ pub(super) struct Counted {
     upstream: Option<Arc<Upstream>>,
     watch: Stopwatch,
     outcome: Option<Outcome>,
+    /// Its line of the audit trail, where there is one.
+    draft: Option<Box<Draft>>,
 }
 
 impl Counted {
     pub(super) fn begin(tally: &Arc<Tally>, method: Option<Method>) -> Self {
-        Self { tally: Arc::clone(tally), method, upstream: None, watch: Stopwatch::start(), outcome: None }
+        Self { tally: Arc::clone(tally), method, upstream: None, watch: Stopwatch::start(), outcome: None, draft: None }
     }
 
-    pub(super) fn goes_to(&mut self, upstream: &Arc<Upstream>) {
-        self.upstream = Some(Arc::clone(upstream));
+    /// The same with a line of the audit trail.
+    #[must_use]
+    pub(super) fn written_to(mut self, draft: Option<Box<Draft>>) -> Self {
+        self.draft = draft;
+        self
+    }
+
+    pub(super) fn goes_to(&mut self, route: &Route) {
+        self.upstream = Some(Arc::clone(&route.upstream));
+        if let Some(draft) = &mut self.draft {
+            draft.goes_to(route);
+        }
+    }
+
+    /// `execute` is to run what this names.
+    pub(super) fn executes(&mut self, message: &Message) {
+        if let Some(draft) = &mut self.draft {
+            draft.executes(message);
+        }
+    }
+
+    /// A piece of the answer is on its way to the client.
+    pub(super) fn passes(&mut self, bytes: &[u8]) {
+        if let Some(draft) = &mut self.draft {
+            draft.passes(bytes);
+        }
     }
 
     pub(super) fn watch(&self) -> &Stopwatch {
         &self.watch
     }
 
-    pub(super) fn fails(&mut self, error: &GatewayError) {
+    /// The error gets the request's name where that stands in the audit trail. `is_withheld`: what is unknown to the caller is
+    /// there for others.
+    pub(super) fn fails(&mut self, error: &mut GatewayError, is_withheld: impl FnOnce(&GatewayError) -> bool) {
+        if let Some(draft) = &mut self.draft {
+            draft.fails(error, is_withheld(error));
+            if let GatewayError::Upstream { request_id, .. } = error {
+                *request_id = Some(draft.request_id());
+            }
+        }
         self.ends(Outcome::of(error));
+    }
+
+    /// The answer had begun.
+    pub(super) fn breaks_off(&mut self, error: &UpstreamError) {
+        if let Some(draft) = &mut self.draft {
+            draft.breaks_off(error);
+        }
+    }
+
+    /// The line, for a call that goes on when nobody counts it any more.
+    pub(super) fn take_draft(&mut self) -> Option<Box<Draft>> {
+        let mut draft = self.draft.take()?;
+        draft.before_sent = self.watch.split().map(|(gateway, _)| gateway);
+        Some(draft)
     }
 
     /// The first word counts.
     pub(super) fn ends(&mut self, outcome: Outcome) {
         self.outcome.get_or_insert(outcome);
+        if let Some(draft) = &mut self.draft {
+            draft.ends(outcome);
+        }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
+        drop(self.take_draft());
         let outcome = self.outcome.unwrap_or(Outcome::Abandoned);
         self.tally.count(self.method, outcome);
         let Some(upstream) = &self.upstream else { return };

@@ -13,6 +13,16 @@ pub enum Era {
     Modern,
 }
 
+impl Era {
+    /// The stable word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Legacy => "legacy",
+            Self::Modern => "modern",
+        }
+    }
+}
+
 /// A revision of MCP that we speak. Later ones are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {

@@ -14,6 +14,7 @@ pub mod digest;
 pub mod era;
 pub mod errors;
 pub mod field;
+pub mod glance;
 pub mod handshake;
 pub mod headers;
 pub mod id;

@@ -142,37 +142,44 @@ impl HttpClient {
     ///
     /// # Errors
     /// [`SendError`], which says whether the request can have reached the server. Explaining may take a second more.
-    pub async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<UpstreamBody>, SendError> {
-        self.send_by(self.0.uri.clone(), request).await
+    pub fn send(&self, request: http::Request<Bytes>) -> impl Future<Output = Result<http::Response<UpstreamBody>, SendError>> + Send {
+        self.send_to(None, request)
     }
 
     /// As [`Self::send`], to another path of the same origin.
     ///
     /// # Errors
     /// As [`Self::send`].
-    pub async fn send_to(&self, path: &PathAndQuery, request: http::Request<Bytes>) -> Result<http::Response<UpstreamBody>, SendError> {
-        let mut parts = self.0.uri.clone().into_parts();
-        parts.path_and_query = Some(path.clone());
-        let uri = Uri::from_parts(parts).expect("a URI with another path is one");
-        self.send_by(uri, request).await
-    }
-
-    async fn send_by(&self, uri: Uri, request: http::Request<Bytes>) -> Result<http::Response<UpstreamBody>, SendError> {
+    pub fn send_to(
+        &self,
+        path: Option<&PathAndQuery>,
+        request: http::Request<Bytes>,
+    ) -> impl Future<Output = Result<http::Response<UpstreamBody>, SendError>> + Send + use<'_> {
         let inner = &self.0;
+        let mut uri = inner.uri.clone();
+        if let Some(path) = path {
+            let mut parts = uri.into_parts();
+            parts.path_and_query = Some(path.clone());
+            uri = Uri::from_parts(parts).expect("a URI with another path is one");
+        }
         let mut request = request.map(Full::new);
         *request.uri_mut() = uri;
         match &inner.host {
             Some(host) => request.headers_mut().insert(HOST, host.clone()),
             None => request.headers_mut().remove(HOST),
         };
-        match inner.client.request(request).await {
-            Ok(response) => {
-                if !inner.circumstances.answered.load(Ordering::Relaxed) {
-                    inner.circumstances.answered.store(true, Ordering::Relaxed);
+        // Given away here, the request takes no room in this future and in those around it.
+        let sent = inner.client.request(request);
+        async move {
+            match sent.await {
+                Ok(response) => {
+                    if !inner.circumstances.answered.load(Ordering::Relaxed) {
+                        inner.circumstances.answered.store(true, Ordering::Relaxed);
+                    }
+                    Ok(response.map(|body| UpstreamBody { body, client: Arc::clone(inner) }))
                 }
-                Ok(response.map(|body| UpstreamBody { body, client: Arc::clone(inner) }))
+                Err(error) => Err(Box::pin(inner.circumstances.explain(&error)).await),
             }
-            Err(error) => Err(inner.circumstances.explain(&error).await),
         }
     }
 

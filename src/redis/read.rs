@@ -72,7 +72,7 @@ pub fn read(table: &mut Table, url_key: &str, prefix: &str, problems: &mut Probl
 fn pool(mut pool: Table, problems: &mut Problems) -> usize {
     let pool = &mut pool;
     let size = pool.integer("max_size", 1..=64, problems);
-    pool.ignore(WITHOUT_EFFECT);
+    pool.tolerate(WITHOUT_EFFECT);
     for key in WITHOUT_EFFECT.iter().filter(|key| pool.has(key)) {
         pool.warn(
             key,
@@ -122,8 +122,8 @@ fn tls(mut table: Table, mut url: Option<&mut RedisUrl>, problems: &mut Problems
     }
     if table.has("ca_cert_path") {
         replaced(&mut table, "ca_cert_path", "root_ca_cert_path", problems);
-        table.rename("ca_cert_path", "root_ca_cert_path");
     }
+    table.takes_as("ca_cert_path", "root_ca_cert_path");
     let leg = if url.is_some_and(|url| !url.uses_tls()) { Leg::Plain("a redis:// URL") } else { Leg::Tls };
     tls_read::read(table, leg, problems)
 }

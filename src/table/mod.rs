@@ -4,6 +4,7 @@
 //! the first problem: a taker records what is wrong and gives `None`, and the reader goes on with the default.
 
 mod keys;
+mod shape;
 mod take;
 mod units;
 mod value;
@@ -11,6 +12,7 @@ mod value;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 pub use keys::{Key, Keys, Stage, built, nearest, planned};
+pub use shape::{ANY, Asked, Notes, Shape};
 pub use take::{AnyOr, Span, sounds_secret};
 pub use units::{duration, show_duration, show_size, size};
 pub use value::{Item, Text, Value};
@@ -33,6 +35,8 @@ pub struct Origin {
     pub folder: PathBuf,
     /// The file's permission bits when others than its owner may read it: then a secret in it is no secret.
     pub open_to_others: Option<u32>,
+    /// Where is written down what readers ask for, where somebody wants to know.
+    pub asked: Option<Arc<Asked>>,
 }
 
 #[derive(Debug)]
@@ -61,7 +65,7 @@ impl Table {
 
     /// Makes the table that the file does not have, so that its reader finds every key absent.
     pub fn absent(path: &str) -> Self {
-        Self::new(path, 0, Arc::new(Origin { folder: PathBuf::new(), open_to_others: None }))
+        Self::new(path, 0, Arc::new(Origin { folder: PathBuf::new(), open_to_others: None, asked: None }))
     }
 
     /// Adds what the file says about `key`.
@@ -119,6 +123,11 @@ impl Table {
         self.entry(key).is_some()
     }
 
+    /// Whether `key` is just this text.
+    pub fn says(&self, key: &str, text: &str) -> bool {
+        self.entry(key).is_some_and(|entry| matches!(&entry.value, Value::Text(said) if said.value.expose() == text))
+    }
+
     /// Whether `key` holds a table, for keys that take a word or a table.
     pub fn holds_table(&self, key: &str) -> bool {
         self.entry(key).is_some_and(|entry| matches!(entry.value, Value::Table(_)))
@@ -174,6 +183,32 @@ impl Table {
         }
     }
 
+    /// As [`Table::ignore`], for keys that may be there, whatever they hold.
+    pub fn tolerate(&mut self, keys: &[&str]) {
+        keys.iter().for_each(|key| self.asks(key, Shape::Whatever));
+        self.ignore(keys);
+    }
+
+    /// `key` takes this.
+    pub(super) fn asks(&self, key: &str, shape: Shape) {
+        if let Some(asked) = &self.origin.asked {
+            asked.key(&self.path, key, shape);
+        }
+    }
+
+    /// The operator chooses the keys.
+    pub(super) fn has_chosen_keys(&self) {
+        if let Some(asked) = &self.origin.asked {
+            asked.has_chosen_keys(&self.path);
+        }
+    }
+
+    /// Reads what is under `from`, an older name, as `to`.
+    pub fn takes_as(&mut self, from: &str, to: &str) {
+        self.asks(from, Shape::Text);
+        self.rename(from, to);
+    }
+
     /// Refuses `key` (or, when it is empty, the table) with its line and what was typed.
     pub fn error(&self, key: &str, problems: &mut Problems, what: impl Into<String>, why: &str, remedy: &str) {
         self.report(Grade::Error, key, problems, what.into(), why, remedy);
@@ -190,7 +225,10 @@ impl Table {
     }
 
     /// Reports every entry that nobody took: unknown, not built yet, or without effect here.
-    pub fn finish(&self, keys: &Keys, problems: &mut Problems) {
+    pub fn finish(&self, keys: &'static Keys, problems: &mut Problems) {
+        if let Some(asked) = &self.origin.asked {
+            asked.judged(&self.path, keys);
+        }
         for entry in &self.entries {
             debug_assert!(!entry.taken || keys.find(&entry.key).is_some(), "{} is missing in the key table", self.path_of(&entry.key));
             if !entry.taken {

@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use super::{Item, Table, Value, join, nearest, units};
+use super::{Item, Shape, Table, Value, join, nearest, units};
 use crate::{problem::Problems, secret::Secret};
 
 /// Bounds of a duration.
@@ -23,6 +23,7 @@ const TEXT: Form<'_> = ("a string", "write it in quotes");
 impl Table {
     /// A string; what it may hold is the caller's business.
     pub fn string(&mut self, key: &str, problems: &mut Problems) -> Option<String> {
+        self.asks(key, Shape::Text);
         self.take(key, TEXT, problems, |value| match value {
             Value::Text(text) => Ok(text.value.expose().to_owned()),
             other => Err(format!("expected a string, found {}", other.kind())),
@@ -53,6 +54,7 @@ impl Table {
     }
 
     pub fn bool(&mut self, key: &str, problems: &mut Problems) -> Option<bool> {
+        self.asks(key, Shape::Bool);
         self.take(key, ("true or false", "write true or false, without quotes"), problems, |value| match value {
             Value::Boolean(value) => Ok(*value),
             other => Err(format!("expected true or false, found {}", other.kind())),
@@ -61,6 +63,7 @@ impl Table {
 
     /// A whole number within `range`.
     pub fn integer(&mut self, key: &str, range: RangeInclusive<u32>, problems: &mut Problems) -> Option<usize> {
+        self.asks(key, Shape::Integer(range.clone()));
         let form = format!("a whole number from {} to {}", range.start(), range.end());
         self.take(key, (&form, "write it without quotes and without a fraction"), problems, |value| match value {
             Value::Integer(number) => match u32::try_from(*number) {
@@ -73,6 +76,7 @@ impl Table {
 
     /// A duration such as `"30s"`, or whole seconds, within `range`.
     pub fn duration(&mut self, key: &str, range: &Span, problems: &mut Problems) -> Option<Duration> {
+        self.asks(key, Shape::Duration(range.clone()));
         let form = format!("a duration from {} to {}", units::show_duration(*range.start()), units::show_duration(*range.end()));
         self.take(key, (&form, "write it as \"250ms\", \"30s\", \"10m\", \"1h\", \"7d\", or in whole seconds"), problems, |value| {
             duration_in(value, range)
@@ -81,6 +85,8 @@ impl Table {
 
     /// `true` for `usual`, `false` for nothing, or a duration within `range`.
     pub fn switch_or_duration(&mut self, key: &str, usual: Duration, range: &Span, problems: &mut Problems) -> Option<Duration> {
+        self.asks(key, Shape::Bool);
+        self.asks(key, Shape::Duration(range.clone()));
         let form =
             format!("true, false, or a duration from {} to {}", units::show_duration(*range.start()), units::show_duration(*range.end()));
         let read = |value: &Value| match value {
@@ -92,6 +98,7 @@ impl Table {
 
     /// A size such as `"4MiB"`, or whole bytes, within `range`.
     pub fn size(&mut self, key: &str, range: &RangeInclusive<u64>, problems: &mut Problems) -> Option<usize> {
+        self.asks(key, Shape::Size(range.clone()));
         let form = format!("a size from {} to {}", units::show_size(*range.start()), units::show_size(*range.end()));
         self.take(key, (&form, "write it as \"64KiB\", \"4MiB\", or in whole bytes"), problems, |value| {
             let bytes = match value {
@@ -108,6 +115,7 @@ impl Table {
 
     /// A path; a relative one starts at the file's folder.
     pub fn path_value(&mut self, key: &str, problems: &mut Problems) -> Option<PathBuf> {
+        self.asks(key, Shape::Text);
         let folder = self.origin.folder.clone();
         self.take(key, ("a path", "write it in quotes; a relative path starts at the file's folder"), problems, |value| match value {
             Value::Text(text) if text.value.expose().is_empty() => Err("the path is empty".to_owned()),
@@ -119,6 +127,7 @@ impl Table {
 
     /// The path of one of our own endpoints, such as `/mcp`.
     pub fn endpoint_path(&mut self, key: &str, problems: &mut Problems) -> Option<String> {
+        self.asks(key, Shape::Text);
         let form = ("a path that starts with `/`, of letters, digits, `/`, `-`, `_`, `.` and `~`", "write it as \"/mcp\"");
         self.take(key, form, problems, |value| {
             let Value::Text(text) = value else { return Err(format!("expected a string, found {}", value.kind())) };
@@ -134,6 +143,7 @@ impl Table {
 
     /// A list of strings.
     pub fn strings(&mut self, key: &str, problems: &mut Problems) -> Option<Vec<String>> {
+        self.asks(key, Shape::Strings);
         self.take(key, ("a list of strings", "write it as [\"…\", \"…\"]"), problems, |value| {
             let Value::Array(items) = value else { return Err(format!("expected a list of strings, found {}", value.kind())) };
             let mut texts = Vec::with_capacity(items.len());
@@ -151,6 +161,8 @@ impl Table {
 
     /// The word `"any"` (or `"*"`), or a list of strings.
     pub fn any_or_strings(&mut self, key: &str, problems: &mut Problems) -> Option<AnyOr> {
+        self.asks(key, Shape::Any);
+        self.asks(key, Shape::Strings);
         let is_word = self.entry(key).is_some_and(|entry| matches!(entry.value, Value::Text(_)));
         if !is_word {
             let listed = self.strings(key, problems)?;
@@ -164,6 +176,7 @@ impl Table {
 
     /// A list of strings that no message shows. Warned about when it stands literally in a file that others can read.
     pub fn secrets(&mut self, key: &str, problems: &mut Problems) -> Option<Vec<Secret>> {
+        self.asks(key, Shape::Strings);
         self.hide(key);
         let secrets = self
             .take(key, ("a list of strings", "write it as [\"{{ env.NAME }}\"]"), problems, |value| {
@@ -187,6 +200,7 @@ impl Table {
 
     /// One of a few words. `planned` are words that are known but do not work yet.
     pub fn choice<T: Copy>(&mut self, key: &str, words: &[(&str, T)], planned: &[&str], problems: &mut Problems) -> Option<T> {
+        self.asks(key, Shape::Words(words.iter().map(|(word, _)| (*word).to_owned()).collect()));
         let known: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
         let form = if let [only] = known.as_slice() { format!("only {only}") } else { format!("one of {}", known.join(", ")) };
         self.take(key, (&form, "write one of these words"), problems, |value| {
@@ -205,6 +219,7 @@ impl Table {
 
     /// A table within this one, moved out of it.
     pub fn table(&mut self, key: &str, problems: &mut Problems) -> Option<Self> {
+        self.asks(key, Shape::Table);
         let write = format!("write it as [{}]", self.path_of(key));
         self.take_out(key, ("a table", &write), problems, |value| match value {
             Value::Table(table) => Ok(table),
@@ -214,6 +229,7 @@ impl Table {
 
     /// A list of tables within this one, moved out of it.
     pub fn tables(&mut self, key: &str, problems: &mut Problems) -> Vec<Self> {
+        self.asks(key, Shape::Tables);
         let write = format!("write each as [[{}]]", self.path_of(key));
         self.take_out(key, ("a list of tables", &write), problems, |value| match value {
             Value::Array(items) if items.iter().all(|item| matches!(item.value, Value::Table(_) | Value::Unusable)) => {
@@ -226,6 +242,7 @@ impl Table {
 
     /// All entries as tables with their keys, where the operator chooses the keys.
     pub fn into_tables(self, problems: &mut Problems) -> Vec<(String, Self)> {
+        self.has_chosen_keys();
         let mut tables = Vec::with_capacity(self.entries.len());
         for entry in self.entries {
             match entry.value {
@@ -243,6 +260,7 @@ impl Table {
 
     /// The keys of all entries, where the operator chooses them.
     pub fn names(&self) -> Vec<String> {
+        self.has_chosen_keys();
         self.entries.iter().map(|entry| entry.key.clone()).collect()
     }
 
@@ -264,6 +282,7 @@ impl Table {
     }
 
     fn private(&mut self, key: &str, problems: &mut Problems) -> Option<Secret> {
+        self.asks(key, Shape::Text);
         self.hide(key);
         self.take(key, TEXT, problems, |value| match value {
             Value::Text(text) => Ok(text.value.clone()),

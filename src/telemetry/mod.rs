@@ -1,10 +1,12 @@
 //! Logs: to stderr, as text or JSON, never with a secret in them.
 
+pub mod read;
 mod terminal;
 
 use clap::ValueEnum;
 use tracing_subscriber::{EnvFilter, filter::ParseError, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
+pub use read::TelemetryConfig;
 pub use terminal::Stderr;
 
 /// How a log line looks.

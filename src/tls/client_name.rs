@@ -3,6 +3,8 @@
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate, X509Name};
 
+use super::inspect::shown_name;
+
 /// Most names and attributes of one certificate that are kept.
 const MAX_VALUES: usize = 100;
 /// Longest of them, in bytes; a longer one is left out, because a part of a name is another name.
@@ -15,6 +17,8 @@ pub struct ClientName {
     /// DER of the issuer's and of the subject's distinguished name.
     pub issuer: Box<[u8]>,
     pub subject: Box<[u8]>,
+    issuer_words: Option<String>,
+    subject_words: Option<String>,
     attributes: Vec<(SubjectAttribute, String)>,
     alternatives: Vec<(AlternativeName, String)>,
 }
@@ -44,9 +48,16 @@ impl ClientName {
         Some(Self {
             issuer: certificate.issuer().as_raw().into(),
             subject: certificate.subject().as_raw().into(),
+            issuer_words: words(certificate.issuer()),
+            subject_words: words(certificate.subject()),
             attributes: attributes(certificate.subject()),
             alternatives: alternatives(&certificate),
         })
+    }
+
+    /// The issuer's and the subject's distinguished names in words, as far as they have any; safe to be shown.
+    pub fn in_words(&self) -> (Option<&str>, Option<&str>) {
+        (self.issuer_words.as_deref(), self.subject_words.as_deref())
     }
 
     /// The values of one part of the subject, in the certificate's order.
@@ -63,6 +74,10 @@ impl ClientName {
     pub fn all_alternatives(&self) -> impl Iterator<Item = (AlternativeName, &str)> {
         self.alternatives.iter().map(|(kind, value)| (*kind, value.as_str()))
     }
+}
+
+fn words(name: &X509Name<'_>) -> Option<String> {
+    name.iter().next().map(|_| shown_name(name))
 }
 
 fn attributes(name: &X509Name<'_>) -> Vec<(SubjectAttribute, String)> {

@@ -36,7 +36,7 @@ const HSTS: Duration = Duration::from_secs(2 * 365 * 86_400);
 const LONGEST_HSTS: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// Reads the table, whose path says which listener it is for. `None` when it names no usable certificate; the reason is recorded.
-pub fn read(mut table: Table, keys: &Keys, problems: &mut Problems) -> Option<ServerTlsSettings> {
+pub fn read(mut table: Table, keys: &'static Keys, problems: &mut Problems) -> Option<ServerTlsSettings> {
     let identity = identity(&mut table, problems);
     let client_ca = table.path_value("client_ca", problems);
     let demand = table.choice("client_auth", &[("required", Demand::Required), ("optional", Demand::Optional)], &[], problems);

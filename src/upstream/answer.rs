@@ -33,7 +33,7 @@ pub enum Answer {
 
 #[derive(Debug)]
 pub struct JsonAnswer {
-    /// With HTTP 429: how long to wait until the next call.
+    /// With HTTP 429 or 503: how long to wait until the next call.
     pub retry_after: Option<Duration>,
     pub status: StatusCode,
     /// From Content-Length.

@@ -1,6 +1,7 @@
 //! One running form of an upstream: its transport, and the era it was found to speak.
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -153,7 +154,7 @@ impl Generation {
     /// [`UpstreamError`]
     pub(crate) async fn exchange_without_limit(&self, session: Option<&Arc<Session>>, request: Outgoing) -> Result<Answer, UpstreamError> {
         let ticket = self.life.begin(if request.is_endless { Stay::Stream } else { Stay::Call })?;
-        let answer = ticket.within(self.send(session, request)).await?;
+        let answer = ticket.within(pin!(self.send(session, request))).await?;
         Ok(answer.with(ticket))
     }
 
@@ -268,7 +269,7 @@ impl Generation {
             (SessionLink::Http { id, version }, Transport::Http(http)) => {
                 let ticket = self.life.begin(Stay::Stream)?;
                 let headers = RequestHeaders { version: Some(version.clone()), session: id.clone(), ..Default::default() };
-                let messages = ticket.within(http.listen(headers)).await?;
+                let messages = ticket.within(pin!(http.listen(headers))).await?;
                 Ok(messages.map(|messages| messages.with(ticket)))
             }
             (SessionLink::Sse { channel, .. }, _) => channel.listen(),

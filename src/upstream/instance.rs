@@ -225,7 +225,7 @@ impl Upstream {
     /// Looks at what a call met: HTTP 429 with `Retry-After` closes the way for further ones until then.
     pub fn heed(&self, met: Result<&Answer, &UpstreamError>) {
         let after = match met {
-            Ok(Answer::Json(json)) => json.retry_after,
+            Ok(Answer::Json(json)) => json.retry_after.filter(|_| json.status == StatusCode::TOO_MANY_REQUESTS),
             Err(UpstreamError::Busy { status: StatusCode::TOO_MANY_REQUESTS, after }) => Some(*after),
             Ok(Answer::Messages(_) | Answer::Accepted) | Err(_) => None,
         };

@@ -99,11 +99,12 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// Does the work as long as the generation lives.
+    /// Does the work as long as the generation lives. It is pinned by the caller: a future that is an argument takes its room
+    /// twice in the future it becomes a part of, and calls move through here.
     ///
     /// # Errors
     /// Those of the work, and `drained`.
-    pub(crate) async fn within<T>(&self, work: impl Future<Output = Result<T, UpstreamError>>) -> Result<T, UpstreamError> {
+    pub(crate) async fn within<T>(&self, work: Pin<&mut impl Future<Output = Result<T, UpstreamError>>>) -> Result<T, UpstreamError> {
         tokio::select! {
             biased;
             done = work => done,
@@ -145,6 +146,8 @@ fn drained(never_sent: bool) -> UpstreamError {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     fn is_over(life: &Life) -> bool {
@@ -164,7 +167,7 @@ mod tests {
             async {
                 tokio::time::sleep(Duration::from_secs(5)).await;
                 drop(call);
-                stream.within(std::future::pending::<Result<(), _>>()).await
+                stream.within(pin!(std::future::pending::<Result<(), _>>())).await
             },
         );
         assert!(drained.elapsed() < Duration::from_secs(1) && is_over(&life));
@@ -175,7 +178,8 @@ mod tests {
     async fn a_call_is_cut_off_at_the_limit_and_nothing_begins_after_it() {
         let life = Life::default();
         let call = life.begin(Stay::Call).unwrap();
-        let (_, cut) = tokio::join!(life.drain(Duration::from_secs(600)), call.within(std::future::pending::<Result<(), _>>()));
+        let endless = pin!(std::future::pending::<Result<(), _>>());
+        let (_, cut) = tokio::join!(life.drain(Duration::from_secs(600)), call.within(endless));
         let (cut, late) = (cut.unwrap_err(), life.begin(Stay::Call).unwrap_err());
         assert_eq!((cut.reason(), cut.is_safe_to_repeat()), (Reason::Drained, false), "it may have been executed");
         assert_eq!((late.reason(), late.is_safe_to_repeat()), (Reason::Drained, true), "it was never sent");
@@ -191,7 +195,7 @@ mod tests {
             let call = life.begin(Stay::Call).unwrap();
             tokio::time::sleep(Duration::from_secs(5)).await;
             assert!(!is_over(&life));
-            call.within(async { Ok(()) }).await
+            call.within(pin!(async { Ok(()) })).await
         });
         assert!(call.is_ok() && is_over(&life));
     }

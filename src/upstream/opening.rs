@@ -41,8 +41,9 @@ impl Generation {
             Transport::Stdio(host) => host.startup_timeout(),
         };
         let ticket = self.life.begin(Stay::Call)?;
-        let opened =
-            timeout(limit, ticket.within(Box::pin(self.open_without_limit(spec)))).await.unwrap_or(Err(UpstreamError::TimedOut(limit)));
+        let opened = timeout(limit, ticket.within(Box::pin(self.open_without_limit(spec)).as_mut()))
+            .await
+            .unwrap_or(Err(UpstreamError::TimedOut(limit)));
         match opened {
             // Nothing of what the session is for was sent.
             Err(UpstreamError::Failed { explanation, .. }) if explanation.reason == Reason::Drained => {

@@ -5,7 +5,7 @@ mod source;
 use source::Source;
 
 /// What every module may name: no module of the product stands below them.
-const LEAVES: &[&str] = &["clock", "events", "finding", "meter", "names", "problem", "reason", "secret", "sources", "table"];
+const LEAVES: &[&str] = &["audit", "clock", "events", "finding", "meter", "names", "problem", "reason", "secret", "sources", "table"];
 
 /// Which modules each module may name, beside the leaves and itself.
 const DIRECTION: &[(&str, &[&str])] = &[
@@ -25,7 +25,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("health", &["gateway", "upstream", "outbound", "tls", "mcp"]),
     ("admin", &["health", "gateway", "downstream", "upstream", "catalog", "outbound", "session", "tls", "telemetry", "mcp"]),
     ("demo", &["mcp", "tls"]),
-    ("config", &["admin", "auth", "health", "downstream", "gateway", "limits", "redis", "session", "upstream", "tls"]),
+    ("config", &["admin", "auth", "health", "downstream", "gateway", "limits", "redis", "session", "telemetry", "upstream", "tls"]),
 ];
 
 /// These see everything: they put the program together.

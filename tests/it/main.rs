@@ -7,6 +7,8 @@ mod access;
 mod admin;
 // Which part of the source may name which.
 mod architecture;
+// Who did what, written down.
+mod audit;
 // Clients that are wrong, hostile or gone.
 mod bad_client;
 // Upstreams that break the protocol.
@@ -84,6 +86,8 @@ mod rotation;
 mod redis;
 // The tools `search` and `execute`.
 mod search;
+// The schema of the file, for editors.
+mod schema;
 // What a legacy server asks in the middle of a modern client's call.
 mod parked_calls;
 // What a server asks in the middle of a call.

@@ -82,10 +82,26 @@ async fn a_status_without_retry_after_is_an_error_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_busy_servers_own_error_is_relayed_as_it_is() {
+async fn a_busy_servers_own_error_is_relayed_as_it_is_and_says_when_to_come_again() {
+    for status in [429, 503] {
+        for server in [legacy, modern] {
+            let busy = move |call: &Call| Answer::new(status, "application/json", call.error(-32050)).header("retry-after", "7");
+            let nexus = start(server().tool("work").on("tools/call", busy)).await;
+            let (modern, legacy) = (nexus.modern(), nexus.legacy().await);
+            let response = modern.open("tools/call", json!({"name": "up__work"})).await;
+            assert_eq!(response.headers["retry-after"], "7", "{status}");
+            assert_eq!(response.answer().await["error"]["code"], -32050);
+            if status == 503 {
+                let response = legacy.open("tools/call", json!({"name": "up__work"})).await;
+                assert_eq!(response.headers["retry-after"], "7", "{status}");
+                assert_eq!(response.answer().await["error"]["code"], -32050);
+            }
+        }
+    }
     let nexus = start(modern().tool("work").on("tools/call", |call| Answer::new(429, "application/json", call.error(-32050)))).await;
     let response = nexus.modern().open("tools/call", json!({"name": "up__work"})).await;
-    assert_eq!((response.status.as_u16(), response.answer().await["error"]["code"].clone()), (429, json!(-32050)));
+    assert_eq!((response.status.as_u16(), response.headers.get("retry-after")), (429, None));
+    assert_eq!(response.answer().await["error"]["code"], -32050);
 }
 
 #[tokio::test]

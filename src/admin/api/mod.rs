@@ -39,10 +39,15 @@ pub(super) fn routes(state: &Arc<Inner>) -> Router<Arc<Inner>> {
 /// What does not merely read is an action.
 async fn guarded(State(state): State<Arc<Inner>>, request: Request, next: Next) -> Response<Body> {
     let purpose = if request.method().is_safe() { Purpose::Read } else { Purpose::Act };
-    match state.guard.check(purpose, &request) {
-        Ok(()) => next.run(request).await.into_response(),
-        Err(refusal) => *refusal,
+    if let Err(refusal) = state.check(purpose, &request) {
+        return *refusal;
     }
+    let action = state.action(purpose, &request);
+    let response = next.run(request).await.into_response();
+    if let Some(action) = action {
+        state.done(&action, response.status());
+    }
+    response
 }
 
 /// The upstream that a path names.

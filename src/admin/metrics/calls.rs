@@ -34,7 +34,13 @@ const STORE_ERRORS: Metric = Metric::new(
     "Looks for sessions and changes of them that Redis did not answer; only with [state] store = \"redis\".",
 );
 
-pub(super) const ALL: &[Metric] = &[REQUESTS, DURATION, SESSIONS, LIMITED, UNANSWERED, STORE_ERRORS];
+const AUDIT_LOST: Metric = Metric::new(
+    Kind::Counter,
+    "nexus_audit_lost",
+    "Lines of the audit trail that were not written: its queue was full, or its file failed.",
+);
+
+pub(super) const ALL: &[Metric] = &[REQUESTS, DURATION, SESSIONS, LIMITED, UNANSWERED, AUDIT_LOST, STORE_ERRORS];
 
 pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway) -> fmt::Result {
     let requests = gateway
@@ -46,6 +52,7 @@ pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway) -> fmt::Result {
     let limiter = gateway.limiter();
     page.counter(LIMITED, limiter.limited().map(|(scope, count)| (vec![("scope", scope.word().to_owned())], count)))?;
     page.counter(UNANSWERED, [(Vec::new(), limiter.unanswered())])?;
+    page.counter(AUDIT_LOST, [(Vec::new(), gateway.audit().lost())])?;
     let sessions = i64::try_from(gateway.sessions().count()).unwrap_or(i64::MAX);
     page.gauge(SESSIONS, [(Vec::new(), sessions)])?;
     page.counter(STORE_ERRORS, gateway.store_errors().map(|errors| (Vec::new(), errors)))

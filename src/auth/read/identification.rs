@@ -70,7 +70,7 @@ pub(super) fn read(mut table: Table, has_tokens: bool, around: Around, problems:
     enabled.then_some(config)
 }
 
-fn source(mut table: Table, keys: &Keys, has_tokens: bool, around: Around, problems: &mut Problems) -> IdentitySource {
+fn source(mut table: Table, keys: &'static Keys, has_tokens: bool, around: Around, problems: &mut Problems) -> IdentitySource {
     let table = &mut table;
     let claim = table.string("jwt_claim", problems);
     if claim.as_deref() == Some("") {

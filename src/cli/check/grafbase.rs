@@ -169,7 +169,7 @@ const KNOWN: &[Known] = &[
         when: When::Has("telemetry"),
         topic: "telemetry",
         there: "traces, metrics and logs are exported by OpenTelemetry",
-        here: "nothing is sent yet; /metrics of [admin] serves Prometheus",
+        here: "nothing is sent yet; /metrics of [admin] serves Prometheus, and `audit` writes a line for each call",
     },
 ];
 

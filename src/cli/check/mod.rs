@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::USAGE;
 use crate::{
     admin::AdminConfig,
+    audit::{AuditConfig, Sink},
     clock::Clock,
     config::{self, Loaded, NotFound},
     downstream::{ListenerTls, ServerConfig},
@@ -102,6 +103,7 @@ fn check(path: &Path, sources: &dyn Sources, clock: &dyn Clock) -> Vec<Problem> 
         if let Some(admin) = config.admin.as_ref().filter(|_| !refused.iter().any(|key| key.starts_with("admin"))) {
             problems.extend(admin_listener(admin, sources, clock));
         }
+        problems.extend(config.telemetry.audit.as_ref().and_then(|audit| unwritable(audit, path, &loaded)));
         if let Some(oauth) = config.server.auth.oauth.as_deref().filter(|oauth| oauth.url.scheme() == "https") {
             let without = "no token can be verified until it is repaired";
             let files = Files { table: "server.oauth".to_owned(), without, path, loaded: &loaded, sources };
@@ -153,6 +155,13 @@ fn admin_listener(admin: &AdminConfig, sources: &dyn Sources, clock: &dyn Clock)
         Ok(tls) => tls.warnings(),
         Err(problem) => vec![*problem],
     }
+}
+
+/// Why the audit trail cannot be written; its file is not made.
+fn unwritable(audit: &AuditConfig, path: &Path, loaded: &Loaded) -> Option<Problem> {
+    let problem = Sink::look(&audit.target).err()?;
+    let line = loaded.lines.get(&problem.key).copied().unwrap_or_default();
+    Some(Problem { at: Some(At { file: path.to_owned(), line }), ..*problem })
 }
 
 /// The files of one upstream, or of one channel for alerts.

@@ -73,11 +73,16 @@ impl Relay {
             self.settle();
             return Ok(Reply::Json(Box::new(JsonReply::new(json.status, length, JsonBody::scanned(json.body, scanner, self)))));
         }
+        let asks_to_wait = json.retry_after;
         let message = self.whole(json).await?;
-        if let Some(status) = untouched {
-            return Ok(Reply::Message { status, body: message.into_bytes() });
+        let mut reply = match untouched {
+            Some(status) => Reply::with_status(status, message.into_bytes()),
+            None => self.reply_message(message)?,
+        };
+        if let Reply::Message { retry_after, .. } = &mut reply {
+            *retry_after = asks_to_wait;
         }
-        self.reply_message(message)
+        Ok(reply)
     }
 
     /// A whole response becomes the client's reply.
@@ -86,7 +91,7 @@ impl Relay {
     /// It cannot be shown to this client.
     pub(in crate::gateway) fn reply_message(mut self, message: Message) -> Result<Reply, UpstreamError> {
         match self.adapt(message)? {
-            Adapted::Ready(body, status) => Ok(Reply::Message { status, body }),
+            Adapted::Ready(body, status) => Ok(Reply::with_status(status, body)),
             Adapted::Unfinished(unfinished) => self.goes_on(*unfinished),
         }
     }
@@ -155,7 +160,7 @@ impl Relay {
                     let attached = park(Incoming::Messages(messages), self, *question);
                     return Ok(Reply::Events(Box::new(EventReply::attached(attached))));
                 }
-                Taken::Last(body, status) => return Ok(Reply::Message { status, body }),
+                Taken::Last(body, status) => return Ok(Reply::with_status(status, body)),
                 Taken::Unfinished(unfinished) => return self.goes_on(*unfinished),
                 Taken::Send(first) => return Ok(Reply::Events(Box::new(EventReply::relayed(messages, self, vec![first])))),
             }

@@ -61,7 +61,7 @@ impl Gateway {
             Some(route) => route,
             None => self.route(caller, method, message).await?,
         };
-        counted.goes_to(&route.upstream);
+        counted.goes_to(&route);
         let _admitted = self.admit(caller, method, &route).await?;
         if route.view.lineup.is_transparent() {
             self.first_try(&route.upstream).await;

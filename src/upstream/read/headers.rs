@@ -40,7 +40,7 @@ enum Kind {
 const KINDS: [(&str, Kind); 4] = [("insert", Kind::Insert), ("forward", Kind::Forward), ("remove", Kind::Remove), ("rename", Kind::Rename)];
 
 /// Reads the list `headers` of a table.
-pub fn read(table: &mut Table, keys: &Keys, credential: &CredentialConfig, problems: &mut Problems) -> HeaderRules {
+pub fn read(table: &mut Table, keys: &'static Keys, credential: &CredentialConfig, problems: &mut Problems) -> HeaderRules {
     let mut rules: Vec<HeaderRule> = Vec::new();
     for mut rule in table.tables("headers", problems) {
         let kind = rule.choice("rule", &KINDS, &[], problems);

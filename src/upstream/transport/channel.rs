@@ -223,7 +223,7 @@ impl Channel {
                 Err(_) => Err(UpstreamError::Failed { explanation: self.end_explanation(), never_sent: true }),
             },
             Out::Sse(_) if self.has_ended() => Err(UpstreamError::SessionLost),
-            Out::Sse(post) => self.posted(post.send(None, body).await),
+            Out::Sse(post) => self.posted(Box::pin(post.send(None, body)).await),
         }
     }
 

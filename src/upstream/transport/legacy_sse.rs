@@ -1,7 +1,10 @@
 //! HTTP with server-sent events (MCP 2024-11-05, basic/transports): a GET opens the session, whose stream carries everything
 //! that the server says; the client's messages are POSTed to where the stream's first event points.
 
-use std::sync::{Arc, Weak};
+use std::{
+    pin::pin,
+    sync::{Arc, Weak},
+};
 
 use bytes::Bytes;
 use http::{
@@ -73,8 +76,8 @@ impl Post {
 /// [`UpstreamError`]: what answers is no such server, or names an address of another origin for the messages.
 pub(crate) async fn open(http: &Arc<HttpTransport>, life: &Life) -> Result<Arc<Channel>, UpstreamError> {
     let ticket = life.begin(Stay::Stream)?;
-    let (mut events, url) = ticket.within(http.open_events()).await?;
-    let endpoint = ticket.within(endpoint(&mut events)).await?;
+    let (mut events, url) = ticket.within(pin!(http.open_events())).await?;
+    let endpoint = ticket.within(pin!(endpoint(&mut events))).await?;
     let to = message_address(&url, &endpoint, http.message_address())?;
     let post = Post { transport: Arc::clone(http), to };
     let (channel, ends) = Channel::new(Out::Sse(post), Unasked::Listener(parking_lot::Mutex::default()));
@@ -135,7 +138,7 @@ async fn attend(channel: Weak<Channel>, mut events: EventStream, ticket: Ticket,
             }
         }
     };
-    let explanation = match ticket.within(async { Ok(read.await) }).await {
+    let explanation = match ticket.within(pin!(async { Ok(read.await) })).await {
         Ok(explanation) => explanation,
         Err(drained) => drained.explanation(),
     };

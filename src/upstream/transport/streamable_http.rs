@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
@@ -271,36 +272,28 @@ impl HttpTransport {
     }
 
     /// The same to another path of the same origin.
-    pub(super) async fn send_to(
+    pub(super) fn send_to(
         &self,
         path: Option<&PathAndQuery>,
         caller: Option<Caller>,
         mut request: Request<Bytes>,
-    ) -> Result<Response<UpstreamBody>, UpstreamError> {
+    ) -> impl Future<Output = Result<Response<UpstreamBody>, UpstreamError>> + Send {
         if self.credential.is_renewable() {
-            return Box::pin(self.send_renewable(path, caller, request)).await;
+            return Either::Left(Box::pin(self.send_renewable(path.cloned(), caller, request)));
         }
-        self.credential.show(request.headers_mut(), caller.as_ref())?;
-        drop(caller);
-        Ok(match path {
-            None => self.client.send(request).await?,
-            Some(path) => self.client.send_to(path, request).await?,
-        })
+        let shown = self.credential.show(request.headers_mut(), caller.as_ref());
+        let sent = shown.map(|()| self.client.send_to(path, request));
+        Either::Right(async move { Ok(sent?.await?) })
     }
 
     /// A request that was refused for its token was not executed, so whatever it was it is sent once more with another.
     async fn send_renewable(
         &self,
-        path: Option<&PathAndQuery>,
+        path: Option<PathAndQuery>,
         caller: Option<Caller>,
         mut request: Request<Bytes>,
     ) -> Result<Response<UpstreamBody>, UpstreamError> {
-        let send = |request| async move {
-            match path {
-                None => self.client.send(request).await,
-                Some(path) => self.client.send_to(path, request).await,
-            }
-        };
+        let send = |request| self.client.send_to(path.as_ref(), request);
         let Some(shown) = self.credential.fetched(request.headers_mut(), caller.as_ref()).await? else { return Ok(send(request).await?) };
         let mut again = request.clone();
         let response = send(request).await?;
@@ -330,14 +323,13 @@ impl HttpTransport {
         if with_session && status == StatusCode::NOT_FOUND {
             return Err(UpstreamError::SessionLost);
         }
-        self.sort_refusal(response, content, length).await
+        Box::pin(self.sort_refusal(response, content, length)).await
     }
 
     async fn sort_refusal(&self, response: Response<UpstreamBody>, content: Content, length: Option<u64>) -> Result<Answer, UpstreamError> {
         let status = response.status();
-        let wait = asks_to_wait(status, response.headers());
-        let retry_after = wait.filter(|_| status == StatusCode::TOO_MANY_REQUESTS);
-        if let Some(after) = wait {
+        let retry_after = asks_to_wait(status, response.headers());
+        if let Some(after) = retry_after {
             self.busy.wait(after);
             // A JSON-RPC error says more than we could.
             if !matches!(content, Content::Json) {

@@ -101,6 +101,17 @@ async fn a_server_that_answers_at_once_or_refuses_the_task_has_the_word() {
 }
 
 #[tokio::test]
+async fn a_task_with_an_endless_id_is_refused() {
+    let long = "x".repeat(2000);
+    let spec = task_only(TASKS)
+        .on("tools/call", move |call| Answer::json(call.response(&format!(r#""task":{{"taskId":"{long}","status":"working"}}"#))));
+    let nexus = gateway().upstream("crm", spec).upstream("other", modern().tool("easy")).start().await;
+    let got = nexus.modern().ask("tools/call", params()).await;
+    assert_eq!((&got["error"]["code"], &got["error"]["data"]["reason"]), (&json!(-32603), &json!("protocol")), "{got}");
+    assert!(nexus.fake("crm").seen_of("tasks/result").is_empty());
+}
+
+#[tokio::test]
 async fn no_task_is_made_at_a_server_that_takes_none_nor_for_a_client_that_knows_them() {
     let spec = task_only("{}").on("tools/call", |call| Answer::json(done(call, "plain")));
     let nexus = gateway().upstream("crm", spec).upstream("other", modern().tool("easy")).start().await;

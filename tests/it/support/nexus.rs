@@ -211,6 +211,7 @@ impl GatewaySpec {
         let bound = Bound::bind(&config.server, &*sources, clock.now()).await.unwrap();
         let (address, tls) = (bound.address(), bound.tls().cloned());
         let gateway = Gateway::start(config.mcp, &clock, &sources);
+        gateway.audit().begin(config.telemetry.audit.as_ref()).unwrap();
         let stop = Stop::default();
         let mut operators = None;
         if let Some(admin) = &config.admin {
