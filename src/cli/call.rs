@@ -40,7 +40,7 @@ pub(super) async fn run(world: &World, args: CallArgs) -> u8 {
         Ok(loaded) => loaded,
         Err(refused) => return refused.code,
     };
-    let gateway = start::gateway(world, &config);
+    let gateway = start::gateway_alone(world, &config);
     // Stdout is the answer's.
     let is_stdout = config.telemetry.audit.as_ref().is_some_and(|audit| audit.target == Target::Stdout);
     if !is_stdout && let Err(code) = start::audit(&gateway, &config) {

@@ -13,8 +13,9 @@ use url::Url;
 use super::{FAILURE, USAGE, World, fail, snippet::SnippetContext};
 use crate::{
     config::{self, Config, Overrides},
-    gateway::Gateway,
+    gateway::{Gateway, McpConfig},
     problem::Severity,
+    session::StoreConfig,
 };
 
 /// Time for the last lines of the audit trail.
@@ -77,6 +78,11 @@ pub(super) fn load(world: &World) -> Result<(PathBuf, Config), Refused> {
 /// Starts the gateway of a configuration.
 pub(super) fn gateway(world: &World, config: &Config) -> Arc<Gateway> {
     Gateway::start(config.mcp.clone(), &world.clock, &world.sources)
+}
+
+/// The same without other replicas: what it begins ends with it.
+pub(super) fn gateway_alone(world: &World, config: &Config) -> Arc<Gateway> {
+    Gateway::start(McpConfig { store: StoreConfig::Memory, ..config.mcp.clone() }, &world.clock, &world.sources)
 }
 
 /// Begins the audit trail that the file asks for. An exit code where it cannot be written.

@@ -49,7 +49,7 @@ pub(super) async fn run(world: &World) -> u8 {
         let _ = serve_stdio_refusal(tokio::io::stdin(), tokio::io::stdout(), &words).await;
         return code;
     }
-    let gateway = start::gateway(world, &config);
+    let gateway = start::gateway_alone(world, &config);
     if let Err(code) = start::audit(&gateway, &config) {
         return code;
     }

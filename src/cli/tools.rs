@@ -60,7 +60,7 @@ pub(super) async fn run(world: &World, args: &ToolsArgs) -> u8 {
         Ok(loaded) => loaded,
         Err(refused) => return refused.code,
     };
-    let gateway = start::gateway(world, &config);
+    let gateway = start::gateway_alone(world, &config);
     Announcer::new(world.global.log_style).tried(&gateway).await;
     let (catalog, upstreams) = (gateway.catalog(), gateway.upstreams());
     let mode = gateway.config().tools;

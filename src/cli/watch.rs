@@ -50,7 +50,7 @@ pub(super) fn start(
     Watch::start(WatchParts {
         gateway: Arc::clone(gateway),
         certificates,
-        state: config.state.clone(),
+        directory: config.state.directory.clone(),
         events: shared.events.clone(),
         board: shared.board.clone(),
         prober: shared.prober.clone(),

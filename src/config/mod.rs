@@ -17,10 +17,11 @@ use crate::{
     audit, auth,
     downstream::{self, ServerConfig},
     gateway::{self, McpConfig},
-    health::{self, CertificatesConfig, StateConfig},
+    health::{self, CertificatesConfig},
     limits,
     problem::{Problem, Problems},
     redis,
+    session::{self, StateConfig},
     sources::{FileFacts, Noted, Sources},
     table::{Asked, Keys, Origin, built},
     telemetry::{self, TelemetryConfig},
@@ -112,7 +113,7 @@ pub const TABLES: &[&Keys] = &[
     &limits::read::TOOL_KEYS,
     &health::read::KEYS,
     &health::read::ALERT_KEYS,
-    &health::read::STATE_KEYS,
+    &session::read::KEYS,
     &telemetry::read::KEYS,
     &audit::read::KEYS,
 ];
@@ -203,8 +204,9 @@ fn read_noting(
     let admin = admin::read::read(root.table("admin", &mut problems), &mut problems);
     let certificates = health::read::read(root.table("certificates", &mut problems), &mut problems);
     mcp.probe_before_swap = certificates.probe_before_swap;
-    let state = health::read::read_state(root.table("state", &mut problems), &mut problems);
+    let state = session::read::read(root.table("state", &mut problems), &mut problems);
     mcp.state_secrets.clone_from(&state.secrets);
+    mcp.store.clone_from(&state.store);
     mcp.limits.clone_from(&server.rate_limits);
     let telemetry = telemetry::read::read(root.table("telemetry", &mut problems), &mut problems);
     root.finish(&KEYS, &mut problems);

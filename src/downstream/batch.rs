@@ -23,7 +23,7 @@ use super::{
 use crate::{
     audit::RequestId,
     auth::Caller,
-    gateway::{Client, EventReply, Gateway, JsonReply, LegacySession, Reply, UpstreamError},
+    gateway::{Client, EventReply, Gateway, GatewayError, JsonReply, LegacySession, Reply, UpstreamError},
     mcp::{
         Era, Id, Kind, Message,
         errors::{code, error_response},
@@ -71,6 +71,13 @@ pub(super) fn parts(
     worked_off.boxed()
 }
 
+/// What wants no answer gets none, also where it was not heard.
+pub(super) fn heard(outcome: Result<(), GatewayError>) {
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "what a client says was not heard by another replica");
+    }
+}
+
 async fn one(
     gateway: Arc<Gateway>,
     caller: Caller,
@@ -97,11 +104,11 @@ async fn one(
             {
                 return stream::empty().boxed();
             }
-            gateway.notified(&client, &message).await;
+            heard(gateway.notified(&client, &message).await);
             return stream::empty().boxed();
         }
         Kind::Response | Kind::ErrorResponse => {
-            gateway.answered(&client, message).await;
+            heard(gateway.answered(&client, message).await);
             return stream::empty().boxed();
         }
     }

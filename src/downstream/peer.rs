@@ -12,14 +12,14 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    batch::{Part, Toll, collect, parts},
+    batch::{Part, Toll, collect, heard, parts},
     outlet::EventQueue,
     rescue::{rescue, rescue_opening, rescue_parse},
     stdio::to_line,
 };
 use crate::{
     auth::Caller,
-    gateway::{Client, Gateway, LegacySession, ModernClient, Reply},
+    gateway::{Client, Gateway, LegacySession, ModernClient, Reach, Reply},
     mcp::{
         Era, Id, Kind, Message, ParseError, ParseErrorKind, Version, batch,
         era::{Opening, classify},
@@ -173,11 +173,11 @@ impl Peer {
                     self.cancel(&id);
                 }
                 let gateway = Arc::clone(&self.gateway);
-                self.pass_on(async move { gateway.notified(&client, &message).await }).await;
+                self.pass_on(async move { heard(gateway.notified(&client, &message).await) }).await;
             }
             Kind::Response | Kind::ErrorResponse => {
                 let gateway = Arc::clone(&self.gateway);
-                self.pass_on(async move { gateway.answered(&client, message).await }).await;
+                self.pass_on(async move { heard(gateway.answered(&client, message).await) }).await;
             }
         }
     }
@@ -199,7 +199,7 @@ impl Peer {
     }
 
     async fn initialize(self: &Arc<Self>, caller: &Caller, message: &Message) {
-        match self.gateway.initialize(caller, message).await {
+        match self.gateway.initialize(caller, message, Reach::Here).await {
             Ok((session, reply)) => {
                 let mut outbox = self.gateway.open_stream(&session);
                 let ended = session.end_token();

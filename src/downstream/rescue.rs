@@ -20,6 +20,9 @@ use crate::{
     reason::Reason,
 };
 
+/// When to try again what the store of sessions gave no answer to.
+const WITHOUT_STORE: Duration = Duration::from_secs(1);
+
 /// An error that is ready to be sent.
 #[derive(Debug)]
 pub(super) struct Rescued {
@@ -63,7 +66,11 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
         GatewayError::InvalidParams(why) => (format!("Invalid params: {why}"), None, None),
         GatewayError::InvalidState => {
             let data = r#"{"reason":"invalid_request_state"}"#.to_owned();
-            ("Invalid params: `requestState` is not valid for this request, or has expired".to_owned(), Some(data), None)
+            (
+                "Invalid params: `requestState` is not valid for this request, or has expired; make the call again without it".to_owned(),
+                Some(data),
+                None,
+            )
         }
         GatewayError::Upstream { upstream, error, .. } if error.reason() == Reason::NeedsCaller => {
             let data = format!("{{\"upstream\":{},\"reason\":\"{}\"}}", quoted(upstream.as_str()), Reason::NeedsCaller);
@@ -117,6 +124,18 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
                 body,
                 request_id: None,
                 retry_after: None,
+                challenge: None,
+                turned_away: None,
+            };
+        }
+        GatewayError::NoStore(_) => {
+            let data = format!("{{\"retryAfterMs\":{}}}", WITHOUT_STORE.as_millis());
+            let body = error_response(id, code, "sessions cannot be looked up at the moment; try again", Some(data.as_bytes()));
+            return Rescued {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                body,
+                request_id: None,
+                retry_after: Some(WITHOUT_STORE),
                 challenge: None,
                 turned_away: None,
             };

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     audit::RequestId,
     auth::Caller,
-    gateway::{Client, EventId, EventReply, Gateway, LegacySession, ModernClient, Outbox, Reply},
+    gateway::{Client, EventId, EventReply, Gateway, LegacySession, ModernClient, Outbox, Reach, Reply},
     mcp::{
         Era, Id, Kind, Message, ParseErrorKind, Version, batch,
         era::{Opening, classify},
@@ -126,7 +126,7 @@ impl Endpoint {
                 self.serve(caller, client, message).await
             }
             Opening::Legacy(_) => {
-                let session = self.session(&caller, session, message.id())?;
+                let session = self.session(&caller, session, message.id()).await?;
                 self.serve(caller, Client::Legacy(session), message).await
             }
         }
@@ -156,11 +156,13 @@ impl Endpoint {
                 }
             }
             Kind::Notification => {
-                Box::pin(self.gateway.notified(&client, &message)).await;
+                let heard = Box::pin(self.gateway.notified(&client, &message)).await;
+                heard.map_err(|error| rescue(&error, None, client.era()))?;
                 Ok(empty(StatusCode::ACCEPTED))
             }
             Kind::Response | Kind::ErrorResponse => {
-                Box::pin(self.gateway.answered(&client, message)).await;
+                let era = client.era();
+                Box::pin(self.gateway.answered(&client, message)).await.map_err(|error| rescue(&error, None, era))?;
                 Ok(empty(StatusCode::ACCEPTED))
             }
         }
@@ -170,7 +172,7 @@ impl Endpoint {
     async fn post_batch(&self, caller: Caller, headers: &HeaderMap, text: &Bytes, address: Option<IpAddr>) -> Answer {
         let batch = || rescue_parse(&ParseErrorKind::Batch.into());
         let session = headers.get(SESSION_ID).ok_or_else(batch)?;
-        let session = self.session(&caller, Some(session), None)?;
+        let session = self.session(&caller, Some(session), None).await?;
         if session.record.version != Version::V2025_03_26 {
             return Err(batch());
         }
@@ -191,7 +193,7 @@ impl Endpoint {
     }
 
     async fn initialize(&self, caller: &Caller, message: &Message) -> Answer {
-        let greeted = self.gateway.initialize(caller, message).await;
+        let greeted = self.gateway.initialize(caller, message, Reach::Anywhere).await;
         let (session, reply) = greeted.map_err(|error| rescue(&error, message.id(), Era::Legacy))?;
         let mut response = respond(reply, message.id().cloned(), Era::Legacy);
         if let Ok(mut id) = HeaderValue::from_str(&session.id().to_string()) {
@@ -211,7 +213,7 @@ impl Endpoint {
         if parts.method != Method::GET || parts.headers.get(SESSION_ID).is_none() {
             return Ok(not_allowed());
         }
-        let session = self.session(&caller, parts.headers.get(SESSION_ID), None)?;
+        let session = self.session(&caller, parts.headers.get(SESSION_ID), None).await?;
         let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("text/event-stream") || value.contains("*/*"));
         if !parts.headers.get_all(ACCEPT).iter().any(accepts) {
             return Err(refusal(StatusCode::NOT_ACCEPTABLE, code::INVALID_REQUEST, "GET needs Accept: text/event-stream"));
@@ -233,8 +235,8 @@ impl Endpoint {
         if parts.headers.get(SESSION_ID).is_none() {
             return Ok(not_allowed());
         }
-        let session = self.session(&caller, parts.headers.get(SESSION_ID), None)?;
-        self.gateway.end(&session);
+        let session = self.session(&caller, parts.headers.get(SESSION_ID), None).await?;
+        Box::pin(self.gateway.end_everywhere(&session)).await.map_err(|error| rescue(&error, None, Era::Legacy))?;
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
@@ -286,7 +288,7 @@ impl Endpoint {
         }
     }
 
-    fn session(&self, caller: &Caller, header: Option<&HeaderValue>, id: Option<&Id>) -> Result<Arc<LegacySession>, Rescued> {
+    async fn session(&self, caller: &Caller, header: Option<&HeaderValue>, id: Option<&Id>) -> Result<Arc<LegacySession>, Rescued> {
         let body = |words| error_response(id, code::INVALID_REQUEST, words, None);
         let error = |status, words, turned_away| Rescued {
             status,
@@ -298,9 +300,11 @@ impl Endpoint {
         };
         let header = header.ok_or_else(|| error(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing: send initialize first", None))?;
         let not_theirs = || Some(TurnedAway::Session(caller.clone()).into());
-        SessionId::parse(header.as_bytes())
-            .and_then(|id| self.gateway.sessions().find(id, caller))
-            .ok_or_else(|| error(StatusCode::NOT_FOUND, "the session is not known: send initialize again", not_theirs()))
+        let found = match SessionId::parse(header.as_bytes()) {
+            Some(session) => self.gateway.session(session, caller).await.map_err(|error| rescue(&error, id, Era::Legacy))?,
+            None => None,
+        };
+        found.ok_or_else(|| error(StatusCode::NOT_FOUND, "the session is not known: send initialize again", not_theirs()))
     }
 }
 

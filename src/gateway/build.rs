@@ -22,6 +22,7 @@ use super::{
     parked::Parking,
     personal::Persons,
     rebuild::Making,
+    replicas::Replicas,
     subscriptions::Hubs,
     tally::Tally,
     task_ids::TaskIds,
@@ -53,6 +54,8 @@ pub struct Gateway {
     pub(super) persons: Persons,
     /// Who listens.
     pub(super) ears: Arc<Ears>,
+    /// Present where other replicas serve the same sessions.
+    pub(super) replicas: Option<Arc<Replicas>>,
     /// Upstream sessions that modern clients listen to.
     pub(super) hubs: Hubs,
     pub(super) task_ids: Arc<TaskIds>,
@@ -101,13 +104,16 @@ impl Gateway {
         let task_ids = Arc::new(TaskIds::new(&config.state_secrets));
         let Surroundings { clock, sources, watcher, .. } = surroundings.clone();
         let audit = Arc::new(Trail::new(Arc::clone(&clock)));
-        let limiter = Limiter::new(config.limits.clone(), limits::Surroundings { clock, sources, watcher });
+        let around = limits::Surroundings { clock, sources, watcher };
+        let replicas = Replicas::start(&config, &around);
+        let limiter = Limiter::new(config.limits.clone(), around);
         let lineup = Arc::new(Lineup::new(Arc::new(config), upstreams));
         let gateway = Arc::new(Self {
             sessions: Sessions::default(),
             headcount: Headcount::default(),
             persons: Persons::new(),
             ears: Arc::default(),
+            replicas,
             hubs: Hubs::default(),
             task_ids,
             surroundings,
@@ -133,6 +139,7 @@ impl Gateway {
         }
         gateway.tasks.spawn(Arc::clone(&gateway).keep(changed, inbox));
         gateway.tasks.spawn(Arc::clone(&gateway).keep_index());
+        gateway.keep_replicas();
         gateway
     }
 
@@ -283,6 +290,9 @@ impl Gateway {
         self.tasks.close();
         self.tasks.wait().await;
         self.limiter.shut_down().await;
+        if let Some(replicas) = &self.replicas {
+            replicas.store.shut_down().await;
+        }
     }
 
     async fn keep(self: Arc<Self>, changed: Arc<Notify>, mut inbox: mpsc::Receiver<(UpstreamId, Notice)>) {
@@ -293,9 +303,12 @@ impl Gateway {
                 () = changed.notified() => self.rebuild(),
                 Some((upstream, notice)) = inbox.recv() => self.pass_on(upstream, &notice),
                 _ = expiry.tick() => {
-                    for session in self.sessions.expire(self.config().session_idle_timeout) {
+                    let (shared, own) = self.sessions.expire(self.config().session_idle_timeout).into_iter().partition(|old| old.is_shared());
+                    let (shared, own): (Vec<_>, Vec<Arc<LegacySession>>) = (shared, own);
+                    for session in own {
                         self.end_session(&session);
                     }
+                    self.leave(shared);
                     self.sweep_persons();
                 }
                 () = self.shutdown.cancelled() => break,

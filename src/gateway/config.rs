@@ -7,6 +7,7 @@ use crate::{
     catalog::{Naming, Rules, ToolsMode},
     limits::LimitsConfig,
     secret::Secret,
+    session::StoreConfig,
     upstream::{Bounds, UpstreamConfig},
 };
 
@@ -43,6 +44,8 @@ pub struct McpConfig {
     pub downstream_cache: CacheConfig,
     /// What seals the state that clients hold; of `[state]`. Empty: random at start.
     pub state_secrets: Vec<Secret>,
+    /// Where legacy clients' sessions live; of `[state]`.
+    pub store: StoreConfig,
     /// `[server.rate_limits]`.
     pub limits: LimitsConfig,
     /// In file order, which settles collisions. Disabled ones are left out.

@@ -10,6 +10,7 @@ use crate::{
     mcp::{Era, errors::code, headers::HeaderMismatch},
     names::UpstreamName,
     reason::Reason,
+    session::StoreError,
     upstream::UpstreamError,
 };
 
@@ -52,6 +53,9 @@ pub enum GatewayError {
     Limited(#[from] Limited),
     #[error("too many sessions")]
     TooManySessions,
+    /// What replicas share cannot be looked at or changed right now.
+    #[error("the store of sessions gives no answer")]
+    NoStore(#[source] StoreError),
 }
 
 impl GatewayError {
@@ -70,7 +74,9 @@ impl GatewayError {
             Self::HeaderMismatch(_) => code::HEADER_MISMATCH,
             Self::MissingExtension(_) => code::MISSING_CLIENT_CAPABILITY,
             Self::Upstream { error, .. } if error.reason() == Reason::NeedsCaller => code::INVALID_REQUEST,
-            Self::Upstream { error: UpstreamError::Busy { .. }, .. } | Self::Limited(_) | Self::TooManySessions => code::SERVER_ERROR,
+            Self::Upstream { error: UpstreamError::Busy { .. }, .. } | Self::Limited(_) | Self::TooManySessions | Self::NoStore(_) => {
+                code::SERVER_ERROR
+            }
             Self::Upstream { .. } | Self::SearchFailed => code::INTERNAL_ERROR,
         }
     }
@@ -89,6 +95,7 @@ impl GatewayError {
             Self::MissingExtension(_) => "missing_extension",
             Self::Limited(_) => "rate_limited",
             Self::TooManySessions => "too_many_sessions",
+            Self::NoStore(_) => "no_store",
         }
     }
 }

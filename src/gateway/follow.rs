@@ -25,6 +25,7 @@ impl Gateway {
         for Reached { upstream, generation, up } in self.reached(session) {
             self.follow(session, &upstream, &generation, &up);
         }
+        self.stream_is_here(session);
         outbox
     }
 

@@ -130,7 +130,7 @@ impl Gateway {
                 let limit = self.config().bounds.max_event;
                 let made = Box::pin(required_task::make(&generation, &held.session, &prepared.outgoing, limit)).await;
                 if let Err(UpstreamError::SessionLost) = &made {
-                    Self::forget(upstream, held, request.client);
+                    Self::forget(upstream, held, request.client).await;
                 }
                 Some(made?)
             }
@@ -182,7 +182,7 @@ impl Gateway {
                 }
                 Err(error) => {
                     if let (UpstreamError::SessionLost, Some(held)) = (&error, &session) {
-                        Self::forget(upstream, held, request.client);
+                        Self::forget(upstream, held, request.client).await;
                     }
                     // What leaves the upstream working on it is told when the relay is dropped.
                     if !error.leaves_it_working() {
@@ -246,7 +246,11 @@ impl Gateway {
             },
             (SessionKey::Owned(_), None) => unreachable!("an owned key is made for a downstream session only"),
         };
-        let session = Box::pin(upstream.session(generation, &key, spec)).await?;
+        let place = match &key {
+            SessionKey::Owned(_) => down.and_then(|down| self.place_of(down, upstream)),
+            SessionKey::Pooled(..) | SessionKey::Listening(_) => None,
+        };
+        let session = Box::pin(upstream.session(generation, &key, spec, place)).await?;
         if let Some(down) = down {
             down.keep_upstream_session(upstream.id(), Some(&session));
             // A reload looked for what to forget before this was kept.
@@ -265,8 +269,8 @@ impl Gateway {
         Ok(Held { key, session })
     }
 
-    pub(super) fn forget(upstream: &Upstream, held: &Held, client: &Client) {
-        held.forget(upstream);
+    pub(super) async fn forget(upstream: &Upstream, held: &Held, client: &Client) {
+        held.forget(upstream).await;
         if let Client::Legacy(down) = client {
             down.keep_upstream_session(upstream.id(), None);
         }
@@ -367,8 +371,8 @@ pub(super) struct Held {
 
 impl Held {
     /// The upstream does not know the session any more; the next who needs one opens another.
-    pub(super) fn forget(&self, upstream: &Upstream) {
-        upstream.forget(&self.key, &self.session);
+    pub(super) async fn forget(&self, upstream: &Upstream) {
+        upstream.forget(&self.key, &self.session).await;
     }
 }
 

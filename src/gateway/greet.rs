@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    Client, Gateway, GatewayError, LegacySession, Reply,
+    Client, Gateway, GatewayError, LegacySession, Reach, Reply,
     capabilities::{own_capabilities, without_tasks},
-    headcount::Seat,
+    headcount::Evicted,
     route::Route,
     tally::{Counted, Outcome},
     view::View,
@@ -30,10 +30,16 @@ impl Gateway {
     /// Opens a session for a legacy client (MCP 2025-11-25, basic/lifecycle) and answers its `initialize`.
     ///
     /// # Errors
-    /// [`GatewayError`]: malformed parameters, too many sessions, or, for a transparent gateway, its upstream's failure.
-    pub async fn initialize(self: &Arc<Self>, caller: &Caller, message: &Message) -> Result<(Arc<LegacySession>, Reply), GatewayError> {
+    /// [`GatewayError`]: malformed parameters, too many sessions, a store that gives no answer, or, for a transparent gateway, its
+    /// upstream's failure.
+    pub async fn initialize(
+        self: &Arc<Self>,
+        caller: &Caller,
+        message: &Message,
+        reach: Reach,
+    ) -> Result<(Arc<LegacySession>, Reply), GatewayError> {
         let mut counted = Counted::begin(&self.tally, Some(Method::Initialize));
-        let mut greeted = self.open_session(caller, message).await;
+        let mut greeted = self.open_session(caller, message, reach).await;
         match &mut greeted {
             Ok(_) => counted.ends(Outcome::Ok),
             Err(error) => counted.fails(error, |_| false),
@@ -41,7 +47,12 @@ impl Gateway {
         greeted
     }
 
-    async fn open_session(self: &Arc<Self>, caller: &Caller, message: &Message) -> Result<(Arc<LegacySession>, Reply), GatewayError> {
+    async fn open_session(
+        self: &Arc<Self>,
+        caller: &Caller,
+        message: &Message,
+        reach: Reach,
+    ) -> Result<(Arc<LegacySession>, Reply), GatewayError> {
         let id = message.id().ok_or(GatewayError::InvalidParams("a request needs an id"))?;
         let requested = message.text(Field::ProtocolVersion).ok_or(GatewayError::InvalidParams("`protocolVersion` is not a string"))?;
         let object = |field| message.raw(field).filter(|raw| raw.first() == Some(&b'{'));
@@ -64,22 +75,29 @@ impl Gateway {
             capabilities: Bytes::copy_from_slice(&capabilities),
             client_info: Bytes::copy_from_slice(&client_info),
         };
-        let session = Arc::new(LegacySession::new(record, caller.clone()));
-        let reply = match only {
-            Some(only) => self.relay_greeting(&only.upstream, &session, id).await?,
-            None => Reply::result(id, &own_greeting(&self.view_for(caller), session.record.version)),
+        let session = match (reach, &self.replicas) {
+            (Reach::Anywhere, Some(replicas)) => {
+                Box::pin(replicas.keep(record, caller.clone(), self.config().session_idle_timeout)).await?
+            }
+            (Reach::Anywhere | Reach::Here, _) => LegacySession::new(record, caller.clone()),
         };
-        let config = self.config();
-        let seat = self.headcount.enter(&session, config.max_sessions_per_principal, config.max_sessions);
-        if let Seat::Instead(oldest) = &seat {
-            tracing::debug!(session = ?oldest.id(), "a session that rested makes room for another of the same client");
-            self.end_session(oldest);
-        }
-        if matches!(seat, Seat::None) || !self.sessions.add(Arc::clone(&session), config.max_sessions) {
+        let session = Arc::new(session);
+        let greeted = match only {
+            Some(only) => self.relay_greeting(&only.upstream, &session, id).await,
+            None => Ok(Reply::result(id, &own_greeting(&self.view_for(caller), session.record.version))),
+        };
+        let added = match greeted {
+            Ok(reply) => match self.seat(&session, Evicted::Ends).await {
+                true => Ok((Arc::clone(&session), reply)),
+                false => Err(GatewayError::TooManySessions),
+            },
+            Err(error) => Err(error),
+        };
+        if added.is_err() {
             self.end_session(&session);
-            return Err(GatewayError::TooManySessions);
+            Box::pin(self.give_up(&session)).await;
         }
-        Ok((session, reply))
+        added
     }
 
     /// The only upstream's own greeting, as it wrote it where the eras agree.
@@ -126,7 +144,11 @@ impl Gateway {
             client_info: session.record.client_info.clone(),
             log_level: None,
         };
-        let opened = upstream.session(generation, &key, spec).await?;
+        let place = match &key {
+            SessionKey::Owned(_) => self.place_of(session, upstream),
+            SessionKey::Pooled(..) | SessionKey::Listening(_) => None,
+        };
+        let opened = upstream.session(generation, &key, spec, place).await?;
         session.keep_upstream_session(upstream.id(), Some(&opened));
         Ok(opened)
     }

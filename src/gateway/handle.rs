@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::{
-    Gateway, GatewayError, LegacySession, Reply, flights::InFlight, forward::Forward, own_tools, rebuild::end_denied, route::Route,
-    tally::Counted,
+    Gateway, GatewayError, LegacySession, Reply, flights::InFlight, forward::Forward, own_tools, rebuild::end_denied, replicas::Changed,
+    route::Route, tally::Counted,
 };
 use crate::{
     auth::Caller,
@@ -128,33 +128,66 @@ impl Gateway {
     }
 
     /// Takes a notification from a client.
-    pub async fn notified(&self, client: &Client, message: &Message) {
-        let Client::Legacy(session) = client else { return };
+    ///
+    /// # Errors
+    /// [`GatewayError::NoStore`]: another replica should have heard it, and did not.
+    pub async fn notified(&self, client: &Client, message: &Message) -> Result<(), GatewayError> {
+        let Client::Legacy(session) = client else { return Ok(()) };
         match Method::parse(message.method()) {
-            Some(Method::Cancelled) => self.cancel(session, message).await,
+            Some(Method::Cancelled) => {
+                if !self.cancel_here(session, message).await && session.is_shared() {
+                    return Box::pin(self.cancelled_elsewhere(session, message)).await;
+                }
+            }
             Some(Method::RootsChanged) => {
-                // A modern server asks for them whenever it needs them, and knows no such notification.
-                let reached = self.reached(session).into_iter().filter(|reached| reached.up.era() == Era::Legacy);
-                let own = reached.filter(|Reached { upstream, up, .. }| self.is_alone(session, upstream.id(), up));
-                let own: Vec<_> = own.collect();
-                for Reached { generation, up, .. } in self.admitted(session, own).await {
-                    if let Err(error) = generation.notify(&up, message.bytes().clone()).await {
-                        tracing::debug!(%error, "a notification could not be passed on");
-                    }
+                let told = self.tell_servers(session, message, &[]).await;
+                if session.is_shared() {
+                    return Box::pin(self.said_elsewhere(session, message, told)).await;
                 }
             }
             _ => tracing::debug!(method = message.method(), "notification concerns no upstream; dropped"),
         }
+        Ok(())
+    }
+
+    /// Passes a client's notification to the servers that have a session of its own, but for those that were `told`. Who they
+    /// are.
+    pub(super) async fn tell_servers(&self, session: &LegacySession, message: &Message, told: &[String]) -> Vec<String> {
+        // A modern server asks for them whenever it needs them, and knows no such notification.
+        let reached = self.reached(session).into_iter().filter(|reached| reached.up.era() == Era::Legacy);
+        let own = reached.filter(|Reached { upstream, up, .. }| self.is_alone(session, upstream.id(), up));
+        let is_told = |name: &str| told.iter().any(|told| told == name);
+        let own: Vec<_> = own.filter(|Reached { upstream, up, .. }| !(is_told(upstream.name().as_str()) && up.is_shared())).collect();
+        let mut now_told = Vec::new();
+        for Reached { upstream, generation, up } in self.admitted(session, own).await {
+            let name = upstream.name().as_str();
+            if let Err(error) = generation.notify(&up, message.bytes().clone()).await {
+                tracing::debug!(%error, "a notification could not be passed on");
+            }
+            now_told.push(name.to_owned());
+        }
+        now_told
     }
 
     /// Takes a client's answer to a server's request and passes it to the server that asked.
-    pub async fn answered(&self, client: &Client, message: Message) {
-        let Client::Legacy(session) = client else { return };
-        let Some(message) = session.questions.answered(message) else { return };
-        let Some(asked) = message.id().and_then(|id| session.answered(id)) else {
-            return tracing::debug!("answer to no open request; dropped");
-        };
-        let Some(span) = message.id_span() else { return };
+    ///
+    /// # Errors
+    /// [`GatewayError::NoStore`]: another replica asked, and did not get it.
+    pub async fn answered(&self, client: &Client, message: Message) -> Result<(), GatewayError> {
+        let Client::Legacy(session) = client else { return Ok(()) };
+        let Some(message) = self.answered_here(session, message).await else { return Ok(()) };
+        if session.is_shared() {
+            return Box::pin(self.answered_elsewhere(session, &message)).await;
+        }
+        tracing::debug!("answer to no open request; dropped");
+        Ok(())
+    }
+
+    /// Gives the message back when it answers nothing that was asked here.
+    pub(super) async fn answered_here(&self, session: &LegacySession, message: Message) -> Option<Message> {
+        let message = session.questions.answered(message)?;
+        let Some(asked) = message.id().and_then(|id| session.answered(id)) else { return Some(message) };
+        let span = message.id_span()?;
         let mut splices = crate::mcp::Splices::new();
         splices.replace(span, asked.id.clone().into_json());
         if let Some(tasks) = self.task_scope(&session.record.principal, Era::Legacy, asked.upstream.name()) {
@@ -164,6 +197,7 @@ impl Gateway {
         if let Err(error) = asked.answer(body).await {
             tracing::debug!(%error, "a client's answer could not be passed on");
         }
+        None
     }
 
     /// Ends a client's session and everything upstream that belongs to it.
@@ -184,6 +218,9 @@ impl Gateway {
         for Reached { upstream, generation, up } in reached {
             Box::pin(self.tell_level(&upstream, &generation, &up, &level)).await;
         }
+        if session.is_shared() {
+            Box::pin(self.share(session, Changed::Level(&level))).await;
+        }
         Ok(Reply::result(id, b"{}"))
     }
 
@@ -196,11 +233,12 @@ impl Gateway {
         self.view_of(&session.record.principal).upstreams().iter().filter_map(reached).collect()
     }
 
-    async fn cancel(&self, session: &LegacySession, message: &Message) {
-        let Some(id) = message.cancelled_id() else { return };
+    /// `false`: no call here has the cancelled id.
+    pub(super) async fn cancel_here(&self, session: &LegacySession, message: &Message) -> bool {
+        let Some(id) = message.cancelled_id() else { return true };
         match session.flights.flight(&id) {
             Some(InFlight::Legacy { generation, session, id, stop }) => {
-                let Some(span) = message.span(Field::RequestId) else { return };
+                let Some(span) = message.span(Field::RequestId) else { return true };
                 let mut splices = crate::mcp::Splices::new();
                 splices.replace(span, Id::from_u64(id).into_json());
                 // First our own wait: a server may take long to hear of it.
@@ -213,8 +251,9 @@ impl Gateway {
             }
             Some(InFlight::Modern(token)) => token.cancel(),
             Some(InFlight::Ambiguous) => tracing::debug!("two open requests have the cancelled id; ignored"),
-            None => {}
+            None => return false,
         }
+        true
     }
 }
 

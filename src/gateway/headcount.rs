@@ -7,7 +7,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::LegacySession;
+use super::{Gateway, LegacySession};
 use crate::{
     auth::{Caller, PrincipalKey},
     session::SessionId,
@@ -31,16 +31,47 @@ struct Counted {
 
 /// What becomes of one session more.
 #[derive(Debug)]
-pub(super) enum Seat {
+enum Seat {
     Free,
     /// After this one, which rested longest, has ended.
     Instead(Arc<LegacySession>),
     None,
 }
 
+/// What becomes of a session that makes room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Evicted {
+    Ends,
+    /// Where other replicas may be serving it, it ends here only.
+    LetGo,
+}
+
+impl Gateway {
+    /// Takes a session among those that live here; `false` when there is no room for it.
+    pub(super) async fn seat(self: &Arc<Self>, session: &Arc<LegacySession>, evicted: Evicted) -> bool {
+        let config = self.config();
+        let seat = self.headcount.enter(session, config.max_sessions_per_principal, config.max_sessions);
+        if let Seat::Instead(oldest) = &seat {
+            tracing::debug!(session = ?oldest.id(), "a session that rested makes room for another of the same client");
+            if evicted == Evicted::LetGo && oldest.is_shared() {
+                self.sessions.remove(oldest.id());
+                self.let_go(oldest);
+            } else if let Err(error) = Box::pin(self.end_everywhere(oldest)).await {
+                tracing::debug!(%error, "other replicas may still serve it");
+                self.end_session(oldest);
+            }
+        }
+        let is_seated = !matches!(seat, Seat::None) && self.sessions.add(Arc::clone(session), config.max_sessions);
+        if !is_seated {
+            self.headcount.leave(session);
+        }
+        is_seated
+    }
+}
+
 impl Headcount {
     /// Takes a place for a session, of which its holder may have `most`; `max` is for all. What it has and does not use makes room.
-    pub(super) fn enter(&self, session: &Arc<LegacySession>, most: usize, max: usize) -> Seat {
+    fn enter(&self, session: &Arc<LegacySession>, most: usize, max: usize) -> Seat {
         let mut counted = self.0.lock();
         let counted = &mut *counted;
         let room = KEPT_AT_LEAST.max(max.saturating_mul(KEPT_FOR_EACH));

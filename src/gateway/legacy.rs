@@ -20,6 +20,7 @@ use super::{
     outlive::MAX_OUTLIVING_OF_ONE,
     questions::Questions,
     replay::Kept,
+    replicas::SharedSession,
     subscriptions::{self, Feeds, Wanted},
 };
 use crate::{
@@ -71,6 +72,8 @@ pub struct LegacySession {
     followed: Mutex<HashMap<UpstreamId, Arc<Session>>>,
     /// Milliseconds since the process began to keep sessions.
     last_used: AtomicU64,
+    /// Present where other replicas serve it, too.
+    pub(super) shared: Option<Box<SharedSession>>,
     /// Cancelled when the session ends.
     pub(super) end: CancellationToken,
 }
@@ -119,8 +122,19 @@ impl LegacySession {
             outliving: Arc::new(Semaphore::new(MAX_OUTLIVING_OF_ONE)),
             followed: Mutex::default(),
             last_used: AtomicU64::new(0),
+            shared: None,
             end: CancellationToken::new(),
         }
+    }
+
+    /// The same, served by any replica; this one has this name.
+    pub(super) fn shared(record: SessionRecord, caller: Caller, replica: &str) -> Self {
+        Self { shared: Some(Box::new(SharedSession::new(replica))), ..Self::new(record, caller) }
+    }
+
+    /// Other replicas serve it, too.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.is_some()
     }
 
     /// What modern servers are told that the client can do.
@@ -197,9 +211,20 @@ impl LegacySession {
         *self.log_level.lock() = Some(Bytes::copy_from_slice(level));
     }
 
+    /// An id for what the client is asked: unguessable, and it says which replica asks.
+    pub(super) fn question_id(&self) -> Id {
+        let random = SessionId::random();
+        Id::from_string(&self.shared.as_ref().map_or_else(|| random.to_string(), |shared| shared.question_id(random)))
+    }
+
+    /// The upstream sessions that it has.
+    pub(super) fn upstream_sessions(&self) -> Vec<(UpstreamId, Arc<Session>)> {
+        self.upstream.load().to_vec()
+    }
+
     /// Remembers a server's request and gives the id under which the client sees it: unguessable, good for one answer.
     pub(super) fn ask(&self, asked: Asked) -> Option<Id> {
-        let id = Id::from_string(&SessionId::random().to_string());
+        let id = self.question_id();
         let mut open = self.asked.lock();
         let by_this = open.values().filter(|other| Arc::ptr_eq(&other.session, &asked.session)).count();
         (open.len() < MAX_ASKED && by_this < MAX_ASKED_BY_ONE).then(|| {
@@ -267,6 +292,11 @@ impl LegacySession {
 
     pub(super) fn has_stream(&self) -> bool {
         self.outbox.lock().as_ref().is_some_and(|inlet| !inlet.closed().is_cancelled())
+    }
+
+    /// Ends that stream: the client has another one elsewhere.
+    pub(super) fn end_stream(&self) {
+        *self.outbox.lock() = None;
     }
 
     /// Puts a message on that stream; `false` when there is none, or nobody reads it.
@@ -342,6 +372,10 @@ impl Sessions {
     /// `false` when there are `max` already.
     pub(super) fn add(&self, session: Arc<LegacySession>, max: usize) -> bool {
         self.touch(&session);
+        if let Some(shared) = &session.shared {
+            // The store has just heard of it.
+            shared.renewed.store(self.now(), Ordering::Relaxed);
+        }
         let mut live = self.live.write();
         if live.len() >= max {
             return false;
@@ -356,6 +390,16 @@ impl Sessions {
         self.touch(&session);
         session.comes_as(caller);
         Some(session)
+    }
+
+    /// The session, whosever it is.
+    pub(super) fn peek(&self, id: SessionId) -> Option<Arc<LegacySession>> {
+        self.live.read().get(&id).map(Arc::clone)
+    }
+
+    /// When it was used last, and now: in milliseconds since the process began to keep sessions.
+    pub(super) fn used(&self, session: &LegacySession) -> (u64, u64) {
+        (session.last_used.load(Ordering::Relaxed), self.now())
     }
 
     pub(super) fn remove(&self, id: SessionId) -> Option<Arc<LegacySession>> {

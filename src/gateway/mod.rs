@@ -39,6 +39,7 @@ mod relay;
 mod reload;
 mod reloader;
 mod replay;
+mod replicas;
 mod reply;
 mod required_task;
 mod route;
@@ -62,6 +63,7 @@ pub use personal::CacheConfig;
 pub use reload::Changes;
 pub use reloader::{Accepted, Configuration, Rejected, Reloader, Reread};
 pub use replay::{EventId, Replay, Said};
+pub use replicas::Reach;
 pub use reply::{EventReply, Reply};
 pub use tally::{Outcome, Tally};
 

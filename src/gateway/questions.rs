@@ -63,7 +63,7 @@ impl Asking {
 
     /// Opens another question and gives the message that asks it. `None`: too many are open.
     pub(super) fn open(&mut self, request: &InputRequest) -> Option<Bytes> {
-        let id = Id::from_string(&SessionId::random().to_string());
+        let id = self.session.question_id();
         {
             let mut open = self.session.questions.0.lock();
             let of_this = open.values().filter(|open| open.upstream == self.upstream).count();

@@ -7,6 +7,7 @@ use crate::{
     catalog::{LONGEST_TOOL_NAME, ToolsMode},
     limits::LimitsConfig,
     problem::Problems,
+    session::StoreConfig,
     table::{Keys, Table, built},
     upstream::{self, CredentialConfig, EndpointConfig},
 };
@@ -98,6 +99,7 @@ pub fn read(table: Option<Table>, problems: &mut Problems) -> McpConfig {
         parked: parked(table.table("parked", problems), problems),
         downstream_cache: downstream_cache(table.table("downstream_cache", problems), problems),
         state_secrets: Vec::new(),
+        store: StoreConfig::Memory,
         limits: LimitsConfig::default(),
         upstreams: table.table("servers", problems).map(|servers| upstream::read::read_all(servers, problems)).unwrap_or_default(),
     };

@@ -46,7 +46,7 @@ impl Outcome {
 
     pub(super) fn of(error: &GatewayError) -> Self {
         match error {
-            GatewayError::Upstream { .. } | GatewayError::SearchFailed => Self::Failed,
+            GatewayError::Upstream { .. } | GatewayError::SearchFailed | GatewayError::NoStore(_) => Self::Failed,
             GatewayError::Limited(_) | GatewayError::TooManySessions => Self::Limited,
             GatewayError::Unknown { .. }
             | GatewayError::UnknownToExecute { .. }

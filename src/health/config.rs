@@ -1,6 +1,6 @@
-//! `[certificates]` and `[state]`, checked.
+//! `[certificates]`, checked.
 
-use std::{collections::BTreeSet, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use lettre::message::Mailbox;
@@ -148,13 +148,4 @@ pub enum MailSecurity {
 pub struct MailLogin {
     pub user: String,
     pub password: Secret,
-}
-
-/// `[state]`.
-#[derive(Clone, Debug, Default)]
-pub struct StateConfig {
-    /// Where what must survive a restart is kept; nothing is without it.
-    pub directory: Option<PathBuf>,
-    /// What seals the state that clients hold: the first seals, all open. Empty: random at start.
-    pub secrets: Vec<Secret>,
 }

@@ -27,7 +27,7 @@ mod watch;
 pub use address::OwnAddress;
 pub use alert::{Alert, CertificateNote, Grade, Stage, Topic};
 pub use board::{Board, ChannelCounts, Checkup, Role, WatchedCertificate, WatchedList};
-pub use config::{CertificatesConfig, ChannelConfig, Mail, MailLogin, MailSecurity, Receiver, SecretUrl, StateConfig};
+pub use config::{CertificatesConfig, ChannelConfig, Mail, MailLogin, MailSecurity, Receiver, SecretUrl};
 pub use definitions::{Definitions, Difference};
 pub use ledger::{Condition, Ledger};
 pub use renewal::{Change, History, Shown};

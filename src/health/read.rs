@@ -1,19 +1,15 @@
-//! `[certificates]` and `[state]`: from the file to [`CertificatesConfig`] and [`StateConfig`].
+//! `[certificates]`: from the file to [`CertificatesConfig`].
 
 mod channel;
 
-use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{num::NonZeroU32, time::Duration};
 
 pub use channel::ALERT_KEYS;
 
-use super::{
-    config::{CertificatesConfig, StateConfig},
-    threshold::Thresholds,
-};
+use super::{config::CertificatesConfig, threshold::Thresholds};
 use crate::{
     problem::Problems,
-    secret::MIN_KEY,
-    table::{Keys, Table, built, duration, planned},
+    table::{Keys, Table, built, duration},
 };
 
 pub const KEYS: Keys = Keys {
@@ -25,17 +21,6 @@ pub const KEYS: Keys = Keys {
         built("probe_interval", "Between two checks of one upstream."),
         built("failures_before_down", "Failed checks in a row after which an upstream is down."),
         built("alerts", "Who is told, in a list of tables."),
-    ],
-};
-
-pub const STATE_KEYS: Keys = Keys {
-    table: "state",
-    doc: "What survives a restart, and where.",
-    keys: &[
-        built("store", "`\"memory\"` keeps sessions in the process."),
-        built("directory", "A folder of the gateway's own: which alerts were sent survives a restart."),
-        planned("redis_url", "Sessions that any replica serves."),
-        built("secrets", "What seals the state that clients hold: the first seals, all open."),
     ],
 };
 
@@ -95,23 +80,4 @@ fn warn_before(table: &mut Table, problems: &mut Problems) -> Option<Thresholds>
         spans.push(span);
     }
     Some(Thresholds::new(spans))
-}
-
-/// Reads `[state]`.
-pub fn read_state(table: Option<Table>, problems: &mut Problems) -> StateConfig {
-    let Some(mut table) = table else { return StateConfig::default() };
-    table.choice("store", &[("memory", ())], &["redis"], problems);
-    // An empty text is the default, written out.
-    let directory = table.string("directory", problems).filter(|text| !text.is_empty());
-    if directory.as_ref().is_some_and(|text| text.contains('\0')) {
-        table.error("directory", problems, "the path holds a NUL character", "no folder has such a name", "correct the path");
-    }
-    let directory = directory.map(|text| PathBuf::from(table.in_folder(&text)));
-    let secrets = table.secrets("secrets", problems).unwrap_or_default();
-    if secrets.iter().any(|secret| secret.expose().len() < MIN_KEY) {
-        let why = "a short secret can be guessed, and whoever knows it can forge what it seals";
-        table.error("secrets", problems, "a secret is shorter than 32 bytes", why, "make each with `openssl rand -base64 48`");
-    }
-    table.finish(&STATE_KEYS, problems);
-    StateConfig { directory, secrets }
 }

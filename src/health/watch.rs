@@ -15,7 +15,7 @@ use self::keeper::Keeper;
 use super::{
     address::OwnAddress,
     board::{Board, WatchedList},
-    config::{CertificatesConfig, StateConfig},
+    config::CertificatesConfig,
     deliver::{Desk, Office},
     judge::Judge,
     store::{Kept, Store},
@@ -30,7 +30,8 @@ pub struct WatchParts {
     pub gateway: Arc<Gateway>,
     /// `[certificates]`; another one takes effect at once.
     pub certificates: watch::Receiver<CertificatesConfig>,
-    pub state: StateConfig,
+    /// `[state] directory`.
+    pub directory: Option<PathBuf>,
     /// Takes what happens, and tells of reloads.
     pub events: Events,
     /// Takes what is known.
@@ -74,7 +75,7 @@ impl Watch {
     /// Starts it in the background. Needs a tokio runtime. Reads what was kept in `[state] directory` before it returns.
     pub fn start(parts: WatchParts) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let store = parts.state.directory.clone().map(Store::new);
+        let store = parts.directory.clone().map(Store::new);
         let kept = store.as_ref().map(Store::load).unwrap_or_default();
         let changed = Arc::default();
         let Kept { memory, waiting, .. } = kept;

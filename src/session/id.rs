@@ -18,6 +18,14 @@ impl SessionId {
         Self(bytes)
     }
 
+    pub(super) fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(Self(bytes.try_into().ok()?))
+    }
+
     /// `None` for anything this type did not print.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let mut bytes = [0; 16];

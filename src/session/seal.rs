@@ -13,8 +13,9 @@ use crate::secret::{MIN_KEY, Secret};
 
 /// Longest token that is looked at, in characters.
 const MAX_TOKEN: usize = 512;
-/// Keeps these keys apart from any other use of the same secret.
-const PURPOSE: &[u8] = b"nexus request state v1";
+/// What keeps these keys apart from any other use of the same secret.
+const REQUEST_STATE: &[u8] = b"nexus request state v1";
+const SHARED_SESSIONS: &[u8] = b"nexus shared sessions v1";
 
 /// Seals and opens tokens: AES-256-GCM with a random nonce (RFC 5116), the keys derived from the secrets (RFC 5869).
 pub struct Sealer {
@@ -34,6 +35,16 @@ impl Sealer {
     /// # Panics
     /// If the operating system gives no randomness: nothing could be kept secret then.
     pub fn new(secrets: &[Secret]) -> Self {
+        Self::of(REQUEST_STATE, secrets)
+    }
+
+    /// For what replicas keep where others could read and change it.
+    pub(super) fn of_shared_sessions(secrets: &[Secret]) -> Self {
+        Self::of(SHARED_SESSIONS, secrets)
+    }
+
+    fn of(purpose: &'static [u8], secrets: &[Secret]) -> Self {
+        let derive = |secret: &[u8]| derive(purpose, secret);
         let mut keys: Vec<_> = secrets.iter().map(|secret| derive(secret.expose().as_bytes())).collect();
         if keys.is_empty() {
             let mut random = [0; MIN_KEY];
@@ -48,10 +59,18 @@ impl Sealer {
     /// # Panics
     /// If the operating system gives no randomness.
     pub fn seal(&self, bound: &[u8; 32], content: &[u8]) -> String {
+        URL_SAFE_NO_PAD.encode(self.seal_bytes(bound, content))
+    }
+
+    /// The same as bytes.
+    ///
+    /// # Panics
+    /// As [`Sealer::seal`].
+    pub(super) fn seal_bytes(&self, bound: &[u8; 32], content: &[u8]) -> Vec<u8> {
         let key = self.keys.first().expect("there is always a key");
         let mut text = content.to_vec();
         let nonce = key.seal_in_place_append_tag(Aad::from(bound), &mut text).expect("the text is short and randomness is there");
-        URL_SAFE_NO_PAD.encode([&nonce.as_ref()[..], &text].concat())
+        [&nonce.as_ref()[..], &text].concat()
     }
 
     /// The content of a token; `None` for everything that was not sealed by one of the keys and for the same `bound`.
@@ -59,7 +78,11 @@ impl Sealer {
         if token.len() > MAX_TOKEN {
             return None;
         }
-        let sealed = URL_SAFE_NO_PAD.decode(token).ok()?;
+        self.open_bytes(bound, &URL_SAFE_NO_PAD.decode(token).ok()?)
+    }
+
+    /// The content of what [`Sealer::seal_bytes`] gave; `None` as with [`Sealer::open`].
+    pub(super) fn open_bytes(&self, bound: &[u8; 32], sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>()?;
         if text.len() < MAX_TAG_LEN {
             return None;
@@ -72,7 +95,7 @@ impl Sealer {
     }
 }
 
-fn derive(secret: &[u8]) -> RandomizedNonceKey {
+fn derive(purpose: &'static [u8], secret: &[u8]) -> RandomizedNonceKey {
     struct Length;
     impl KeyType for Length {
         fn len(&self) -> usize {
@@ -80,7 +103,7 @@ fn derive(secret: &[u8]) -> RandomizedNonceKey {
         }
     }
     let mut key = zeroize::Zeroizing::new([0; 32]);
-    let info = [PURPOSE];
+    let info = [purpose];
     let extracted = Salt::new(HKDF_SHA256, &[]).extract(secret);
     extracted.expand(&info, Length).and_then(|key_material| key_material.fill(&mut *key)).expect("32 bytes are within HKDF's limit");
     RandomizedNonceKey::new(&AES_256_GCM, &*key).expect("32 bytes are the length of the key")

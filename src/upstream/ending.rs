@@ -100,6 +100,8 @@ impl Upstream {
         self.ended.cancel();
         let generation = self.running.swap(None);
         let mut sessions = self.sessions.take_all();
+        // Other replicas go on with these.
+        sessions.retain(|session| !session.is_shared());
         sessions.extend(generation.as_ref().and_then(|generation| generation.own_session.clone()));
         let close = |session: Arc<Session>| {
             let generation = generation.clone();

@@ -28,6 +28,7 @@ use super::{
     generation::Transport,
     life::Life,
     pool::{NoPlace, Pool},
+    sharing::open_at,
 };
 use crate::{
     auth::PrincipalKey,
@@ -37,7 +38,7 @@ use crate::{
     meter::Reloads,
     names::UpstreamName,
     reason::{Explanation, Reason},
-    session::SessionId,
+    session::{Place, SessionId, UpstreamRecord},
     sources::{Files, Sources, Watcher},
 };
 
@@ -284,7 +285,7 @@ impl Upstream {
         }
     }
 
-    /// The session for `key`, opened with `spec` by whoever comes first.
+    /// The session for `key`, opened with `spec` by whoever comes first; with a place, by whichever replica comes first.
     ///
     /// # Errors
     /// [`UpstreamError`] when it cannot be opened; the next caller tries again.
@@ -293,6 +294,7 @@ impl Upstream {
         generation: &Generation,
         key: &SessionKey,
         spec: impl FnOnce() -> SessionSpec + Send,
+        place: Option<Place>,
     ) -> Result<Arc<Session>, UpstreamError> {
         // The gateway's own process is the local principal's without capabilities.
         if let (true, Some(own)) = (generation.is_stdio() && is_own(key, generation.era()), &generation.own_session) {
@@ -303,14 +305,20 @@ impl Upstream {
             // The gateway's own process counts too.
             Transport::Stdio(host) => Some(host.config().max_processes.saturating_sub(1)),
         };
-        let place = self.sessions.hold(key, limit, |session| session.serves(generation)).map_err(|no_place| {
+        let held = self.sessions.hold(key, limit, |session| session.serves(generation)).map_err(|no_place| {
             match (no_place, &generation.transport) {
                 (NoPlace::Full, Transport::Stdio(host)) => UpstreamError::Failed { explanation: host.too_many(), never_sent: true },
                 _ => owner_ended(),
             }
         })?;
-        let session = place.session(|| async { generation.open(&spec()).await }).await?;
-        if place.owner_has_ended() {
+        let open = || async {
+            match place.filter(|_| generation.shares_sessions()) {
+                Some(place) => open_at(generation, &spec(), place).await,
+                None => generation.open(&spec()).await,
+            }
+        };
+        let session = held.session(open).await?;
+        if held.owner_has_ended() {
             Box::pin(generation.close(&session)).await;
             return Err(owner_ended());
         }
@@ -323,15 +331,41 @@ impl Upstream {
     }
 
     /// Drops a session that the upstream does not know any more, unless it was replaced meanwhile.
-    pub fn forget(&self, key: &SessionKey, session: &Arc<Session>) {
+    pub async fn forget(&self, key: &SessionKey, session: &Arc<Session>) {
         session.lose();
         self.sessions.forget(key, session);
+        if let Some(shared) = session.shared.get() {
+            Box::pin(shared.forget()).await;
+        }
     }
 
     /// Ends what belongs to a downstream session that is at its end.
     pub fn close_owned(self: &Arc<Self>, owner: SessionId) {
         if let Some(session) = self.sessions.end(owner) {
             self.close(session);
+        }
+    }
+
+    /// Gives up what belongs to a downstream session that other replicas go on with: what they share with this one stays open.
+    pub fn let_go(self: &Arc<Self>, owner: SessionId) {
+        self.close_own(self.sessions.take_owned(owner));
+    }
+
+    /// The same of one that was ended by another replica, which has ended what they shared.
+    pub fn ended_elsewhere(self: &Arc<Self>, owner: SessionId) {
+        self.close_own(self.sessions.end(owner));
+    }
+
+    fn close_own(self: &Arc<Self>, session: Option<Arc<Session>>) {
+        if let Some(session) = session.filter(|session| !session.is_shared()) {
+            self.close(session);
+        }
+    }
+
+    /// Ends a session that no replica holds any more.
+    pub fn close_left(self: &Arc<Self>, left: &UpstreamRecord) {
+        if let Some(session) = Session::of_record(left) {
+            self.close(Arc::new(session));
         }
     }
 

@@ -74,6 +74,15 @@ impl Generation {
         self.ask(Some(session), Method::ResourcesUnsubscribe, id, body).await.map(Some)
     }
 
+    /// The same with a request of the gateway's own.
+    ///
+    /// # Errors
+    /// As [`Generation::subscribe`].
+    pub(crate) async fn unsubscribe_from(&self, session: &Arc<Session>, uri: &str, who: u64) -> Result<(), UpstreamError> {
+        let id = session.next_id();
+        self.unsubscribe(session, uri, who, id, request(Method::ResourcesUnsubscribe, id, uri)).await.map(drop)
+    }
+
     /// Ends all subscriptions of `who`.
     pub(crate) async fn leave(&self, session: &Arc<Session>, who: u64) {
         let mut wanted = session.interest.0.lock().await;

@@ -28,6 +28,7 @@ mod pool;
 pub mod read;
 mod rotation;
 mod session;
+mod sharing;
 mod status;
 mod stdio_host;
 mod supervisor;

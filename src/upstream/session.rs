@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -12,7 +12,10 @@ use bytes::Bytes;
 use http::HeaderValue;
 use tokio::sync::Notify;
 
-use super::{ClientCapabilities, Generation, UpstreamError, crowd::Crowd, interest::Interest, life::Life, transport::channel::Channel};
+use super::{
+    ClientCapabilities, Generation, UpstreamError, crowd::Crowd, interest::Interest, life::Life, sharing::Shared,
+    transport::channel::Channel,
+};
 use crate::{
     auth::PrincipalKey,
     mcp::{Era, Version},
@@ -54,7 +57,9 @@ pub struct Session {
     pub(crate) greeting: Bytes,
     /// Who wants to hear of which resource in it.
     pub(super) interest: Interest,
-    next_id: AtomicU64,
+    pub(super) next_id: AtomicU64,
+    /// Where other replicas find it.
+    pub(super) shared: OnceLock<Box<Shared>>,
     /// The server does not know it any more. Read by every call.
     lost: AtomicBool,
     /// Told when it is lost.
@@ -85,6 +90,7 @@ impl Session {
             greeting,
             interest: Interest::default(),
             next_id: AtomicU64::new(1),
+            shared: OnceLock::new(),
             lost: AtomicBool::new(false),
             told: Notify::new(),
             crowd: Crowd::default(),

@@ -25,7 +25,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("health", &["gateway", "upstream", "outbound", "tls", "mcp"]),
     ("admin", &["health", "gateway", "downstream", "upstream", "catalog", "outbound", "session", "tls", "telemetry", "mcp"]),
     ("demo", &["mcp", "tls"]),
-    ("config", &["admin", "auth", "health", "downstream", "gateway", "limits", "redis", "telemetry", "upstream", "tls"]),
+    ("config", &["admin", "auth", "health", "downstream", "gateway", "limits", "redis", "session", "telemetry", "upstream", "tls"]),
 ];
 
 /// These see everything: they put the program together.

@@ -6,6 +6,7 @@ mod documents;
 mod limits;
 mod refusals;
 mod security;
+mod state;
 mod watch;
 
 use std::{path::Path, time::Duration};

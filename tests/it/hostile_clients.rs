@@ -65,7 +65,7 @@ impl Person {
     async fn session(&self) -> Session<'_> {
         let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
         let message = Self::message(Some(0), "initialize", &params);
-        let (session, _) = self.gateway.initialize(&self.caller, &message).await.unwrap();
+        let (session, _) = self.gateway.initialize(&self.caller, &message, nexus::gateway::Reach::Here).await.unwrap();
         Session { of: self, session }
     }
 }

@@ -78,6 +78,8 @@ mod same_era;
 mod stdio_child;
 // Another configuration for a running gateway.
 mod reload;
+// Sessions that any replica serves.
+mod replicas;
 // Certificates and keys that are replaced under a running gateway.
 mod rotation;
 // What replicas share.

@@ -54,7 +54,7 @@ fn watch_with(nexus: &Nexus, toml: &str, change: impl FnOnce(&mut WatchParts)) -
     let mut parts = WatchParts {
         gateway: Arc::clone(&nexus.gateway),
         certificates: settings.subscribe(),
-        state: config.state,
+        directory: config.state.directory,
         events: events.clone(),
         board: board.clone(),
         prober: prober.clone(),

@@ -28,13 +28,19 @@ const UNANSWERED: Metric = Metric::new(
     "Requests whose limits could not be checked, because Redis gave no answer.",
 );
 
+const STORE_ERRORS: Metric = Metric::new(
+    Kind::Counter,
+    "nexus_session_store_errors",
+    "Looks for sessions and changes of them that Redis did not answer; only with [state] store = \"redis\".",
+);
+
 const AUDIT_LOST: Metric = Metric::new(
     Kind::Counter,
     "nexus_audit_lost",
     "Lines of the audit trail that were not written: its queue was full, or its file failed.",
 );
 
-pub(super) const ALL: &[Metric] = &[REQUESTS, DURATION, SESSIONS, LIMITED, UNANSWERED, AUDIT_LOST];
+pub(super) const ALL: &[Metric] = &[REQUESTS, DURATION, SESSIONS, LIMITED, UNANSWERED, AUDIT_LOST, STORE_ERRORS];
 
 pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway) -> fmt::Result {
     let requests = gateway
@@ -48,7 +54,8 @@ pub(super) fn write(page: &mut Page<'_>, gateway: &Gateway) -> fmt::Result {
     page.counter(UNANSWERED, [(Vec::new(), limiter.unanswered())])?;
     page.counter(AUDIT_LOST, [(Vec::new(), gateway.audit().lost())])?;
     let sessions = i64::try_from(gateway.sessions().count()).unwrap_or(i64::MAX);
-    page.gauge(SESSIONS, [(Vec::new(), sessions)])
+    page.gauge(SESSIONS, [(Vec::new(), sessions)])?;
+    page.counter(STORE_ERRORS, gateway.store_errors().map(|errors| (Vec::new(), errors)))
 }
 
 /// Only what happened has a row: most methods never do.

@@ -101,7 +101,7 @@ async fn try_all(world: &World, config: &config::Config) -> Vec<Tried> {
     let probed = target::all(config);
     // First without any traffic, because a server may count connections.
     let mut reports: Vec<_> = target::probe_all(world, &probed).await.into_iter().zip(probed).collect();
-    let gateway = start::gateway(world, config);
+    let gateway = start::gateway_alone(world, config);
     Announcer::new(world.global.log_style).tried(&gateway).await;
     let mut take = |upstream: &Arc<Upstream>| {
         let at = reports.iter().position(|(_, probed)| probed.name == upstream.name().as_str());

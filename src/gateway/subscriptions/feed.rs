@@ -75,7 +75,7 @@ impl Gateway {
     ///
     /// # Errors
     /// [`UpstreamError`]; the resource is taken out in any case.
-    pub(super) async fn feed_less(
+    pub(in crate::gateway) async fn feed_less(
         self: &Arc<Self>,
         session: &Arc<LegacySession>,
         upstream: &Arc<Upstream>,
@@ -93,6 +93,28 @@ impl Gateway {
             let stream = self.open_for(session, upstream, left).await?;
             *running = Some(self.feed(session, upstream, stream));
         }
+        Ok(())
+    }
+
+    /// Opens the subscription to all that another replica has taken into it.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]
+    pub(in crate::gateway) async fn feed_all(
+        self: &Arc<Self>,
+        session: &Arc<LegacySession>,
+        upstream: &Arc<Upstream>,
+        uris: &[&str],
+    ) -> Result<(), UpstreamError> {
+        let feed = session.feeds.of(upstream.name());
+        let mut running = feed.lock().await;
+        let mut wanted = session.subscribed.of(upstream.name());
+        wanted.extend(uris.iter().map(|uri| Box::from(*uri)));
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let stream = self.open_for(session, upstream, wanted).await?;
+        *running = Some(self.feed(session, upstream, stream));
         Ok(())
     }
 

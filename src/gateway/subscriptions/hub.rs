@@ -162,7 +162,7 @@ async fn follow(gateway: Arc<Gateway>, upstream: Arc<Upstream>, held: Arc<Held>)
                 }
             }
             Ok(None) => sleep(NO_STREAM).await,
-            Err(UpstreamError::SessionLost) => return held.forget(&upstream),
+            Err(UpstreamError::SessionLost) => return held.forget(&upstream).await,
             Err(error) => tracing::debug!(upstream = %upstream.name(), %error, "the upstream's stream could not be opened"),
         }
         pauses.wait().await;

@@ -12,7 +12,7 @@ use crate::{
 
 impl Gateway {
     /// Watches over the upstream session in which the client has subscribed, once for each session and upstream.
-    pub(super) fn keep_subscribed(self: &Arc<Self>, session: &Arc<LegacySession>, upstream: &Arc<Upstream>, up: &Arc<Session>) {
+    pub(in crate::gateway) fn keep_subscribed(self: &Arc<Self>, session: &Arc<LegacySession>, upstream: &Arc<Upstream>, up: &Arc<Session>) {
         if !session.subscribed.attend(upstream.name()) {
             return;
         }
@@ -69,7 +69,7 @@ impl Gateway {
         for uri in session.subscribed.of(name) {
             let answer = generation.subscribe_to(&held.session, &uri, session.number).await;
             if let Err(error @ UpstreamError::SessionLost) = answer {
-                Self::forget(&upstream, &held, &client);
+                Self::forget(&upstream, &held, &client).await;
                 return Err(error);
             }
             match answer?.kind() {

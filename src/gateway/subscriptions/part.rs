@@ -135,7 +135,7 @@ impl Part {
             }
             let answer = generation.subscribe_to(&held.session, uri, number).await;
             if let Err(error @ UpstreamError::SessionLost) = answer {
-                held.forget(upstream);
+                held.forget(upstream).await;
                 return Err(error);
             }
             if answer?.kind() == Kind::Response {

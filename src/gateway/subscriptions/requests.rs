@@ -6,7 +6,9 @@ use super::{MAX_URI, MAX_URIS};
 use crate::{
     auth::{Caller, Wanted},
     bridge,
-    gateway::{Client, Gateway, GatewayError, ItemKind, LegacySession, Reply, forward::Shares, route::Route, tally::Counted},
+    gateway::{
+        Client, Gateway, GatewayError, ItemKind, LegacySession, Reply, forward::Shares, replicas::Changed, route::Route, tally::Counted,
+    },
     mcp::{Era, Field, Id, Message, Method, Splices},
     reason::Reason,
     upstream::{Upstream, UpstreamError},
@@ -70,6 +72,9 @@ impl Gateway {
         if matches!(&done, Err(error) if was_not_executed(error)) {
             done = self.subscription_once(&route.upstream, &asked).await;
         }
+        if session.is_shared() && matches!(done, Ok(Done::Answered(_) | Done::Accepted)) {
+            Box::pin(self.share_subscription(session, &route.upstream, &uri)).await;
+        }
         match done {
             Ok(Done::Answered(answer)) => Ok(under(id, &answer)),
             Ok(Done::Accepted) => Ok(Reply::result(id, b"{}")),
@@ -79,6 +84,16 @@ impl Gateway {
                 Err(Self::upstream_error(&route.upstream, error))
             }
         }
+    }
+
+    /// Tells other replicas whether the client follows a resource now.
+    async fn share_subscription(&self, session: &LegacySession, upstream: &Upstream, uri: &str) {
+        let name = upstream.name();
+        let changed = match session.subscribed.of(name).contains(uri) {
+            true => Changed::Subscribed(name.as_str(), uri),
+            false => Changed::Unsubscribed(name.as_str(), uri),
+        };
+        self.share(session, changed).await;
     }
 
     async fn subscription_once(self: &Arc<Self>, upstream: &Arc<Upstream>, asked: &Asked<'_>) -> Result<Done, UpstreamError> {
@@ -103,7 +118,7 @@ impl Gateway {
             generation.unsubscribe(up, uri, session.number, id, body).await
         };
         if let Err(UpstreamError::SessionLost) = &answered {
-            Self::forget(upstream, &held, client);
+            Self::forget(upstream, &held, client).await;
         }
         let answer = answered?;
         if asked.subscribes && answer.as_ref().is_some_and(|answer| answer.span(Field::Result).is_some()) {

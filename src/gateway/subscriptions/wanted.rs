@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
 
-use super::covers;
+use super::{MAX_URI, MAX_URIS, covers};
 use crate::names::UpstreamName;
 
 /// The resources that one session follows, by the upstream that was asked.
@@ -25,7 +25,7 @@ impl Wanted {
         self.0.lock().uris.entry(upstream.clone()).or_default().insert(uri.into());
     }
 
-    pub(super) fn remove(&self, upstream: &UpstreamName, uri: &str) {
+    pub(in crate::gateway) fn remove(&self, upstream: &UpstreamName, uri: &str) {
         let mut kept = self.0.lock();
         if let Some(uris) = kept.uris.get_mut(upstream) {
             uris.remove(uri);
@@ -33,6 +33,23 @@ impl Wanted {
                 kept.uris.remove(upstream);
             }
         }
+    }
+
+    /// Takes all of these in, each with the upstream that was asked.
+    pub(in crate::gateway) fn take(&self, kept: &[(String, String)]) {
+        for (upstream, uri) in kept {
+            match UpstreamName::parse(upstream) {
+                Ok(upstream) if self.count() < MAX_URIS && uri.len() <= MAX_URI => self.add(&upstream, uri),
+                _ => {}
+            }
+        }
+    }
+
+    /// All that is followed, each with the upstream that was asked.
+    pub(in crate::gateway) fn all(&self) -> Vec<(String, String)> {
+        let kept = self.0.lock();
+        let each = kept.uris.iter().flat_map(|(upstream, uris)| uris.iter().map(move |uri| (upstream.to_string(), uri.to_string())));
+        each.collect()
     }
 
     /// Nothing is followed there any more.

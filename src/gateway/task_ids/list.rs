@@ -93,7 +93,7 @@ impl Gateway {
             let body = build::request(&Id::from_u64(id), Method::TasksList, params.as_deref());
             let answer = generation.ask_up_to(MAX_PAGE, Some(&held.session), Method::TasksList, id, body).await;
             if matches!(answer, Err(UpstreamError::SessionLost)) {
-                Self::forget(upstream, &held, client);
+                Self::forget(upstream, &held, client).await;
             }
             let answer = answer?;
             if answer.kind() != Kind::Response {

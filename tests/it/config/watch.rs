@@ -40,7 +40,6 @@ fn what_makes_no_sense_is_refused() {
     refused("[certificates]\nfailures_before_down = 0", &["out of range"]);
     refused("[certificates]\nwarn_before = [\"30 days\"]", &["\"30 days\" is no duration"]);
     refused("[certificates]\nwarn_before = [\"0s\"]", &["is no duration from 1m"]);
-    refused("[state]\nstore = \"redis\"", &["not built yet"]);
     refused(&format!("[state]\nsecrets = [{:?}, {:?}]", "s".repeat(32), "s".repeat(31)), &["state.secrets", "shorter than 32 bytes"]);
     refused("[state]\nsecrets = \"s\"", &["state.secrets", "expected a list of strings"]);
     refused("[mcp.parked]\nttl = \"0s\"", &["mcp.parked.ttl", "out of range"]);

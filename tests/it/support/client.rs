@@ -188,6 +188,11 @@ impl Client {
         Self { headers: self.headers.clone(), next_id: AtomicU64::new(1_000_000), ..*self }
     }
 
+    /// The same at another replica.
+    pub(crate) fn at(&self, address: SocketAddr) -> Self {
+        Self { address, ..self.twin() }
+    }
+
     #[must_use]
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.insert(HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap());

@@ -222,7 +222,7 @@ impl GatewaySpec {
                 Watch::start(WatchParts {
                     gateway: Arc::clone(&gateway),
                     certificates: tokio::sync::watch::Sender::new(config.certificates.clone()).subscribe(),
-                    state: config.state.clone(),
+                    directory: config.state.directory.clone(),
                     events: events.clone(),
                     board: board.clone(),
                     prober: prober.clone(),

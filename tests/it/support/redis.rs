@@ -144,7 +144,7 @@ impl RedisServer {
     /// What `redis-cli` prints.
     pub(crate) async fn cli(&self, arguments: &[&str]) -> String {
         let output = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(arguments).output().await.unwrap();
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 }
 
