@@ -100,7 +100,7 @@ async fn a_path_that_cannot_be_written_to_is_a_problem_of_the_file() {
         program.hang_up();
         assert_eq!(program.ends().await, Some(64), "{command}");
         if command != "check" {
-            assert!(program.said().contains("telemetry.audit.path: the audit trail cannot be written"), "{}", program.said());
+            program.says("telemetry.audit.path: the audit trail cannot be written").await;
         }
     }
 }
