@@ -100,6 +100,9 @@ pub struct Alert {
     pub severity: Grade,
     /// Equal for everything that is told about the same matter: what resolves an alert has its key.
     pub key: String,
+    /// How far the matter had gone when it was told: [`super::Condition::rank`].
+    #[serde(default)]
+    pub rank: u64,
     /// The upstream; absent when it concerns the gateway itself.
     pub upstream: Option<String>,
     /// A stable machine code, such as `tls_expired`.

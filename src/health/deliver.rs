@@ -26,6 +26,7 @@ use super::{
     address::OwnAddress,
     alert::Alert,
     board::ChannelCounts,
+    claim::{Claims, Turn, Turns},
     config::{ChannelConfig, MailSecurity, Receiver},
     jitter::jittered,
 };
@@ -41,7 +42,7 @@ use crate::{
 pub(super) const MAX_WAITING: usize = 100;
 
 /// One attempt: connecting, sending, the answer.
-const ATTEMPT: Duration = Duration::from_secs(30);
+pub(super) const ATTEMPT: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(10);
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -56,6 +57,8 @@ pub(super) struct Office {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) sources: Arc<dyn Sources>,
     pub(super) address: OwnAddress,
+    /// Present where other replicas have the same to tell.
+    pub(super) claims: Option<Arc<Claims>>,
 }
 
 /// Takes alerts and never waits.
@@ -82,6 +85,7 @@ struct Open {
 struct Channel {
     setup: Mutex<Arc<Setup>>,
     queue: Mutex<VecDeque<Alert>>,
+    turns: Turns,
     arrived: Notify,
     set_up: Notify,
     changed: Arc<AtomicBool>,
@@ -140,6 +144,7 @@ impl Desk {
         let channel = Arc::new(Channel {
             setup: Mutex::new(Arc::new(Setup { config, counts: Arc::new(ChannelCounts::new(name)) })),
             queue: Mutex::new(queue),
+            turns: Turns::new(self.office.claims.clone(), key.clone()),
             arrived: Notify::new(),
             set_up: Notify::new(),
             changed: Arc::clone(&self.changed),
@@ -261,9 +266,16 @@ impl Channel {
         let mut pause = FIRST_RETRY;
         loop {
             let Some(alert) = self.queue.lock().front().cloned() else {
-                self.arrived.notified().await;
+                tokio::select! {
+                    () = self.arrived.notified() => {}
+                    () = self.turns.keep() => {}
+                }
                 continue;
             };
+            if !self.is_ours(&alert).await {
+                pause = FIRST_RETRY;
+                continue;
+            }
             let latest = self.setup();
             if !Arc::ptr_eq(&latest, &setup) {
                 (setup, client, pause) = (latest, None, FIRST_RETRY);
@@ -272,6 +284,7 @@ impl Channel {
             let Err(error) = attempt.unwrap_or_else(|_| Err(Undelivered::later(format!("no answer within {ATTEMPT:?}")))) else {
                 setup.counts.sent.fetch_add(1, Ordering::Relaxed);
                 pause = FIRST_RETRY;
+                self.turns.sent(&alert).await;
                 self.done(&alert);
                 continue;
             };
@@ -305,6 +318,16 @@ impl Channel {
                 }
             }
         }
+    }
+
+    /// Whether it is ours to send and no other replica's. If not, it is to be looked at again.
+    async fn is_ours(&self, alert: &Alert) -> bool {
+        match self.turns.take(alert).await {
+            Turn::Ours => return true,
+            Turn::Sent => self.done(alert),
+            Turn::Later(wait) => sleep(jittered(wait)).await,
+        }
+        false
     }
 
     /// Takes the alert out of the queue, unless a full queue has pushed it out already.

@@ -48,7 +48,7 @@ impl Ledger {
         let holds: BTreeSet<String> = conditions.iter().map(|condition| condition.alert.key.clone()).collect();
         let mut told = self.release(scope, at, |key, alert| !(holds.contains(key) || there.contains(key) && at < alert.at));
         for Condition { rank, mut alert } in conditions {
-            alert.stage = Stage::Firing;
+            (alert.stage, alert.rank) = (Stage::Firing, rank);
             match self.open.get_mut(&alert.key) {
                 None => {
                     let scopes = BTreeSet::from([scope.to_owned()]);
@@ -117,6 +117,7 @@ mod tests {
             stage: Stage::Firing,
             severity: if days > 7 { Grade::Warning } else { Grade::Error },
             key: format!("expiry:{fingerprint}"),
+            rank: 0,
             upstream: Some("crm".into()),
             code: None,
             summary: format!("{fingerprint} ends within {days} days"),

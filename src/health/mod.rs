@@ -9,6 +9,7 @@
 mod address;
 mod alert;
 mod board;
+mod claim;
 mod conditions;
 mod config;
 mod definitions;

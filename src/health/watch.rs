@@ -15,6 +15,7 @@ use self::keeper::Keeper;
 use super::{
     address::OwnAddress,
     board::{Board, WatchedList},
+    claim::Claims,
     config::CertificatesConfig,
     deliver::{Desk, Office},
     judge::Judge,
@@ -81,7 +82,12 @@ impl Watch {
         let Kept { memory, waiting, .. } = kept;
         let settings = parts.certificates.borrow().clone();
         let judge = Judge::new(settings.warn_before.clone(), settings.failures_before_down, memory);
-        let office = Office { clock: Arc::clone(&parts.clock), sources: Arc::clone(&parts.sources), address: parts.address.clone() };
+        let office = Office {
+            clock: Arc::clone(&parts.clock),
+            sources: Arc::clone(&parts.sources),
+            address: parts.address.clone(),
+            claims: parts.gateway.store().map(|store| Claims::new(store.redis().clone(), store.replica())),
+        };
         let mut desk = Desk::new(office, &changed, &tasks, &stop);
         desk.set_up(&settings.alerts, waiting);
         parts.board.now_telling(desk.counts());

@@ -142,6 +142,11 @@ impl Redis {
         self.keeper.tasks.wait().await;
     }
 
+    /// Whether it was shut down here.
+    pub fn is_shut_down(&self) -> bool {
+        self.keeper.end.is_cancelled()
+    }
+
     /// # Errors
     /// As all commands: [`RedisError`].
     pub async fn get(&self, key: Bytes) -> Result<Option<Bytes>, RedisError> {

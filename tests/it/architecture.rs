@@ -22,7 +22,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("bridge", &["mcp", "upstream", "session"]),
     ("gateway", &["auth", "limits", "catalog", "upstream", "bridge", "session", "outbound", "mcp"]),
     ("downstream", &["gateway", "session", "auth", "limits", "mcp", "tls"]),
-    ("health", &["gateway", "upstream", "outbound", "tls", "mcp"]),
+    ("health", &["gateway", "upstream", "outbound", "tls", "mcp", "redis"]),
     ("admin", &["health", "gateway", "downstream", "upstream", "catalog", "outbound", "session", "tls", "telemetry", "mcp"]),
     ("demo", &["mcp", "tls"]),
     ("config", &["admin", "auth", "health", "downstream", "gateway", "limits", "redis", "session", "telemetry", "upstream", "tls"]),

@@ -7,6 +7,7 @@ mod checks;
 mod delivery;
 mod mail;
 mod own;
+mod replicas;
 
 use std::{path::Path, sync::Arc, time::Duration};
 

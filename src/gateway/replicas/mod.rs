@@ -190,6 +190,11 @@ impl Gateway {
         Some(Place::new(&replicas.store, session.id(), upstream.name().as_str(), upstream.identity()))
     }
 
+    /// What replicas share; `None` when it is alone.
+    pub fn store(&self) -> Option<&Arc<Store>> {
+        self.replicas.as_ref().map(|replicas| &replicas.store)
+    }
+
     /// How often the store of sessions gave no answer; `None` without one.
     pub fn store_errors(&self) -> Option<u64> {
         self.replicas.as_ref().map(|replicas| replicas.store.errors())

@@ -149,6 +149,7 @@ mod tests {
             stage,
             severity: Grade::Error,
             key: "expiry:certificate:ab".into(),
+            rank: 0,
             upstream: Some("crm".into()),
             code: Some("tls_expiring".into()),
             summary: summary.into(),

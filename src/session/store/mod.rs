@@ -145,6 +145,11 @@ impl Store {
         &self.replica
     }
 
+    /// Where it is, for what else replicas share.
+    pub fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
     pub fn is_connected(&self) -> watch::Receiver<bool> {
         self.redis.is_connected()
     }

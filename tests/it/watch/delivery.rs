@@ -22,7 +22,7 @@ async fn with_a_certificate_near_its_end() -> Nexus {
 }
 
 /// Refuses so many requests before it takes one.
-async fn refusing(times: usize, status: StatusCode) -> Peer {
+pub(super) async fn refusing(times: usize, status: StatusCode) -> Peer {
     let left = Arc::new(AtomicUsize::new(times));
     Peer::plain_answering(move || {
         let refuse = left.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
