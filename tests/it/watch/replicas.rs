@@ -101,9 +101,11 @@ async fn of_two_replicas_one_tells_of_a_certificate_and_one_that_it_was_renewed_
     shows(&new);
     settled(&both, 0).await;
     assert_eq!(expiries(&receiver), ["firing", "resolved"]);
+    assert_eq!(replicas.redis.cli(&["HKEYS", &key]).await, "resolved");
     shows(&old);
     settled(&both, 1).await;
     assert_eq!(expiries(&receiver), ["firing", "resolved", "firing"]);
+    assert_eq!(replicas.redis.cli(&["HKEYS", &key]).await, field);
     shows(&new);
     settled(&both, 0).await;
     assert_eq!(expiries(&receiver), ["firing", "resolved", "firing", "resolved"]);
