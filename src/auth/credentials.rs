@@ -17,10 +17,19 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Denied> {
         return Ok(None);
     }
     let token = token.trim_matches(' ');
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)) {
+    if token.is_empty() || !is_token68(token) {
         return Err(Denied::Malformed("the Authorization header holds no bearer token"));
     }
     Ok(Some(token))
+}
+
+/// Whether it consists of the characters of a bearer token (RFC 9110 §11.2, token68). To the end without a branch, which a
+/// processor does sixteen bytes at a time: tokens are long, and each request has one.
+fn is_token68(token: &str) -> bool {
+    token.bytes().fold(true, |is, byte| {
+        let is_mark = (byte == b'-') | (byte == b'.') | (byte == b'_') | (byte == b'~') | (byte == b'+') | (byte == b'/') | (byte == b'=');
+        is & (byte.is_ascii_lowercase() | byte.is_ascii_uppercase() | byte.is_ascii_digit() | is_mark)
+    })
 }
 
 /// The key in `X-API-Key`.
@@ -69,6 +78,15 @@ mod tests {
         ] {
             assert_eq!(bearer(&headers(values)), expected, "{values:?}");
         }
+    }
+
+    #[test]
+    fn a_token_holds_letters_digits_and_seven_marks_and_nothing_else() {
+        for byte in 0..=0x7f_u8 {
+            let expected = byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+            assert_eq!(is_token68(&format!("abc{}def", char::from(byte))), expected, "{byte:#x}");
+        }
+        assert!(!is_token68("abcdé"));
     }
 
     #[test]
