@@ -55,7 +55,7 @@ fn main() {
         .collect();
     let rules = Rules { mode: ToolsMode::Search, naming: Naming { max: 52, keeps_own: true }, structured: true };
     let began = Instant::now();
-    let catalog = Arc::new(merge(&sources, &rules));
+    let catalog = Arc::new(merge(&sources, &rules, |_, _| true));
     println!("catalog of {} tools: {:?}", catalog.listed_tools().len(), began.elapsed());
     let (began, before, worked) = (Instant::now(), resident(), processor());
     let index = SearchIndex::build(Arc::clone(&catalog)).expect("an index");
