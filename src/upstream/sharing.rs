@@ -105,14 +105,18 @@ impl Upstream {
 /// [`UpstreamError`] when it cannot be opened; the next who wants one tries again.
 pub(super) async fn open_at(generation: &Generation, spec: &SessionSpec, place: Place) -> Result<Arc<Session>, UpstreamError> {
     let mut pause = FIRST_PAUSE;
+    let mut useless = None;
     loop {
         let claim = match place.claim().await {
+            // A store that only lets itself be read, as a copy does, forgets nothing.
+            Ok(Placed::Kept(record)) if useless.as_ref() == Some(&record) => None,
             Ok(Placed::Kept(record)) => {
                 if let Some(session) = go_on_with(generation, spec, &record).await? {
                     session.is_found_at(place, record);
                     return Ok(session);
                 }
                 place.forget(&record).await;
+                useless = Some(record);
                 continue;
             }
             Ok(Placed::Ours(claim)) => Some(claim),

@@ -174,10 +174,10 @@ impl Gateway {
         Ok(())
     }
 
-    /// What could not be opened is forgotten.
+    /// What could not be opened is forgotten. Nobody was given its id, so that it need not be known that it is over.
     pub(in crate::gateway) async fn give_up(&self, session: &LegacySession) {
         if let (Some(replicas), true) = (&self.replicas, session.is_shared())
-            && let Err(error) = replicas.store.end(session.id()).await
+            && let Err(error) = replicas.store.leave(session.id(), self.config().session_idle_timeout).await
         {
             tracing::debug!(%error, "a session that was not begun stays in the store until it expires");
         }

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::{Pair, works};
-use crate::support::{fake::legacy, soon, until};
+use crate::support::{client::Client, fake::legacy, soon, until};
 
 #[tokio::test]
 async fn a_key_outlives_the_session_by_a_tenth_of_its_idle_time() {
@@ -15,6 +15,16 @@ async fn a_key_outlives_the_session_by_a_tenth_of_its_idle_time() {
     works(&pair.moved(&client).call("crm__work").await);
     let left: u64 = pair.redis.cli(&["PTTL", &pair.key().await]).await.parse().unwrap();
     assert!((100_000..=110_000).contains(&left), "{left}");
+}
+
+#[tokio::test]
+async fn a_session_that_was_refused_leaves_nothing_in_the_store() {
+    let pair = Pair::with(legacy().tool("work"), "max_sessions = 1").await;
+    let _client = pair.client().await;
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    let refused = Client::stranger(pair.one.address).open("initialize", params).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(pair.keys().await.len(), 1, "nobody knows its id, so that nobody has to be told of its end");
 }
 
 #[tokio::test]

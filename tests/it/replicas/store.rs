@@ -46,6 +46,21 @@ async fn without_the_store_unknown_sessions_are_to_be_tried_again_and_those_that
 }
 
 #[tokio::test]
+async fn a_store_that_only_lets_itself_be_read_keeps_nobody_from_an_upstream() {
+    let pair = Pair::start(legacy().tool("work")).await;
+    let client = pair.client().await;
+    works(&client.call("crm__work").await);
+    // What is told to the session with the upstream when it is taken up shows that it is lost.
+    assert!(client.ask("logging/setLevel", json!({"level": "error"})).await["result"].is_object());
+    let moved = pair.moved(&client);
+    assert_eq!(moved.open("ping", json!({})).await.status, StatusCode::OK);
+    pair.crm().forget_sessions();
+    // As a master that has become a copy.
+    pair.redis.cli(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    works(&moved.call("crm__work").await);
+}
+
+#[tokio::test]
 async fn no_request_waits_long_for_a_store_that_says_nothing() {
     let pair = Pair::start(legacy().tool("work")).await;
     let client = pair.client().await;
