@@ -13,7 +13,7 @@ import pytest
 from support import raw
 from support.fixture import fixture
 from support.gateway import Gateway
-from support.processes import free_port, running
+from support.redis import redis_server
 
 pytestmark = pytest.mark.gateway
 
@@ -90,13 +90,8 @@ def lost(admitted: list, refused: list, rate: float, burst: int) -> float:
 
 @pytest.fixture(scope="module")
 def redis(folder):
-    port = free_port()
-    place = folder / "limits" / "redis"
-    place.mkdir(parents=True)
-    command = ["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", place]
-    with running(command, place / "redis.log") as server:
-        server.until(lambda: "Ready to accept connections" in server.output(), 10, "was ready")
-        yield f"redis://127.0.0.1:{port}"
+    with redis_server(folder / "limits" / "redis") as url:
+        yield url
 
 
 def test_a_minute_admits_what_the_formula_says_in_memory_and_in_redis(folder, redis):

@@ -11,7 +11,8 @@ import pytest
 from support import raw
 from support.fixture import fixture
 from support.gateway import Gateway
-from support.processes import eventually, free_port, running
+from support.processes import eventually, free_port
+from support.redis import redis_server
 
 pytestmark = pytest.mark.gateway
 
@@ -23,13 +24,8 @@ SECRET = "a secret of both replicas, of 32 bytes and more"
 
 @pytest.fixture(scope="module")
 def redis(folder):
-    port = free_port()
-    place = folder / "replicas" / "redis"
-    place.mkdir(parents=True)
-    command = ["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", place]
-    with running(command, place / "redis.log") as server:
-        server.until(lambda: "Ready to accept connections" in server.output(), 10, "was ready")
-        yield f"redis://127.0.0.1:{port}"
+    with redis_server(folder / "replicas" / "redis") as url:
+        yield url
 
 
 class Replicas:
