@@ -22,6 +22,7 @@ mod network;
 mod principal;
 pub mod read;
 mod term;
+mod toll;
 
 pub use access::{
     ACCESS_KEYS, Access, AccessRules, Audience, Decision, MOST_GROUPS, Rule, Verdict, Wanted, check_groups, read as read_access,
@@ -35,3 +36,4 @@ pub use denied::Denied;
 pub use network::Network;
 pub use principal::PrincipalKey;
 pub use term::Term;
+pub use toll::Toll;

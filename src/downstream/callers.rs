@@ -14,7 +14,7 @@ use super::{
     streamable_http::Endpoint,
 };
 use crate::{
-    auth::{Authenticator, Caller, Challenge, Denied, Presented, Surroundings},
+    auth::{Authenticator, Caller, Challenge, Denied, Presented, Surroundings, Toll},
     gateway::Gateway,
 };
 
@@ -106,9 +106,9 @@ impl Callers {
 
 impl Endpoint {
     /// Who calls; identity headers that are not to be believed are gone then.
-    pub(super) async fn caller(&self, parts: &mut Parts, waited: Option<Duration>) -> Result<Caller, Rescued> {
+    pub(super) async fn caller(&self, parts: &mut Parts, toll: Option<Arc<Toll>>) -> Result<Caller, Rescued> {
         let caller = self.callers.identify(parts, &self.gateway).await?;
-        let caller = caller.asking(self.gateway.forwarded(&parts.headers), waited);
+        let caller = caller.asking(self.gateway.forwarded(&parts.headers), toll);
         if !self.gateway.audit().is_on() {
             return Ok(caller);
         }

@@ -235,6 +235,11 @@ impl Failure {
     }
 }
 
+/// Whether the audit trail has a line for each request of this method, whatever comes of it.
+pub fn has_line(method: &str) -> bool {
+    Method::parse(method).is_some_and(is_audited)
+}
+
 /// What is done or read for the caller; lists, greetings and settings are not.
 fn is_audited(method: Method) -> bool {
     matches!(
