@@ -70,3 +70,14 @@ async fn a_stranger_who_is_refused_at_one_server_costs_the_others_nothing() {
     assert!(admitted.iter().all(|answer| answer["result"].is_object()), "{admitted:?}");
     assert_eq!(scope(&known.call("rich__x").await), Some("server"), "two were left");
 }
+
+#[tokio::test]
+async fn where_each_client_has_its_own_tokens_invented_ones_keep_no_other_address_out() {
+    let limits = format!("{FORWARD}\n[.rate_limits]\nlimit = 2\ninterval = \"1h\"\nper = \"client\"");
+    let nexus = start("", modern().tool("x").toml(&limits)).await;
+    for n in 0..10 {
+        let refused = scope(&stranger(&nexus, n, "192.0.2.1").ask("tools/list", json!({})).await) == Some("server");
+        assert_eq!(refused, n >= 2, "{n}");
+    }
+    assert!(stranger(&nexus, 100, "192.0.2.2").call("crm__x").await["result"].is_object());
+}
