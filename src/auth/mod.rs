@@ -33,6 +33,7 @@ pub use challenge::Challenge;
 pub use config::{ApiKey, AuthConfig, CertificatePart, ClaimPath, IdentificationConfig, IdentitySource, OauthConfig, ProtectedResource};
 pub use credentials::API_KEY_HEADER;
 pub use denied::Denied;
+pub use jwt::Recent;
 pub use network::Network;
 pub use principal::PrincipalKey;
 pub use term::Term;
