@@ -13,22 +13,24 @@ const OF_ALL: u32 = 1024;
 /// Those that come from one address; some addresses count as one.
 const OF_ONE: u32 = 64;
 /// Counters of addresses.
-const PLACES: u64 = 1024;
+const PLACES: usize = 1 << PLACE_BITS;
+const PLACE_BITS: u32 = 10;
 
 /// Counts debts, so that a flood is met where it comes in: a request that owes has not been charged, and whoever sends its body
 /// slowly would have as many of them read as there are connections. What comes on top of this pays on its way in, as exactly, but
 /// by a question of its own.
 #[derive(Debug)]
 pub(super) struct Debts {
-    /// Random, so that nobody can choose whose counter it shares.
-    seed: RandomState,
+    /// Random and odd, so that nobody can choose whose counter it shares.
+    factor: u64,
     all: AtomicU32,
     places: Box<[AtomicU32]>,
 }
 
 impl Debts {
     pub(super) fn new() -> Self {
-        Self { seed: RandomState::new(), all: AtomicU32::new(0), places: (0..PLACES).map(|_| AtomicU32::new(0)).collect() }
+        let factor = RandomState::new().hash_one(PLACES) | 1;
+        Self { factor, all: AtomicU32::new(0), places: (0..PLACES).map(|_| AtomicU32::new(0)).collect() }
     }
 
     /// Notes a debt. `true`: there are so many that this one must be paid now.
@@ -47,7 +49,12 @@ impl Debts {
     }
 
     fn place(&self, address: Option<IpAddr>) -> Option<&AtomicU32> {
-        let place = self.seed.hash_one(Network::from(address?)) % PLACES;
+        let network = match Network::from(address?).address() {
+            IpAddr::V4(address) => u64::from(address.to_bits()),
+            IpAddr::V6(address) => u64::try_from(address.to_bits() >> 64).ok()?,
+        };
+        // Multiply-shift: any two meet with a probability of 2 in as many places as there are (Dietzfelbinger et al., 1997).
+        let place = network.wrapping_mul(self.factor) >> (u64::BITS - PLACE_BITS);
         self.places.get(usize::try_from(place).ok()?)
     }
 }
@@ -65,8 +72,9 @@ mod tests {
         let debts = Debts::new();
         let one = (0..200).filter(|_| debts.one_more(address(1))).count();
         assert_eq!(one, 200 - usize::try_from(OF_ONE).unwrap());
-        // One of a thousand shares its counter.
-        assert!((2..12).filter(|other| debts.one_more(address(*other))).count() <= 1);
+        // Few in a thousand share its counter.
+        let others = (2..22_u32).map(|other| other.wrapping_mul(0x9e37_79b9));
+        assert!(others.filter(|other| debts.one_more(address(*other))).count() <= 3);
         for _ in 0..200 {
             debts.one_less(address(1));
         }

@@ -15,7 +15,7 @@ use super::{
 
 /// Parts that are locked by themselves.
 const SHARDS: usize = 64;
-/// Buckets of addresses and clients that are kept; together with what finds the fullest, 47 MB (docs/benchmarks.md).
+/// Buckets of addresses and clients that are kept; together with what finds the fullest, 36 MB (docs/benchmarks.md).
 const KEPT: usize = 1 << 19;
 /// Full buckets, which are as good as unknown ones, that are looked for when one is added.
 const LOOKS: usize = 4;
