@@ -135,7 +135,7 @@ def test_the_sentinels_of_the_url_are_asked_again_when_those_that_were_found_are
         sessions_move(replicas)
 
 
-def test_in_a_cluster_of_three_sessions_spread_and_limits_count_once(place, tls, upstream):
+def test_in_a_cluster_of_three_sessions_spread_and_limits_count_once_also_after_a_node_was_gone(place, tls, upstream):
     with ExitStack() as stack:
         redis = Cluster(place / "cluster", stack, tls)
         limited = Replicas(place / "cluster-limited", redis.url, upstream, limit=10, tls=tls.table)
@@ -158,6 +158,13 @@ def test_in_a_cluster_of_three_sessions_spread_and_limits_count_once(place, tls,
         assert scope(limited) == "client", "what was counted went with its slot"
         for node in redis.nodes:
             assert node.cli("ACL", "LOG") == "", "the rights of docs/scaling.md are enough"
+        # A cluster without one of its slots answers nothing.
+        redis.nodes[2].kill()
+        begins = lambda at: '"result"' in raw.post(replicas.urls[at], raw.INITIALIZE)[2]
+        assert eventually(lambda: not begins(0), 20), "no session is begun that others could not find"
+        redis.nodes[2].start()
+        assert all(eventually(lambda: begins(at), 30) for at in range(2)), "and then they are again"
+        sessions_move(replicas)
 
 
 def only_limits_refused(sessions: list):
