@@ -12,6 +12,8 @@ use super::RequestId;
 const MAX_TEXT: usize = 256;
 /// Most groups that a line names.
 const MAX_GROUPS: usize = 32;
+/// Room for most lines, in bytes.
+const USUAL: usize = 512;
 /// Longest arguments that a line holds, in bytes of JSON.
 pub const MAX_ARGUMENTS: usize = 4096;
 
@@ -163,22 +165,32 @@ impl Record<'_> {
 
     /// The line with its end. Nothing in it could end it earlier, or move what a terminal shows.
     pub(super) fn line(&self) -> Vec<u8> {
-        let mut line = serde_json::to_string(self).expect("a record serialises: its keys are ours, and writing to memory cannot fail");
-        if line.chars().any(moves) {
-            let mut escaped = String::with_capacity(line.len() + 64);
-            for c in line.chars() {
-                match c {
-                    // Between the tokens of arguments as they came; within a string it is escaped already.
-                    '\n' | '\r' | '\t' => escaped.push(' '),
-                    c if moves(c) => drop(write!(escaped, "\\u{:04x}", u32::from(c))),
-                    c => escaped.push(c),
-                }
-            }
-            line = escaped;
+        let mut line = Vec::with_capacity(USUAL);
+        serde_json::to_writer(&mut line, self).expect("a record serialises: its keys are ours, and writing to memory cannot fail");
+        if !is_printable_ascii(&line) {
+            line = escaped(&String::from_utf8_lossy(&line)).into_bytes();
         }
-        line.push('\n');
-        line.into_bytes()
+        line.push(b'\n');
+        line
     }
+}
+
+/// Whether nothing has to be looked at closer. To the end without a branch, which a processor does many bytes at a time.
+fn is_printable_ascii(line: &[u8]) -> bool {
+    line.iter().fold(true, |is, byte| is & (*byte >= b' ') & (*byte < 0x7f))
+}
+
+fn escaped(line: &str) -> String {
+    let mut escaped = String::with_capacity(line.len() + 64);
+    for c in line.chars() {
+        match c {
+            // Between the tokens of arguments as they came; within a string it is escaped already.
+            '\n' | '\r' | '\t' => escaped.push(' '),
+            c if moves(c) => drop(write!(escaped, "\\u{:04x}", u32::from(c))),
+            c => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 /// Control characters, invisible ones, and those that change the direction of what follows: all below U+10000.
@@ -192,6 +204,9 @@ pub fn whole_millis(wait: Duration) -> u64 {
 }
 
 fn cut(text: &str) -> (&str, bool) {
+    if text.len() <= MAX_TEXT {
+        return (text, false);
+    }
     text.char_indices().nth(MAX_TEXT).map_or((text, false), |(at, _)| (text.get(..at).unwrap_or_default(), true))
 }
 

@@ -75,7 +75,7 @@ impl Sink {
         };
         let written = lines.get(..lines.len() - left.len()).unwrap_or_default();
         self.is_torn |= written.last().is_some_and(|last| *last != b'\n');
-        let count = written.iter().filter(|byte| **byte == b'\n').count();
+        let count = memchr::memchr_iter(b'\n', written).count();
         (u64::try_from(count).unwrap_or(u64::MAX), outcome)
     }
 }

@@ -2,14 +2,14 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
 use super::{
-    AuthConfig, Caller, Denied,
+    AuthConfig, Caller, Denied, Recent,
     api_key::ApiKeys,
-    credentials::{api_key, bearer, looks_like_jwt},
+    credentials::{API_KEY_HEADER, api_key, bearer, looks_like_jwt},
     identity,
-    jwt::{Keys, Tokens},
+    jwt::{Keys, Tokens, Under},
 };
 use crate::{clock::Clock, sources::Sources, tls::ClientName};
 
@@ -26,6 +26,8 @@ pub struct Presented<'a> {
     pub headers: &'a mut HeaderMap,
     /// Verified in the handshake.
     pub certificate: Option<&'a ClientName>,
+    /// What was brought over its connection before.
+    pub recent: Option<&'a Recent>,
     /// Whether what the peer says of others is believed.
     pub is_trusted_peer: bool,
     /// Whether some upstream takes its callers' own tokens.
@@ -65,12 +67,12 @@ impl Authenticator {
     /// # Errors
     /// [`Denied`]: the request must not go on.
     pub async fn identify(&self, presented: Presented<'_>) -> Result<Caller, Denied> {
-        let Presented { headers, certificate, is_trusted_peer, takes_tokens, address } = presented;
+        let Presented { headers, certificate, recent, is_trusted_peer, takes_tokens, address } = presented;
         let Some(identification) = self.config.identification.as_deref() else {
-            return self.by_credential(headers, certificate, takes_tokens, address).await;
+            return self.by_credential(headers, certificate, recent, takes_tokens, address).await;
         };
         identity::strip(headers, identification, is_trusted_peer);
-        let caller = self.by_credential(headers, certificate, takes_tokens, address).await?;
+        let caller = self.by_credential(headers, certificate, recent, takes_tokens, address).await?;
         let (client, group) = identity::of_headers(headers, identification)?;
         let caller = if client.is_some() || group.is_some() { caller.named(client, group) } else { caller };
         // Identification is on, so that somebody without a name is nobody to be served.
@@ -81,9 +83,15 @@ impl Authenticator {
         &self,
         headers: &HeaderMap,
         certificate: Option<&ClientName>,
+        recent: Option<&Recent>,
         takes_tokens: bool,
         address: Option<IpAddr>,
     ) -> Result<Caller, Denied> {
+        // Of the keys as they are before a token is verified: if one goes meanwhile, nothing is recognised.
+        let recent = recent.zip(self.tokens.as_ref().and_then(Tokens::under));
+        if let Some(known) = recent.and_then(|(recent, under)| self.recognised(headers, recent, under, takes_tokens)) {
+            return Ok(known);
+        }
         let demands = self.config.demands_credentials();
         let token = if demands || takes_tokens { bearer(headers)? } else { None };
         let key = if self.api_keys.is_empty() { None } else { api_key(headers)? };
@@ -96,7 +104,11 @@ impl Authenticator {
         }
         match (token, &self.tokens) {
             (Some(token), Some(tokens)) if looks_like_jwt(token) => {
-                return tokens.holder_of(token, takes_tokens, self.now()).await;
+                let holder = tokens.holder_of(token, takes_tokens, self.now()).await?;
+                if let (Some((recent, under)), Some(Ok(header))) = (recent, headers.get(AUTHORIZATION).map(HeaderValue::to_str)) {
+                    recent.remember(header, &holder, under);
+                }
+                return Ok(holder);
             }
             (Some(key), _) if !self.api_keys.is_empty() => return self.api_keys.find(key).cloned().ok_or(UNKNOWN_KEY),
             (Some(_), Some(_)) => return Err(Denied::Invalid("the bearer token is no JWT")),
@@ -110,6 +122,16 @@ impl Authenticator {
             None if demands => Err(Denied::Missing),
             None => Ok(with_own_token(&Caller::local(), token, address)),
         }
+    }
+
+    /// The holder of the same token as that of the request before it. What is ambiguous is left to the full look.
+    fn recognised(&self, headers: &HeaderMap, recent: &Recent, under: Under, takes_tokens: bool) -> Option<Caller> {
+        if !self.api_keys.is_empty() && headers.contains_key(API_KEY_HEADER) {
+            return None;
+        }
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let (header, None) = (values.next()?, values.next()) else { return None };
+        recent.holder_of(header.as_bytes(), under, self.now()).filter(|known| !takes_tokens || known.bearer().is_some())
     }
 
     /// Beside tokens and keys a certificate may be a proxy's own, so that it stands for a caller only where the file says so.

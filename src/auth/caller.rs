@@ -3,16 +3,12 @@
 use std::{
     fmt,
     net::IpAddr,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, OnceLock},
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{Network, PrincipalKey, Term};
+use super::{Network, PrincipalKey, Term, Toll};
 use crate::{
     audit::{RequestId, Who},
     secret::Secret,
@@ -30,8 +26,8 @@ struct Asks {
     /// Of the headers of this request, those that some upstream gets.
     said: Option<HeaderMap>,
     origin: Origin,
-    /// Microseconds that this request has waited for the store of limits; `None`: that is not noted.
-    waited: Option<AtomicU64>,
+    /// What this request owes for its way in; `None`: there is nothing to owe.
+    toll: Option<Arc<Toll>>,
 }
 
 /// Where a request comes from, as far as somebody wants to know.
@@ -109,9 +105,8 @@ impl Caller {
         Self::of(Arc::new(identity), None, Origin::default(), None)
     }
 
-    fn of(who: Arc<Identity>, said: Option<HeaderMap>, origin: Origin, waited: Option<Duration>) -> Self {
-        let waited = waited.map(|waited| AtomicU64::new(micros(waited)));
-        Self { asks: Arc::new(Asks { who, said, origin, waited }) }
+    fn of(who: Arc<Identity>, said: Option<HeaderMap>, origin: Origin, toll: Option<Arc<Toll>>) -> Self {
+        Self { asks: Arc::new(Asks { who, said, origin, toll }) }
     }
 
     /// The user of this process: stdio, the command line, or a listener without caller authentication.
@@ -120,14 +115,13 @@ impl Caller {
         LOCAL.get_or_init(|| Self::new(Identity::new(Proof::local(), PrincipalKey::Local, None))).clone()
     }
 
-    /// The same as the sender of one request: with headers of it that some upstream gets, and with the time that it has waited
-    /// for the store of limits so far, if there is one.
+    /// The same as the sender of one request: with headers of it that some upstream gets, and with what it owes for its way in.
     #[must_use]
-    pub fn asking(self, said: Option<HeaderMap>, waited: Option<Duration>) -> Self {
-        if said.is_none() && waited.is_none() {
+    pub fn asking(self, said: Option<HeaderMap>, toll: Option<Arc<Toll>>) -> Self {
+        if said.is_none() && toll.is_none() {
             return self;
         }
-        Self::of(Arc::clone(&self.asks.who), said, self.asks.origin, waited)
+        Self::of(Arc::clone(&self.asks.who), said, self.asks.origin, toll)
     }
 
     /// The same, asking from this address.
@@ -143,8 +137,7 @@ impl Caller {
     }
 
     fn with_origin(&self, origin: Origin) -> Self {
-        let waited = self.asks.waited.as_ref().map(|_| self.waited());
-        Self::of(Arc::clone(&self.asks.who), self.asks.said.clone(), origin, waited)
+        Self::of(Arc::clone(&self.asks.who), self.asks.said.clone(), origin, self.asks.toll.clone())
     }
 
     /// The client's address, where somebody wants to know.
@@ -165,18 +158,18 @@ impl Caller {
 
     /// The same as the sender of another request with these headers.
     #[must_use]
-    pub fn again(self, waited: Option<Duration>) -> Self {
-        if waited.is_none() {
+    pub fn again(self, toll: Option<Arc<Toll>>) -> Self {
+        if toll.is_none() {
             return self;
         }
         let said = self.asks.said.clone();
-        self.asking(said, waited)
+        self.asking(said, toll)
     }
 
     /// The same as the sender of nothing in particular.
     #[must_use]
     pub fn at_rest(&self) -> Self {
-        if self.asks.said.is_none() && self.asks.waited.is_none() {
+        if self.asks.said.is_none() && self.asks.toll.is_none() {
             return self.clone();
         }
         Self::of(Arc::clone(&self.asks.who), None, self.asks.origin, None)
@@ -187,16 +180,9 @@ impl Caller {
         self.asks.said.as_ref()?.get(name)
     }
 
-    /// How long its request has waited for the store of limits.
-    pub fn waited(&self) -> Duration {
-        self.asks.waited.as_ref().map_or(Duration::ZERO, |waited| Duration::from_micros(waited.load(Ordering::Relaxed)))
-    }
-
-    /// Notes that its request has waited on.
-    pub fn has_waited(&self, further: Duration) {
-        if let Some(waited) = &self.asks.waited {
-            waited.fetch_add(micros(further), Ordering::Relaxed);
-        }
+    /// What its request owes for its way in, and how long it has waited.
+    pub fn toll(&self) -> Option<&Toll> {
+        self.asks.toll.as_deref()
     }
 
     fn but(&self, change: impl FnOnce(&mut Identity)) -> Self {
@@ -299,8 +285,4 @@ impl Caller {
     pub fn bearer(&self) -> Option<&Secret> {
         self.asks.who.bearer.as_ref()
     }
-}
-
-fn micros(span: Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }

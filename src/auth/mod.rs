@@ -22,6 +22,7 @@ mod network;
 mod principal;
 pub mod read;
 mod term;
+mod toll;
 
 pub use access::{
     ACCESS_KEYS, Access, AccessRules, Audience, Decision, MOST_GROUPS, Rule, Verdict, Wanted, check_groups, read as read_access,
@@ -32,6 +33,8 @@ pub use challenge::Challenge;
 pub use config::{ApiKey, AuthConfig, CertificatePart, ClaimPath, IdentificationConfig, IdentitySource, OauthConfig, ProtectedResource};
 pub use credentials::API_KEY_HEADER;
 pub use denied::Denied;
+pub use jwt::Recent;
 pub use network::Network;
 pub use principal::PrincipalKey;
 pub use term::Term;
+pub use toll::Toll;

@@ -14,16 +14,18 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use http::StatusCode;
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 
 use super::{
+    passage::Passage,
     rescue::{rescue, rescue_limited, rescue_parse},
     turned_away::{self, TurnedAway},
 };
 use crate::{
     audit::RequestId,
     auth::Caller,
-    gateway::{Client, EventReply, Gateway, GatewayError, JsonReply, LegacySession, Reply, UpstreamError},
+    gateway::{Client, EventReply, Gateway, GatewayError, JsonReply, LegacySession, Reply, UpstreamError, has_line},
+    limits::{Limited, Stage},
     mcp::{
         Era, Id, Kind, Message,
         errors::{code, error_response},
@@ -33,11 +35,11 @@ use crate::{
 /// Requests of one batch that are in work at once.
 const AT_ONCE: usize = 16;
 
-/// What the limits of the door take for each request of a batch but the first, for which the way in was paid.
+/// How a batch came in. Each of its messages but the first, for which the batch has paid, owes what it would owe alone.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Toll {
+pub(super) enum WayIn {
     /// A process has no door.
-    None,
+    Process,
     /// From this address.
     Http(Option<IpAddr>),
 }
@@ -59,14 +61,14 @@ pub(super) fn parts(
     caller: Caller,
     session: Arc<LegacySession>,
     messages: Vec<Bytes>,
-    toll: Toll,
+    way_in: WayIn,
 ) -> BoxStream<'static, Part> {
     let room = Arc::new(AtomicUsize::new(gateway.config().bounds.max_event));
     let client = Client::Legacy(session);
     let worked_off = stream::iter(messages.into_iter().enumerate()).flat_map_unordered(AT_ONCE, move |(at, message)| {
-        let toll = if at == 0 { Toll::None } else { toll };
+        let way_in = if at == 0 { WayIn::Process } else { way_in };
         let (gateway, caller, client, room) = (Arc::clone(&gateway), caller.clone(), client.clone(), Arc::clone(&room));
-        stream::once(one(gateway, caller, client, message, toll, room)).flatten().boxed()
+        stream::once(one(gateway, caller, client, message, way_in, room)).flatten().boxed()
     });
     worked_off.boxed()
 }
@@ -83,7 +85,7 @@ async fn one(
     caller: Caller,
     client: Client,
     text: Bytes,
-    toll: Toll,
+    way_in: WayIn,
     room: Arc<AtomicUsize>,
 ) -> BoxStream<'static, Part> {
     let message = match Message::parse(text) {
@@ -91,47 +93,70 @@ async fn one(
         Err(error) => return only(rescue_parse(&error).body),
     };
     let id = message.id().cloned();
-    match message.kind() {
-        Kind::Request if message.method() == "initialize" => {
+    let address = match (message.kind(), way_in) {
+        (Kind::Request, _) if message.method() == "initialize" => {
             let words = "Invalid request: initialize must not be part of a batch";
             return only(error_response(id.as_ref(), code::INVALID_REQUEST, words, None));
         }
-        Kind::Request => {}
-        Kind::Notification => {
-            // Nobody can be told that it was too much.
-            if let Toll::Http(address) = toll
-                && gateway.limiter().knock(address).await.is_err()
-            {
-                return stream::empty().boxed();
-            }
-            heard(gateway.notified(&client, &message).await);
-            return stream::empty().boxed();
-        }
-        Kind::Response | Kind::ErrorResponse => {
+        (Kind::Response | Kind::ErrorResponse, _) => {
             heard(gateway.answered(&client, message).await);
             return stream::empty().boxed();
         }
-    }
-    let caller = match toll {
-        Toll::None => caller,
-        Toll::Http(address) => match gateway.limiter().knock(address).await {
-            Ok(waited) => caller.again(waited),
-            Err(limited) => {
-                turned_away::record(&gateway, &TurnedAway::Limited(limited), RequestId::next(), address, None);
-                return only(rescue_limited(&limited, id.as_ref(), StatusCode::OK).body);
-            }
-        },
+        (Kind::Request | Kind::Notification, WayIn::Process) => return work_off(gateway, caller, client, message, &room).await,
+        (Kind::Request | Kind::Notification, WayIn::Http(address)) => address,
     };
+    let passage = match Passage::begin(&gateway, address).await {
+        Ok(passage) => passage,
+        Err(limited) => return refused(&gateway, &limited, message.kind(), id.as_ref(), address),
+    };
+    if message.kind() == Kind::Notification
+        && let Err(limited) = passage.pay().await
+    {
+        return refused(&gateway, &limited, Kind::Notification, None, address);
+    }
+    let parts = work_off(Arc::clone(&gateway), caller.again(passage.toll()), client, message, &room).await;
+    match passage.pay().await {
+        Ok(()) => parts,
+        Err(limited) => refused(&gateway, &limited, Kind::Request, id.as_ref(), address),
+    }
+}
+
+/// A message that was not let in. Whoever sent a notification cannot be told.
+fn refused(gateway: &Gateway, limited: &Limited, kind: Kind, id: Option<&Id>, address: Option<IpAddr>) -> BoxStream<'static, Part> {
+    if kind == Kind::Notification {
+        return stream::empty().boxed();
+    }
+    turned_away::record(gateway, &TurnedAway::Limited(*limited), RequestId::next(), address, None);
+    only(rescue_limited(limited, id, StatusCode::OK).body)
+}
+
+async fn work_off(
+    gateway: Arc<Gateway>,
+    caller: Caller,
+    client: Client,
+    message: Message,
+    room: &Arc<AtomicUsize>,
+) -> BoxStream<'static, Part> {
+    if message.kind() == Kind::Notification {
+        heard(gateway.notified(&client, &message).await);
+        return stream::empty().boxed();
+    }
+    let (id, address) = (message.id().cloned(), caller.address());
+    let has_line = has_line(message.method());
     match gateway.handle_to_the_end(caller, client, message).await {
+        Err(GatewayError::Limited(limited)) if limited.stage == Stage::Door && !has_line => {
+            refused(&gateway, &limited, Kind::Request, id.as_ref(), address)
+        }
         Err(error) => only(rescue(&error, id.as_ref(), Era::Legacy).body),
         Ok(Reply::Events(events)) => {
+            let room = Arc::clone(room);
             let messages = stream::unfold(*events, move |events| next(events, id.clone(), Arc::clone(&room)));
             stream::once(async { Part::Begins }).chain(messages).boxed()
         }
-        Ok(Reply::Message { body, .. }) => only(fitting(body, id.as_ref(), &room)),
-        Ok(Reply::Pieces(pieces)) => only(fitting(pieces.concat().into(), id.as_ref(), &room)),
+        Ok(Reply::Message { body, .. }) => only(fitting(body, id.as_ref(), room)),
+        Ok(Reply::Pieces(pieces)) => only(fitting(pieces.concat().into(), id.as_ref(), room)),
         Ok(Reply::Json(json)) => match collect(*json, room.load(Ordering::Relaxed)).await {
-            Ok(whole) => only(fitting(whole, id.as_ref(), &room)),
+            Ok(whole) => only(fitting(whole, id.as_ref(), room)),
             Err(words) => only(error_response(id.as_ref(), code::INTERNAL_ERROR, &words, None)),
         },
     }
@@ -161,7 +186,7 @@ fn fitting(answer: Bytes, id: Option<&Id>, room: &AtomicUsize) -> Bytes {
 
 /// Collects what a client over streamable HTTP gets bit by bit, at most `limit` bytes. The error is for the client.
 pub(super) async fn collect(json: JsonReply, limit: usize) -> Result<Bytes, String> {
-    let error = match Limited::new(json, limit).collect().await {
+    let error = match http_body_util::Limited::new(json, limit).collect().await {
         Ok(whole) => return Ok(whole.to_bytes()),
         Err(error) => error,
     };

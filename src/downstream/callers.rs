@@ -14,7 +14,7 @@ use super::{
     streamable_http::Endpoint,
 };
 use crate::{
-    auth::{Authenticator, Caller, Challenge, Denied, Presented, Surroundings},
+    auth::{Authenticator, Caller, Challenge, Denied, Presented, Surroundings, Toll},
     gateway::Gateway,
 };
 
@@ -53,12 +53,13 @@ impl Callers {
         let Parts { headers, extensions, .. } = parts;
         let guest = extensions.get::<Guest>();
         let certificate = guest.and_then(|guest| guest.certificate.as_deref());
+        let recent = guest.map(|guest| &*guest.recent);
         let proxies = &made.of.client_ip;
         // A certificate is no reason to believe what its holder says of others: users have certificates, too.
         let is_trusted_peer = guest.is_some_and(|guest| proxies.trusts(guest.address.ip()));
         let takes_tokens = gateway.takes_callers_tokens();
         let address = guest.filter(|_| takes_tokens).map(|guest| client_address(proxies, guest.address, headers));
-        let presented = Presented { headers, certificate, is_trusted_peer, takes_tokens, address };
+        let presented = Presented { headers, certificate, recent, is_trusted_peer, takes_tokens, address };
         match made.authenticator.identify(presented).await {
             Ok(caller) => Ok(caller),
             Err(why) => {
@@ -106,9 +107,9 @@ impl Callers {
 
 impl Endpoint {
     /// Who calls; identity headers that are not to be believed are gone then.
-    pub(super) async fn caller(&self, parts: &mut Parts, waited: Option<Duration>) -> Result<Caller, Rescued> {
+    pub(super) async fn caller(&self, parts: &mut Parts, toll: Option<Arc<Toll>>) -> Result<Caller, Rescued> {
         let caller = self.callers.identify(parts, &self.gateway).await?;
-        let caller = caller.asking(self.gateway.forwarded(&parts.headers), waited);
+        let caller = caller.asking(self.gateway.forwarded(&parts.headers), toll);
         if !self.gateway.audit().is_on() {
             return Ok(caller);
         }

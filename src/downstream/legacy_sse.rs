@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    batch::Toll,
+    batch::WayIn,
     outlet::{EventSource, event_queue},
     peer::{Outlet, Peer},
     rescue::{Rescued, refusal, rescue_parse},
@@ -62,10 +62,10 @@ pub fn messages_path(sse_path: &str) -> String {
 
 impl Endpoint {
     async fn open_sse(self: &Arc<Self>, request: Request<Body>) -> Answer {
-        let Knocked { waited, .. } = self.knock(&request).await?;
+        let passage = self.enter(&request).await?.passage;
         let (mut parts, _) = request.into_parts();
         let change = self.server.callers_change();
-        let caller = self.caller(&mut parts, waited).await?;
+        let caller = self.caller(&mut parts, passage.toll()).await?;
         let tenure = Tenure::new(change, &caller, self.gateway.clock());
         let config = self.gateway.config();
         let (id, gone) = (SessionId::random(), CancellationToken::new());
@@ -100,10 +100,11 @@ impl Endpoint {
     }
 
     async fn post_sse(&self, request: Request<Body>) -> Answer {
-        let Knocked { address, waited } = self.knock(&request).await?;
+        // Whether its call may go is said on the stream, when this is answered already.
+        let Knocked { address, passage } = self.enter(&request).await?;
         let (mut parts, body) = request.into_parts();
         self.check_intent(&parts.headers)?;
-        let caller = self.caller(&mut parts, waited).await?;
+        let caller = self.caller(&mut parts, passage.toll()).await?;
         if !is_json(&parts.headers) {
             return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "the body must be application/json"));
         }
@@ -125,7 +126,7 @@ impl Endpoint {
                 });
             }
             Ok(message) => peer.take_message(&caller, message).await,
-            Err(error) if error.kind == ParseErrorKind::Batch => peer.take(&caller, text, Toll::Http(address)).await,
+            Err(error) if error.kind == ParseErrorKind::Batch => peer.take(&caller, text, WayIn::Http(address)).await,
             Err(error) => return Err(rescue_parse(&error)),
         }
         Ok(empty(StatusCode::ACCEPTED))

@@ -11,6 +11,7 @@ mod legacy_sse;
 pub(crate) mod listener;
 mod outlet;
 mod page;
+mod passage;
 mod peer;
 mod pieces;
 pub mod read;

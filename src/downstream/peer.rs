@@ -12,7 +12,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    batch::{Part, Toll, collect, heard, parts},
+    batch::{Part, WayIn, collect, heard, parts},
     outlet::EventQueue,
     rescue::{rescue, rescue_opening, rescue_parse},
     stdio::to_line,
@@ -103,11 +103,11 @@ impl Peer {
     }
 
     /// Takes the text of one message, or of a batch, of the client itself.
-    pub(super) async fn take(self: &Arc<Self>, caller: &Caller, text: Bytes, toll: Toll) {
+    pub(super) async fn take(self: &Arc<Self>, caller: &Caller, text: Bytes, way_in: WayIn) {
         match Message::parse(text.clone()) {
             Ok(message) => self.take_message(caller, message).await,
             Err(error) if error.kind == ParseErrorKind::Batch => match self.split(&text) {
-                Ok((session, messages)) => self.take_batch(caller.clone(), session, messages, toll).await,
+                Ok((session, messages)) => self.take_batch(caller.clone(), session, messages, way_in).await,
                 Err(error) => self.say(rescue_parse(&error).body).await,
             },
             Err(error) => self.say(rescue_parse(&error).body).await,
@@ -122,10 +122,10 @@ impl Peer {
     }
 
     /// Answers the requests of a batch with a batch; what else belongs to them is said as it comes.
-    async fn take_batch(self: &Arc<Self>, caller: Caller, session: Arc<LegacySession>, messages: Vec<Bytes>, toll: Toll) {
+    async fn take_batch(self: &Arc<Self>, caller: Caller, session: Arc<LegacySession>, messages: Vec<Bytes>, way_in: WayIn) {
         let (gateway, peer, refused) = (Arc::clone(&self.gateway), Arc::clone(self), caller.clone());
         let work = async move {
-            let mut parts = parts(gateway, caller, session, messages, toll);
+            let mut parts = parts(gateway, caller, session, messages, way_in);
             let mut answers = Vec::new();
             while let Some(part) = parts.next().await {
                 match part {

@@ -10,7 +10,7 @@ use crate::{
     audit::{RequestId, whole_millis},
     auth::Denied,
     gateway::{GatewayError, ItemKind, UpstreamError},
-    limits::{Limited, Scope},
+    limits::{self, Limited, Scope},
     mcp::{
         Era, Id, ParseError,
         era::OpeningError,
@@ -116,7 +116,7 @@ pub(super) fn rescue(error: &GatewayError, id: Option<&Id>, era: Era) -> Rescued
             }
             (words, Some(format!("{{{data}}}")), Some(request_id))
         }
-        GatewayError::Limited(limited) => return rescue_limited(limited, id, StatusCode::OK),
+        GatewayError::Limited(limited) => return rescue_limited(limited, id, status_of(limited)),
         GatewayError::TooManySessions => {
             let body = error_response(id, code, "too many sessions; try again later", None);
             return Rescued {
@@ -158,13 +158,17 @@ pub(super) fn rescue_limited(limited: &Limited, id: Option<&Id>, status: StatusC
     Rescued { status, body, request_id: None, retry_after: Some(limited.retry_after), challenge: None, turned_away: None }
 }
 
-/// Nothing was read yet.
+/// What was refused before anybody knew what it asks for, or could not have been told within HTTP 200.
 pub(super) fn rescue_at_door(limited: &Limited) -> Rescued {
-    let status = match limited.scope {
-        Scope::Storage => StatusCode::SERVICE_UNAVAILABLE,
-        Scope::Global | Scope::Ip | Scope::Client | Scope::Server | Scope::Tool | Scope::Upstream => StatusCode::TOO_MANY_REQUESTS,
-    };
-    Rescued { turned_away: Some(TurnedAway::Limited(*limited).into()), ..rescue_limited(limited, None, status) }
+    Rescued { turned_away: Some(TurnedAway::Limited(*limited).into()), ..rescue_limited(limited, None, status_of(limited)) }
+}
+
+fn status_of(limited: &Limited) -> StatusCode {
+    match (limited.stage, limited.scope) {
+        (limits::Stage::Call, _) => StatusCode::OK,
+        (limits::Stage::Door, Scope::Storage) => StatusCode::SERVICE_UNAVAILABLE,
+        (limits::Stage::Door, _) => StatusCode::TOO_MANY_REQUESTS,
+    }
 }
 
 /// A body that is no message.

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    batch::Toll,
+    batch::WayIn,
     peer::{Outlet, Peer},
 };
 use crate::{
@@ -96,7 +96,7 @@ pub async fn refuse(mut input: impl AsyncRead + Unpin, mut output: impl AsyncWri
 
 async fn take(peer: &Arc<Peer>, line: Line) {
     match line {
-        Line::Text(bytes) => peer.take(&Caller::local(), bytes, Toll::None).await,
+        Line::Text(bytes) => peer.take(&Caller::local(), bytes, WayIn::Process).await,
         Line::TooLong { .. } => {
             let words = "Invalid request: the line is longer than mcp.bounds.max_line";
             peer.say(error_response(None, code::INVALID_REQUEST, words, None)).await;

@@ -14,13 +14,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     LiveServer,
-    batch::{Part, Toll, parts},
+    batch::{Part, WayIn, parts},
     callers::Callers,
     client_address,
     door::Door,
     legacy_sse::OpenStreams,
     listener::Guest,
-    rescue::{Rescued, refusal, rescue, rescue_at_door, rescue_opening, rescue_parse},
+    passage::Passage,
+    rescue::{Rescued, refusal, rescue, rescue_opening, rescue_parse},
     responses::{come_again, empty, event_stream, named, not_allowed, with_json},
     resumable::{recorded, replayed},
     tenure::Tenure,
@@ -29,7 +30,7 @@ use super::{
 use crate::{
     audit::RequestId,
     auth::Caller,
-    gateway::{Client, EventId, EventReply, Gateway, LegacySession, ModernClient, Outbox, Reach, Reply},
+    gateway::{Client, EventId, EventReply, Gateway, LegacySession, ModernClient, Outbox, Reach, Reply, has_line},
     mcp::{
         Era, Id, Kind, Message, ParseErrorKind, Version, batch,
         era::{Opening, classify},
@@ -60,8 +61,7 @@ pub(super) struct Endpoint {
 /// Somebody whom the door has let in.
 pub(super) struct Knocked {
     pub(super) address: Option<IpAddr>,
-    /// How long it waited for the store of limits, if there is one.
-    pub(super) waited: Option<Duration>,
+    pub(super) passage: Passage,
 }
 
 pub(super) type Answer = Result<Response<Body>, Rescued>;
@@ -86,13 +86,19 @@ pub(super) async fn delete(endpoint: &Endpoint, request: Request<Body>) -> Respo
 
 impl Endpoint {
     async fn post(&self, request: Request<Body>) -> Answer {
-        let Knocked { address, waited } = self.knock(&request).await?;
+        let Knocked { address, passage } = self.knock(&request).await?;
+        let answer = self.post_from(address, &passage, request).await;
+        passage.ends(answer).await
+    }
+
+    async fn post_from(&self, address: Option<IpAddr>, passage: &Passage, request: Request<Body>) -> Answer {
         let (mut parts, body) = request.into_parts();
         self.check_intent(&parts.headers)?;
         let change = self.server.callers_change();
-        let caller = match self.caller(&mut parts, waited).await {
+        let caller = match self.caller(&mut parts, passage.toll()).await {
             Ok(caller) => caller,
             Err(refused) => {
+                passage.pay().await?;
                 // A token that ended in the middle of a session: the client has to read that, and may still be writing.
                 if !parts.headers.contains_key(EXPECT) {
                     discard(body).await;
@@ -107,6 +113,7 @@ impl Endpoint {
         let message = match Message::parse(text.clone()) {
             Ok(message) => message,
             Err(error) if error.kind == ParseErrorKind::Batch => {
+                passage.pay().await?;
                 return Box::pin(self.post_batch(caller, &parts.headers, &text, address)).await;
             }
             Err(error) => return Err(rescue_parse(&error)),
@@ -121,22 +128,23 @@ impl Endpoint {
                 let client = Client::Modern(Arc::new(ModernClient { params: Some(param_headers(&parts.headers)) }));
                 if message.method() == "subscriptions/listen" {
                     let tenure = Tenure::new(change, &caller, self.gateway.clock());
-                    return Box::pin(self.serve(caller, client, message)).await.map(|response| tenure.bounds(response));
+                    return Box::pin(self.serve(passage, caller, client, message)).await.map(|response| tenure.bounds(response));
                 }
-                self.serve(caller, client, message).await
+                self.serve(passage, caller, client, message).await
             }
             Opening::Legacy(_) => {
                 let session = self.session(&caller, session, message.id()).await?;
-                self.serve(caller, Client::Legacy(session), message).await
+                self.serve(passage, caller, Client::Legacy(session), message).await
             }
         }
     }
 
-    async fn serve(&self, caller: Caller, client: Client, message: Message) -> Answer {
+    async fn serve(&self, passage: &Passage, caller: Caller, client: Client, message: Message) -> Answer {
         match message.kind() {
             Kind::Request => {
                 let (id, era) = (message.id().cloned(), client.era());
                 let (caller, request_id) = self.asking(caller);
+                let has_line = request_id.is_some() && has_line(message.method());
                 let handled = match era {
                     Era::Legacy => self.gateway.handle_to_the_end(caller, client, message).await,
                     // A modern client cancels by hanging up.
@@ -146,17 +154,20 @@ impl Endpoint {
                     Ok(reply) => Ok(named(respond(reply, id, era), request_id)),
                     Err(error) => {
                         let rescued = rescue(&error, id.as_ref(), era);
+                        let rescued = if has_line { rescued } else { rescued.without_line(&error) };
                         Err(Rescued { request_id: rescued.request_id.or(request_id), ..rescued })
                     }
                 }
             }
             Kind::Notification => {
+                passage.pay().await?;
                 let heard = Box::pin(self.gateway.notified(&client, &message)).await;
                 heard.map_err(|error| rescue(&error, None, client.era()))?;
                 Ok(empty(StatusCode::ACCEPTED))
             }
             Kind::Response | Kind::ErrorResponse => {
                 let era = client.era();
+                passage.pay().await?;
                 Box::pin(self.gateway.answered(&client, message)).await.map_err(|error| rescue(&error, None, era))?;
                 Ok(empty(StatusCode::ACCEPTED))
             }
@@ -172,7 +183,7 @@ impl Endpoint {
             return Err(batch());
         }
         let messages = batch::split(text).map_err(|error| rescue_parse(&error))?;
-        let mut parts = parts(Arc::clone(&self.gateway), caller, session, messages, Toll::Http(address));
+        let mut parts = parts(Arc::clone(&self.gateway), caller, session, messages, WayIn::Http(address));
         let mut answers = Vec::new();
         while let Some(part) = parts.next().await {
             match part {
@@ -211,10 +222,10 @@ impl Endpoint {
     }
 
     async fn get(&self, request: Request<Body>) -> Answer {
-        let Knocked { waited, .. } = self.knock(&request).await?;
+        let passage = self.enter(&request).await?.passage;
         let (mut parts, _) = request.into_parts();
         let change = self.server.callers_change();
-        let caller = self.caller(&mut parts, waited).await?;
+        let caller = self.caller(&mut parts, passage.toll()).await?;
         let tenure = Tenure::new(change, &caller, self.gateway.clock());
         // HEAD comes here too, and would take the stream away from whoever reads it.
         if parts.method != Method::GET || parts.headers.get(SESSION_ID).is_none() {
@@ -235,10 +246,10 @@ impl Endpoint {
     }
 
     async fn delete(&self, request: Request<Body>) -> Answer {
-        let Knocked { waited, .. } = self.knock(&request).await?;
+        let passage = self.enter(&request).await?.passage;
         let (mut parts, _) = request.into_parts();
         self.check_intent(&parts.headers)?;
-        let caller = self.caller(&mut parts, waited).await?;
+        let caller = self.caller(&mut parts, passage.toll()).await?;
         if parts.headers.get(SESSION_ID).is_none() {
             return Ok(not_allowed());
         }
@@ -255,16 +266,25 @@ impl Endpoint {
         })
     }
 
-    /// What is decided before anything is read: `Host` and `Origin`, then the limits for everybody and for the address that the
-    /// request comes from. Does not hold on to the request.
+    /// What is decided before anything is read: `Host` and `Origin`, then whether the limits for everybody and for the address that
+    /// the request comes from would refuse it. Does not hold on to the request.
     pub(super) fn knock<'a>(&'a self, request: &Request<Body>) -> impl Future<Output = Result<Knocked, Rescued>> + Send + use<'a> {
         let checked = self.check(request);
         let guest = request.extensions().get::<Guest>();
         let address = guest.map(|guest| client_address(&self.server.now().client_ip, guest.address, request.headers()));
         async move {
             checked?;
-            let waited = self.gateway.limiter().knock(address).await.map_err(|limited| rescue_at_door(&limited))?;
-            Ok(Knocked { address, waited })
+            Ok(Knocked { address, passage: Passage::begin(&self.gateway, address).await? })
+        }
+    }
+
+    /// The same for a request that becomes no call which could pay for it.
+    pub(super) fn enter<'a>(&'a self, request: &Request<Body>) -> impl Future<Output = Result<Knocked, Rescued>> + Send + use<'a> {
+        let knocked = self.knock(request);
+        async move {
+            let knocked = knocked.await?;
+            knocked.passage.pay().await?;
+            Ok(knocked)
         }
     }
 

@@ -9,8 +9,8 @@ use super::{client_address, listener::Guest, rescue::Rescued, responses::respond
 use crate::{
     audit::{Kind, Outcome, Record, RequestId, whole_millis},
     auth::{Caller, Denied},
-    gateway::Gateway,
-    limits::Limited,
+    gateway::{Gateway, GatewayError},
+    limits::{Limited, Stage},
 };
 
 /// Why a request was turned away, where that is about its sender and not about its form.
@@ -45,6 +45,18 @@ impl Endpoint {
             record(&self.gateway, &why, request_id, address, Some(rescued.status.as_u16()));
         }
         respond_error(&rescued)
+    }
+}
+
+impl Rescued {
+    /// The same for what has no line of its own in the audit trail: refused at the door, it was turned away.
+    pub(super) fn without_line(self, error: &GatewayError) -> Self {
+        match error {
+            GatewayError::Limited(limited) if limited.stage == Stage::Door => {
+                Self { turned_away: Some(TurnedAway::Limited(*limited).into()), ..self }
+            }
+            _ => self,
+        }
     }
 }
 

@@ -5,63 +5,64 @@ use std::sync::Arc;
 use super::{Gateway, GatewayError, LegacySession, handle::Reached, route::Route, view::View};
 use crate::{
     auth::Caller,
-    limits::{Admission, Limited, UpstreamLimits},
+    limits::{Admission, Charged, Limited, UpstreamLimits},
     mcp::Method,
     names::UpstreamName,
     upstream::Upstream,
 };
 
 impl Gateway {
-    /// Admits a caller's request. Charged here and nowhere else, so that a call is charged once however often it is sent.
+    /// Pays what a caller's request owes for its way in. For one that goes nowhere, or not by itself.
     ///
     /// # Errors
-    /// [`GatewayError::Limited`]; nothing is charged then.
-    pub(super) async fn admit(&self, caller: &Caller, method: Method, route: &Route) -> Result<Admission, GatewayError> {
-        self.is_open(&route.upstream)?;
-        let tool = (method == Method::ToolsCall).then_some(&*route.name);
-        Ok(self.limiter.admit(caller, limits_of(&route.view, route.index), tool).await?)
-    }
-
-    /// Admits what goes to the upstream at this place of the view, and is about no tool.
-    ///
-    /// # Errors
-    /// [`Limited`]
-    pub(super) async fn admit_at(&self, caller: &Caller, view: &View, index: usize) -> Result<(), Limited> {
-        if let Some(upstream) = view.upstreams().get(index) {
-            self.is_open(upstream)?;
-        }
-        self.limiter.admit(caller, limits_of(view, index), None).await.map(drop)
-    }
-
-    /// The same for a request that was admitted for its client already, and concerns several upstreams, or one several times.
-    ///
-    /// # Errors
-    /// [`Limited`]
-    pub(super) async fn admit_further(&self, caller: &Caller, view: &View, index: usize) -> Result<(), Limited> {
-        if let Some(upstream) = view.upstreams().get(index) {
-            self.is_open(upstream)?;
-        }
-        match limits_of(view, index) {
-            Some(limits) => self.limiter.admit_further(caller, limits).await,
+    /// [`GatewayError::Limited`]
+    pub(super) async fn pay(&self, caller: &Caller) -> Result<(), GatewayError> {
+        match caller.toll() {
+            Some(toll) => Ok(self.limiter.pay(toll).await?),
             None => Ok(()),
         }
     }
 
-    /// Admits what one request of a client becomes at one of several upstreams: its client is charged with the first.
+    /// Admits a caller's request, and what it owes for its way in. Charged here and nowhere else, so that a call is charged once
+    /// however often it is sent.
     ///
     /// # Errors
-    /// [`Limited`]; what was charged for those before stays charged.
-    pub(super) async fn admit_one_of_many(&self, caller: &Caller, view: &View, upstream: &UpstreamName, at: usize) -> Result<(), Limited> {
-        let Some(index) = view.place_of(upstream) else { return Ok(()) };
-        if at == 0 { self.admit_at(caller, view, index).await } else { self.admit_further(caller, view, index).await }
+    /// [`GatewayError::Limited`]; nothing is charged then.
+    pub(super) async fn admit(&self, caller: &Caller, method: Method, route: &Route) -> Result<Admission, GatewayError> {
+        self.is_open(caller, &route.upstream)?;
+        let tool = (method == Method::ToolsCall).then_some(&*route.name);
+        Ok(self.limiter.admit(caller, limits_of(&route.view, route.index), tool).await?)
+    }
+
+    /// Admits what a caller's request becomes at these upstreams: one request at each. All of them may go, or none.
+    ///
+    /// # Errors
+    /// [`Limited`]; nothing is charged then.
+    pub(super) async fn admit_all(&self, caller: &Caller, charged: Charged, view: &View, places: &[usize]) -> Result<(), Limited> {
+        for upstream in places.iter().filter_map(|place| view.upstreams().get(*place)) {
+            self.is_open(caller, upstream)?;
+        }
+        self.limiter.admit_all(caller, charged, places.iter().filter_map(|place| limits_of(view, *place))).await
+    }
+
+    /// Admits one request more at an upstream that goes there for a client whose own was admitted, and of which nobody knew then.
+    ///
+    /// # Errors
+    /// [`Limited`]
+    pub(super) async fn admit_further(&self, caller: &Caller, charged: Charged, upstream: &UpstreamName) -> Result<(), Limited> {
+        let view = self.view_of(caller.principal());
+        match view.place_of(upstream) {
+            Some(place) => self.admit_all(caller, charged, &view, &[place]).await,
+            None => Ok(()),
+        }
     }
 
     /// Those of them to which a client's notification may go now: nobody could be told that it was too much.
     pub(super) async fn admitted(&self, session: &LegacySession, reached: Vec<Reached>) -> Vec<Reached> {
-        let (caller, view) = (session.caller(), self.view_of(&session.record.principal));
-        let mut admitted = Vec::new();
+        let (caller, mut admitted) = (session.caller(), Vec::new());
         for one in reached {
-            match self.admit_one_of_many(&caller, &view, one.upstream.name(), admitted.len()).await {
+            let charged = if admitted.is_empty() { Charged::ClientToo } else { Charged::UpstreamsAlone };
+            match self.admit_further(&caller, charged, one.upstream.name()).await {
                 Ok(()) => admitted.push(one),
                 Err(limited) => tracing::debug!(upstream = %one.upstream.name(), %limited, "a notification was not passed on"),
             }
@@ -84,19 +85,20 @@ impl Gateway {
         }
         let access = &view.lineup.access;
         let audience = access.audience(caller.groups().iter().map(|group| &**group));
-        for (index, upstream) in view.upstreams().iter().enumerate() {
-            if upstream.awaits_callers() && access.reaches(&audience, index) {
-                self.admit_further(caller, &view, index).await?;
-            }
+        let upstreams = view.upstreams().iter().enumerate();
+        let new: Vec<usize> =
+            upstreams.filter(|(index, up)| up.awaits_callers() && access.reaches(&audience, *index)).map(|(index, _)| index).collect();
+        if !new.is_empty() {
+            self.admit_all(caller, Charged::UpstreamsAlone, &view, &new).await?;
         }
         Ok(())
     }
 
     /// # Errors
     /// The upstream itself asked to wait.
-    fn is_open(&self, upstream: &Upstream) -> Result<(), Limited> {
+    fn is_open(&self, caller: &Caller, upstream: &Upstream) -> Result<(), Limited> {
         match upstream.closed_for() {
-            Some(left) if self.limiter.is_enabled() => Err(self.limiter.refuse_for_upstream(left)),
+            Some(left) if self.limiter.is_enabled() => Err(self.limiter.refuse_for_upstream(caller, left)),
             _ => Ok(()),
         }
     }

@@ -258,11 +258,17 @@ fn session_shown(session: &LegacySession) -> String {
     format!("{:?}", session.id())
 }
 
-/// What is done or read for the caller; lists and settings are not, and greetings have a line where they open a session.
+/// Whether the audit trail has a line for each request of this method, whatever comes of it.
+pub fn has_line(method: &str) -> bool {
+    Method::parse(method).is_some_and(is_audited)
+}
+
+/// What is done or read for the caller, and what opens a session; lists and settings are not.
 fn is_audited(method: Method) -> bool {
     matches!(
         method,
-        Method::ToolsCall
+        Method::Initialize
+            | Method::ToolsCall
             | Method::PromptsGet
             | Method::ResourcesRead
             | Method::ResourcesSubscribe

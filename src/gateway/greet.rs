@@ -182,10 +182,12 @@ impl Gateway {
                 return self.to_only_upstream(caller, client, message, Method::Discover, only, counted).await;
             }
             let offer = upstream.offer().ok_or_else(|| Self::upstream_error(upstream, UpstreamError::protocol("no greeting is known")))?;
+            self.pay(caller).await?;
             let facts = &offer.greeting.facts;
             let info = facts.server_info.clone().unwrap_or_else(own_info);
             return Ok(Reply::result(id, &discovered(&without_tasks(&facts.capabilities), &info, facts.instructions.as_deref())));
         }
+        self.pay(caller).await?;
         let capabilities = own_capabilities(&view, Era::Modern);
         let instructions = own_instructions(&view);
         Ok(Reply::result(id, &discovered(capabilities.as_bytes(), &own_info(), instructions.as_deref())))

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     auth::Caller,
     catalog::OwnTool,
+    limits::Charged,
     mcp::{Era, Field, Id, LogLevel, Message, Method, build, list::ListKind},
     upstream::{Generation, Session, Upstream},
 };
@@ -88,7 +89,7 @@ impl Gateway {
             end_denied(session, &self.view_for(caller));
         }
         match method {
-            Method::Ping => return Ok(Reply::result(&id, b"{}")),
+            Method::Ping => return self.pay(caller).await.map(|()| Reply::result(&id, b"{}")),
             Method::SetLevel => return Box::pin(self.set_level(caller, client, &message, &id)).await,
             Method::Discover => return Box::pin(self.discover(caller, client, message, &id, counted)).await,
             Method::Listen if !self.relays_listen(caller) => {
@@ -111,7 +112,10 @@ impl Gateway {
         let own = if method == Method::ToolsCall { self.own_tool(caller, &message).await } else { None };
         let (executed, message) = match own {
             None => (None, message),
-            Some(OwnTool::Search) => return Box::pin(self.search(caller, client, &message, &id)).await,
+            Some(OwnTool::Search) => {
+                self.pay(caller).await?;
+                return Box::pin(self.search(caller, client, &message, &id)).await;
+            }
             Some(OwnTool::Execute) => {
                 let (executed, message) = own_tools::executed(client, &message)?;
                 counted.executes(&message);
@@ -123,7 +127,12 @@ impl Gateway {
         let route = if executed.is_some() { route.map_err(own_tools::not_executed)? } else { route? };
         counted.goes_to(&route);
         let goes_on = message.span(Field::RequestState).is_some() && self.goes_on(caller, client, method, &message, &route);
-        let admission = if goes_on { self.limiter.admitted_before() } else { self.admit(caller, method, &route).await? };
+        let admission = if goes_on {
+            self.pay(caller).await?;
+            self.limiter.admitted_before()
+        } else {
+            self.admit(caller, method, &route).await?
+        };
         self.forward(Forward { caller, client, message, method, route, admission, again: 0, counted }).await
     }
 
@@ -211,8 +220,10 @@ impl Gateway {
         let level = level.ok_or(GatewayError::InvalidParams("`level` is not a log level"))?;
         let reached = self.reached(session);
         let view = self.view_of(&session.record.principal);
-        for (at, reached) in reached.iter().enumerate() {
-            self.admit_one_of_many(caller, &view, reached.upstream.name(), at).await?;
+        let places: Vec<usize> = reached.iter().filter_map(|reached| view.place_of(reached.upstream.name())).collect();
+        match places.as_slice() {
+            [] => self.pay(caller).await?,
+            places => self.admit_all(caller, Charged::ClientToo, &view, places).await?,
         }
         session.set_log_level(&level);
         for Reached { upstream, generation, up } in reached {

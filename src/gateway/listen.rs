@@ -25,6 +25,7 @@ use super::{
 use crate::{
     auth::{Caller, Wanted},
     catalog::Catalog,
+    limits::Charged,
     mcp::{Era, Field, Id, Message, Method, build, list::ListKind, splice::object},
     names::UpstreamName,
     upstream::Upstream,
@@ -165,8 +166,10 @@ impl Gateway {
         let mut awaited = Vec::new();
         let view = self.view_for(caller);
         let parts = self.parts_of(&view, caller, wishes);
-        for (at, upstream) in parts.keys().enumerate() {
-            self.admit_one_of_many(caller, &view, upstream, at).await?;
+        let places: Vec<usize> = parts.keys().filter_map(|upstream| view.place_of(upstream)).collect();
+        match places.as_slice() {
+            [] => self.pay(caller).await?,
+            places => self.admit_all(caller, Charged::ClientToo, &view, places).await?,
         }
         for (upstream, part) in parts {
             let (told, hears) = oneshot::channel();

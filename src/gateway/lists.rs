@@ -27,6 +27,7 @@ impl Gateway {
         if message.span(crate::mcp::Field::Cursor).is_some() {
             return Err(GatewayError::InvalidParams("the cursor is unknown: this list has one page"));
         }
+        self.pay(caller).await?;
         let view = self.settled_for(caller).await;
         let listed = view.catalog.list(kind);
         let (head, items): (&[u8], _) = match client.era() {

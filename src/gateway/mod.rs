@@ -51,6 +51,7 @@ mod task;
 mod task_ids;
 mod view;
 
+pub use audit::has_line;
 pub use build::Gateway;
 pub use config::{McpConfig, ParkedConfig, WhenDown};
 pub use document::JsonReply;

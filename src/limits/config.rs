@@ -1,6 +1,6 @@
 //! The limits of the configuration, checked.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use super::{
     Rule,
@@ -25,6 +25,20 @@ pub struct LimitsConfig {
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self { enabled: true, storage: StorageConfig::Memory, global: None, per_ip: None, per_client: None }
+    }
+}
+
+impl LimitsConfig {
+    /// The buckets of a request over HTTP, of which nothing is known but where it comes from.
+    pub(super) fn at_door(&self, address: Option<IpAddr>) -> [Option<Demand<'_>>; 2] {
+        let global = self.global.as_ref().map(|rule| Demand { rule, whose: Whose::Everyone });
+        let per_ip = self.per_ip.as_ref().zip(address);
+        [global, per_ip.map(|(rule, address)| Demand { rule, whose: Whose::Address(address.into()) })]
+    }
+
+    /// The bucket of a call's client.
+    pub(super) fn of_client<'a>(&'a self, caller: &'a Caller) -> Option<Demand<'a>> {
+        self.per_client.as_ref().map(|rule| Demand { rule, whose: Whose::Caller(caller) })
     }
 }
 

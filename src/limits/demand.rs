@@ -42,6 +42,11 @@ impl Scope {
             Self::Storage => "storage",
         }
     }
+
+    /// Whether it is about all requests, whatever is in them.
+    pub(super) const fn is_of_door(self) -> bool {
+        matches!(self, Self::Global | Self::Ip)
+    }
 }
 
 /// One limit of the configuration.
@@ -71,11 +76,12 @@ pub struct Demand<'a> {
     pub whose: Whose<'a>,
 }
 
-/// Most buckets that are asked together.
-pub(super) const MOST: usize = 3;
+/// Most buckets that one request to one upstream asks: of everybody, of its address, of its client, and of the upstream or tool.
+pub(super) const MOST: usize = 4;
 
-/// The buckets that are asked together; either all give a token or none does.
-pub type Demands<'a> = [Option<Demand<'a>>; MOST];
+/// The buckets that are asked together, each once; either all give a token or none does. A request that becomes several asks more
+/// than [`MOST`].
+pub type Demands<'a> = [Option<Demand<'a>>];
 
 /// Which demand was refused, and how long it takes until none would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +89,14 @@ pub struct Refused {
     pub at: usize,
     /// Microseconds.
     pub wait: u64,
+}
+
+impl Refused {
+    pub(super) fn keep_longest(longest: &mut Option<Self>, at: usize, wait: u64) {
+        if longest.is_none_or(|longest| longest.wait < wait) {
+            *longest = Some(Self { at, wait });
+        }
+    }
 }
 
 /// Two buckets are the same when these are.

@@ -15,12 +15,13 @@ use tokio::time::Instant;
 
 use super::{
     LimitsConfig, Memory, OnError, Scope, Shared, StorageConfig, UpstreamLimits,
-    demand::{Demand, Demands, Whose},
+    debts::Debts,
+    demand::{Demand, Demands, Refused, Whose},
 };
 use crate::{
-    auth::Caller,
+    auth::{Caller, Toll},
     meter::Counter,
-    redis::{Redis, Surroundings},
+    redis::{Redis, RedisError, Surroundings},
 };
 
 /// How long whoever is refused without a reason of its own waits.
@@ -41,6 +42,24 @@ pub struct Limited {
     pub scope: Scope,
     /// Until then nothing is admitted; then, if nobody else is faster.
     pub retry_after: Duration,
+    pub stage: Stage,
+}
+
+/// What was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The request, whatever is in it.
+    Door,
+    /// What it asks for.
+    Call,
+}
+
+/// Who is charged for what one request becomes at several upstreams, beside these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Charged {
+    ClientToo,
+    /// What is no request of the client's own, or belongs to one that was charged.
+    UpstreamsAlone,
 }
 
 /// Counts tokens, for all requests of a gateway.
@@ -48,6 +67,7 @@ pub struct Limited {
 pub struct Limiter {
     live: ArcSwap<Live>,
     memory: Memory,
+    debts: Debts,
     began: Instant,
     limited: [Counter; Scope::ALL.len()],
     unanswered: Counter,
@@ -70,6 +90,7 @@ impl Limiter {
         Self {
             live: ArcSwap::from_pointee(Live { config, shared }),
             memory: Memory::new(),
+            debts: Debts::new(),
             began: Instant::now(),
             limited: [const { Counter::new() }; Scope::ALL.len()],
             unanswered: Counter::new(),
@@ -92,44 +113,77 @@ impl Limiter {
         self.memory.keep_shared(&kept);
     }
 
-    /// Admits a request over HTTP, of which nothing is known but where it comes from, and says how long it waited for Redis;
-    /// `None`: there is none.
+    /// Lets a request over HTTP in, of which nothing is known but where it comes from. What it owes for that is paid with its
+    /// call, so that one question is enough; here is seen only whether it would be refused now. `None`: there is nothing to owe.
+    ///
+    /// # Errors
+    /// [`Limited`] by everything together, or by what comes from that address; nothing is charged then.
+    pub async fn knock(&self, address: Option<IpAddr>) -> Result<Option<Arc<Toll>>, Limited> {
+        let toll = {
+            let live = self.live.load();
+            let demands = live.config.at_door(address);
+            if !live.config.enabled || demands.iter().all(Option::is_none) {
+                return Ok(live.shared.as_ref().map(|_| Arc::new(Toll::free())));
+            }
+            let refused = match &live.shared {
+                None => self.memory.peek(&demands, self.now()).err(),
+                Some(shared) => shared.known(&demands),
+            };
+            if let Some(refused) = refused {
+                return Err(self.refused(&demands, refused));
+            }
+            Arc::new(Toll::owed(address))
+        };
+        if self.debts.one_more(address) {
+            self.pay(&toll).await?;
+        }
+        Ok(Some(toll))
+    }
+
+    /// Pays what is owed alone: for a request that goes nowhere, or would do something before it could be refused.
     ///
     /// # Errors
     /// [`Limited`] by everything together, or by what comes from that address.
-    pub async fn knock(&self, address: Option<IpAddr>) -> Result<Option<Duration>, Limited> {
-        {
-            let live = self.live.load();
-            if !live.config.enabled || (live.config.global.is_none() && live.config.per_ip.is_none()) {
-                return Ok(live.shared.as_ref().map(|_| Duration::ZERO));
-            }
+    pub async fn pay(&self, toll: &Toll) -> Result<(), Limited> {
+        if !toll.is_owed() {
+            return Ok(());
         }
         let live = self.live.load_full();
-        let global = live.config.global.as_ref().map(|rule| Demand { rule, whose: Whose::Everyone });
-        let per_ip = live.config.per_ip.as_ref().zip(address);
-        let per_ip = per_ip.map(|(rule, address)| Demand { rule, whose: Whose::Address(address.into()) });
-        let began = Instant::now();
-        self.take(&live, [global, per_ip, None], Duration::ZERO).await?;
-        Ok(live.shared.as_ref().map(|_| began.elapsed()))
+        let owed = self.owed(&live, Some(toll));
+        self.take(&live, Some(toll), &owed).await
     }
 
-    /// Admits a caller's call of an upstream with these limits. `tool`: what is called, if a tool is. Charged once, whatever
-    /// comes of the call.
+    /// The same for a request that broke off, about which nobody is told. `false`: that takes waiting.
+    pub fn pay_at_once(&self, toll: &Toll) -> bool {
+        let live = self.live.load();
+        if live.shared.is_some() {
+            return !toll.is_owed();
+        }
+        let owed = self.owed(&live, Some(toll));
+        if let Err(refused) = self.memory.take(&owed, self.now()) {
+            self.refused(&owed, refused);
+        }
+        true
+    }
+
+    /// Admits a caller's call of an upstream with these limits, and what its request owes for its way in. `tool`: what is called,
+    /// if a tool is. Charged once, whatever comes of the call.
     ///
     /// # Errors
-    /// [`Limited`] by what this client, this upstream or this tool may.
+    /// [`Limited`] by what this client, this upstream or this tool may, or at the door; nothing is charged then.
     pub async fn admit(&self, caller: &Caller, limits: Option<&UpstreamLimits>, tool: Option<&str>) -> Result<Admission, Limited> {
-        let admission = Admission { _private: () };
+        let (admission, toll) = (Admission { _private: () }, caller.toll());
         {
             let live = self.live.load();
-            if !live.config.enabled || (live.config.per_client.is_none() && limits.is_none()) {
+            let is_asked = live.config.per_client.is_some() || limits.is_some() || toll.is_some_and(Toll::is_owed);
+            if !live.config.enabled || !is_asked {
                 return Ok(admission);
             }
         }
         let live = self.live.load_full();
-        let per_client = live.config.per_client.as_ref().map(|rule| Demand { rule, whose: Whose::Caller(caller) });
+        let [global, per_ip] = self.owed(&live, toll);
         let upstream = limits.and_then(|limits| limits.demand(caller, tool));
-        self.take_for(&live, caller, [per_client, upstream, None]).await?;
+        self.take(&live, toll, &[global, per_ip, live.config.of_client(caller), upstream]).await?;
         Ok(admission)
     }
 
@@ -138,21 +192,37 @@ impl Limiter {
         Admission { _private: () }
     }
 
-    /// Admits what else becomes of a caller's request at an upstream with these limits, after the request itself was admitted.
+    /// Admits what a caller's request becomes at several upstreams with these limits: all of it, or nothing.
     ///
     /// # Errors
-    /// [`Limited`] by what this upstream may.
-    pub async fn admit_further(&self, caller: &Caller, limits: &UpstreamLimits) -> Result<(), Limited> {
+    /// [`Limited`], as of [`Limiter::admit`]; nothing is charged then.
+    pub async fn admit_all<'a>(
+        &self,
+        caller: &'a Caller,
+        charged: Charged,
+        upstreams: impl Iterator<Item = &'a UpstreamLimits>,
+    ) -> Result<(), Limited> {
         let live = self.live.load_full();
         if !live.config.enabled {
             return Ok(());
         }
-        self.take_for(&live, caller, [limits.demand(caller, None), None, None]).await
+        let toll = caller.toll();
+        let client = match charged {
+            Charged::ClientToo => live.config.of_client(caller),
+            Charged::UpstreamsAlone => None,
+        };
+        let mut demands = Vec::from(self.owed(&live, toll));
+        demands.push(client);
+        demands.extend(upstreams.map(|limits| limits.demand(caller, None)));
+        self.take(&live, toll, &demands).await
     }
 
-    /// Refuses because the upstream itself asked to wait.
-    pub fn refuse_for_upstream(&self, retry_after: Duration) -> Limited {
-        self.refuse(Scope::Upstream, retry_after)
+    /// Refuses a caller's request because the upstream itself asked to wait. So it owes nothing.
+    pub fn refuse_for_upstream(&self, caller: &Caller, retry_after: Duration) -> Limited {
+        if let Some(toll) = caller.toll() {
+            self.settles(toll);
+        }
+        self.refuse(Scope::Upstream, retry_after, Stage::Call)
     }
 
     /// Whether there are limits at all.
@@ -182,37 +252,54 @@ impl Limiter {
         }
     }
 
-    /// The waits of one request are no longer than one, all together.
-    async fn take_for(&self, live: &Live, caller: &Caller, demands: Demands<'_>) -> Result<(), Limited> {
-        if live.shared.is_none() {
-            return self.take(live, demands, Duration::ZERO).await;
+    /// `true` for the one who has to see to it, if somebody has to.
+    fn settles(&self, toll: &Toll) -> bool {
+        let settles = toll.settle();
+        if settles {
+            self.debts.one_less(toll.address());
         }
-        let began = Instant::now();
-        let taken = self.take(live, demands, caller.waited()).await;
-        caller.has_waited(began.elapsed());
-        taken
+        settles
     }
 
-    /// `waited`: how long the request has waited for Redis so far.
-    async fn take(&self, live: &Live, demands: Demands<'_>, waited: Duration) -> Result<(), Limited> {
+    /// The tokens that a request owes for its way in, which are the asker's to take then.
+    fn owed<'a>(&self, live: &'a Live, toll: Option<&Toll>) -> [Option<Demand<'a>>; 2] {
+        match toll.filter(|toll| self.settles(toll)) {
+            Some(toll) if live.config.enabled => live.config.at_door(toll.address()),
+            _ => [None; 2],
+        }
+    }
+
+    /// The waits of one request are no longer than one, all together.
+    async fn take(&self, live: &Live, toll: Option<&Toll>, demands: &Demands<'_>) -> Result<(), Limited> {
         if demands.iter().all(Option::is_none) {
             return Ok(());
         }
         let taken = match &live.shared {
-            None => self.memory.take(&demands, self.now()),
-            // Kept small for those who have no Redis.
-            Some(shared) => match Box::pin(shared.take(&demands, None, shared.patience_after(waited))).await {
-                Ok(taken) => taken,
-                Err(error) => return self.without_storage(&live.config.storage, &error),
-            },
+            None => self.memory.take(demands, self.now()),
+            Some(shared) => {
+                let (began, waited) = (Instant::now(), toll.map_or(Duration::ZERO, Toll::waited));
+                // Kept small for those who have no Redis.
+                let taken = Box::pin(shared.take(demands, None, shared.patience_after(waited))).await;
+                if let Some(toll) = toll {
+                    toll.has_waited(began.elapsed());
+                }
+                match taken {
+                    Ok(taken) => taken,
+                    Err(error) => return self.without_storage(&live.config.storage, demands, &error),
+                }
+            }
         };
-        let Err(refused) = taken else { return Ok(()) };
-        let demand = demands.get(refused.at).copied().flatten();
-        let scope = demand.map_or(Scope::Global, |demand| demand.rule.scope);
-        Err(self.refuse(scope, Duration::from_micros(refused.wait)))
+        taken.map_err(|refused| self.refused(demands, refused))
     }
 
-    fn without_storage(&self, storage: &StorageConfig, error: &dyn std::error::Error) -> Result<(), Limited> {
+    fn refused(&self, demands: &Demands<'_>, refused: Refused) -> Limited {
+        let demand = demands.get(refused.at).copied().flatten();
+        let scope = demand.map_or(Scope::Global, |demand| demand.rule.scope);
+        let stage = if scope.is_of_door() { Stage::Door } else { Stage::Call };
+        self.refuse(scope, Duration::from_micros(refused.wait), stage)
+    }
+
+    fn without_storage(&self, storage: &StorageConfig, demands: &Demands<'_>, error: &RedisError) -> Result<(), Limited> {
         self.unanswered.add_one();
         let on_error = match storage {
             StorageConfig::Redis { on_error, .. } => *on_error,
@@ -225,18 +312,19 @@ impl Limiter {
             };
             tracing::warn!(%error, unanswered = self.unanswered.read(), "rate limits cannot be checked: {becomes}");
         }
+        let is_of_door = demands.iter().flatten().any(|demand| demand.rule.scope.is_of_door());
         match on_error {
             OnError::Allow => Ok(()),
-            OnError::Deny => Err(self.refuse(Scope::Storage, WITHOUT_STORAGE)),
+            OnError::Deny => Err(self.refuse(Scope::Storage, WITHOUT_STORAGE, if is_of_door { Stage::Door } else { Stage::Call })),
         }
     }
 
-    fn refuse(&self, scope: Scope, retry_after: Duration) -> Limited {
+    fn refuse(&self, scope: Scope, retry_after: Duration, stage: Stage) -> Limited {
         if let Some(counter) = self.limited.get(scope as usize) {
             counter.add_one();
         }
         tracing::debug!(scope = scope.word(), ?retry_after, "a request was limited");
-        Limited { scope, retry_after }
+        Limited { scope, retry_after, stage }
     }
 
     /// Of those who ask at once, one may.
@@ -263,112 +351,4 @@ fn connect(config: &LimitsConfig, surroundings: &Surroundings) -> Option<Arc<Sha
 }
 
 #[cfg(test)]
-mod tests {
-    use std::num::NonZeroU32;
-
-    use super::{
-        super::{Per, Quota, Rule},
-        *,
-    };
-    use crate::{
-        auth::PrincipalKey,
-        clock::SystemClock,
-        sources::{MemorySources, Watcher},
-    };
-
-    fn rule(scope: Scope, name: &str, limit: u32) -> Rule {
-        let limit = NonZeroU32::new(limit).unwrap();
-        Rule { scope, name: name.into(), quota: Quota::new(limit, Duration::from_secs(u64::from(limit.get())), limit).unwrap() }
-    }
-
-    fn limiter(config: LimitsConfig) -> Limiter {
-        let sources = Arc::new(MemorySources::default());
-        Limiter::new(config, Surroundings { clock: Arc::new(SystemClock), sources, watcher: Watcher::default() })
-    }
-
-    fn upstream(per: Per) -> UpstreamLimits {
-        UpstreamLimits { server: Some(rule(Scope::Server, "server:up", 2)), per, tools: std::collections::HashMap::new() }
-    }
-
-    async fn admitted(limiter: &Limiter, caller: &Caller, limits: Option<&UpstreamLimits>) -> usize {
-        let mut admitted = 0;
-        for _ in 0..10 {
-            admitted += usize::from(limiter.admit(caller, limits, None).await.is_ok());
-        }
-        admitted
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_is_its_name_and_without_one_its_principal() {
-        let limiter = limiter(LimitsConfig { per_client: Some(rule(Scope::Client, "client", 3)), ..LimitsConfig::default() });
-        let ada = |n| PrincipalKey::of("jwt", "https://idp.test", n);
-        for (caller, expected) in [
-            (Caller::of_test_named(Some("acme"), ada("1")), 3),
-            (Caller::of_test_named(Some("acme"), ada("2")), 0),
-            (Caller::of_test_named(Some("other"), ada("1")), 3),
-            (Caller::of_test_named(None, ada("1")), 3),
-            (Caller::of_test_named(None, ada("2")), 3),
-            (Caller::of_test_named(None, ada("1")), 0),
-            (Caller::local(), 3),
-        ] {
-            assert_eq!(admitted(&limiter, &caller, None).await, expected, "{caller:?}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_upstreams_tokens_are_everybodys_or_each_clients_own() {
-        let (one, other) = (Caller::of_test_named(Some("a"), PrincipalKey::Local), Caller::of_test_named(Some("b"), PrincipalKey::Local));
-        for (per, expected) in [(Per::Gateway, [2, 0]), (Per::Client, [2, 2])] {
-            let (limiter, limits) = (limiter(LimitsConfig::default()), upstream(per));
-            assert_eq!([admitted(&limiter, &one, Some(&limits)).await, admitted(&limiter, &other, Some(&limits)).await], expected);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_waits_as_long_as_was_said_is_admitted() {
-        let (limiter, limits) = (limiter(LimitsConfig::default()), upstream(Per::Gateway));
-        assert_eq!(admitted(&limiter, &Caller::local(), Some(&limits)).await, 2);
-        let limited = limiter.admit(&Caller::local(), Some(&limits), None).await.unwrap_err();
-        assert_eq!(limited, Limited { scope: Scope::Server, retry_after: Duration::from_secs(1) });
-        tokio::time::advance(limited.retry_after - Duration::from_millis(1)).await;
-        assert!(limiter.admit(&Caller::local(), Some(&limits), None).await.is_err());
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(limiter.admit(&Caller::local(), Some(&limits), None).await.is_ok());
-    }
-
-    /// Prints nanoseconds; `cargo test --release -p nexus --lib -- --ignored what_an_admission_costs --nocapture`.
-    #[tokio::test]
-    #[ignore = "a measurement"]
-    async fn what_an_admission_costs() {
-        const ROUNDS: u32 = 2_000_000;
-        let never = |scope: Scope, name: &str| {
-            let quota = Quota::new(NonZeroU32::new(1_000_000).unwrap(), Duration::from_secs(1), NonZeroU32::MAX).unwrap();
-            Some(Rule { quota, ..rule(scope, name, 1) })
-        };
-        let (global, per_ip) = (never(Scope::Global, "global"), never(Scope::Ip, "ip"));
-        let per_client = never(Scope::Client, "client");
-        let limits = UpstreamLimits { server: never(Scope::Server, "server:up"), ..upstream(Per::Gateway) };
-        let caller = Caller::of_test_named(Some("a-client-with-a-name"), PrincipalKey::of("jwt", "https://idp.test", "ada"));
-        let measure = async |what: &str, limiter: &Limiter, limits: Option<&UpstreamLimits>, knocks: bool| {
-            let began = std::time::Instant::now();
-            for n in 0..ROUNDS {
-                if knocks {
-                    limiter.knock(Some(IpAddr::from((n % 1000).to_be_bytes()))).await.unwrap();
-                }
-                limiter.admit(&caller, limits, Some("work")).await.unwrap();
-            }
-            let nanos = began.elapsed().as_nanos() / u128::from(ROUNDS);
-            #[allow(clippy::print_stdout, reason = "a measurement is for reading")]
-            {
-                println!("{what}: {nanos} ns");
-            }
-        };
-        measure("no limit", &limiter(LimitsConfig::default()), None, true).await;
-        let two = LimitsConfig { per_client: per_client.clone(), ..LimitsConfig::default() };
-        measure("client and server", &limiter(two), Some(&limits), false).await;
-        let three = LimitsConfig { per_ip: per_ip.clone(), per_client: per_client.clone(), ..LimitsConfig::default() };
-        measure("address, client and server", &limiter(three), Some(&limits), true).await;
-        let four = LimitsConfig { global, per_ip, per_client, ..LimitsConfig::default() };
-        measure("everybody, address, client and server", &limiter(four), Some(&limits), true).await;
-    }
-}
+mod tests;

@@ -12,7 +12,7 @@ pub(super) const LONGEST_FILL: Duration = Duration::from_secs(366 * 24 * 60 * 60
 
 /// How much may be taken: from a full bucket `burst` at once, and `burst + floor(T * limit / interval)` within any time T, up to
 /// one less where a period is no whole number of microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quota {
     /// Microseconds that one token takes to come back; at least 1.
     period: u64,

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     demand::{Demands, Refused},
     quota::LONGEST_FILL,
+    waits::Waits,
 };
 use crate::redis::{Redis, RedisError, Script};
 
@@ -46,12 +47,13 @@ const HASH_TAG: &str = "{limits}:";
 pub struct Shared {
     redis: Redis,
     script: Script,
+    waits: Waits,
     began: Instant,
 }
 
 impl Shared {
     pub fn new(redis: Redis) -> Self {
-        Self { redis, script: Script::new(TAKE), began: Instant::now() }
+        Self { redis, script: Script::new(TAKE), waits: Waits::default(), began: Instant::now() }
     }
 
     pub(super) fn redis(&self) -> &Redis {
@@ -63,14 +65,25 @@ impl Shared {
         self.redis.config().response_timeout.saturating_sub(waited)
     }
 
-    /// Takes a token of each bucket, or none of any. `now`: microseconds, instead of the server's own time. Waits no longer than
+    /// What is known without asking: that one of these was refused just now, and has to be waited for still.
+    pub fn known(&self, demands: &Demands<'_>) -> Option<Refused> {
+        self.waits.known(demands, self.now())
+    }
+
+    /// Takes a token of each bucket, or none of any, and asks nobody where [`Shared::known`] says enough. `now`: microseconds, instead of the server's own time. Waits no longer than
     /// `patience`, whatever has to be waited for.
     ///
     /// # Errors
     /// [`RedisError`]; whether tokens were taken is not known then.
     pub async fn take(&self, demands: &Demands<'_>, now: Option<u64>, patience: Duration) -> Result<Result<(), Refused>, RedisError> {
         let until = Instant::now() + patience;
+        if now.is_none()
+            && let Some(refused) = self.known(demands)
+        {
+            return Ok(Err(refused));
+        }
         self.begun(patience).await;
+        let asked_at = self.now();
         let mut keys = Vec::with_capacity(demands.len());
         let mut arguments = vec![now.map_or_else(Bytes::new, number)];
         for demand in demands.iter().flatten() {
@@ -86,13 +99,20 @@ impl Shared {
         let (longest, wait) = (usize::try_from(longest), u64::try_from(wait));
         let (Ok(longest), Ok(wait @ 1..)) = (longest, wait) else { return Err(RedisError::Nonsense) };
         let mut asked = demands.iter().enumerate().filter(|(_, demand)| demand.is_some());
-        let (at, _) = asked.nth(longest - 1).ok_or(RedisError::Nonsense)?;
+        let (at, refused) = asked.nth(longest - 1).ok_or(RedisError::Nonsense)?;
         let most = u64::try_from(LONGEST_FILL.as_micros()).unwrap_or(u64::MAX);
-        Ok(Err(Refused { at, wait: wait.min(most) }))
+        let wait = wait.min(most);
+        if let Some(refused) = refused.filter(|_| now.is_none()) {
+            self.waits.note(&refused, asked_at, wait);
+        }
+        Ok(Err(Refused { at, wait }))
     }
-}
 
-impl Shared {
+    /// Microseconds of a clock that nobody sets.
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX / 2)
+    }
+
     /// Right after the start the connection is on its way. It is waited for as long as for an answer, so that a replica that
     /// was restarted does not begin without limits.
     async fn begun(&self, patience: Duration) {

@@ -8,6 +8,7 @@ mod certificates;
 mod challenges;
 mod identity_headers;
 mod key_sets;
+mod one_connection;
 mod sessions;
 mod streams;
 mod tokens;

@@ -2,11 +2,13 @@
 
 mod both_stores;
 mod calls;
+mod charged_once;
 mod door;
 mod fan_out;
 mod redis_down;
 mod sessions;
 mod strangers;
+mod way_in;
 
 use std::time::Duration;
 

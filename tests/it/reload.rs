@@ -155,7 +155,8 @@ fn greeting(call: &Call) -> Answer {
 
 /// A client's call that waits for its session while another server takes the place of its upstream's.
 async fn replaced_while_a_session_opens(drain: &str) -> (Nexus, JoinHandle<Value>, (Call, oneshot::Sender<Answer>)) {
-    let (up, mut held) = legacy().tool("work").unchecked_sessions().held("initialize");
+    let limit = "[.rate_limits]\nlimit = 3\ninterval = \"1h\"";
+    let (up, mut held) = legacy().tool("work").unchecked_sessions().toml(limit).held("initialize");
     let next = modern().tool("work").toml("enabled = false");
     let nexus = gateway().mcp(&format!("upstream_drain = {drain:?}")).upstream("up", up).upstream("next", next).start_at_once().await;
     let (own, reply) = held.recv().await.unwrap();
@@ -181,9 +182,14 @@ async fn a_call_that_has_its_session_at_last_ends_where_it_began() {
 
 #[tokio::test]
 async fn a_call_that_was_not_sent_yet_goes_to_what_took_its_upstreams_place() {
-    let (_nexus, call, _never_answered) = replaced_while_a_session_opens("0s").await;
+    let (nexus, call, _never_answered) = replaced_while_a_session_opens("0s").await;
     let answer = soon("the answer", call).await.unwrap();
     assert_eq!(answer["result"]["content"][0]["text"], "next:work", "{answer}");
+    // Drained and made again, it was one call for its limit.
+    let client = nexus.modern();
+    for is_admitted in [true, true, false] {
+        assert_eq!(client.call("up__work").await["result"].is_object(), is_admitted);
+    }
 }
 
 #[tokio::test]

@@ -3,8 +3,11 @@
 mod claims;
 mod key_set;
 mod keys;
+mod recent;
 mod tokens;
 mod verified;
 
 pub(super) use keys::Keys;
+pub use recent::Recent;
+pub(super) use recent::Under;
 pub(super) use tokens::Tokens;

@@ -1,6 +1,12 @@
 //! From a token to its holder.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde_json::Value;
@@ -9,6 +15,7 @@ use super::{
     claims,
     key_set::KeySet,
     keys::Keys,
+    recent::Under,
     verified::{TokenDigest, Verified},
 };
 use crate::auth::{Caller, Denied, IdentificationConfig, OauthConfig, Term, identity};
@@ -20,6 +27,9 @@ const MAX_TOKEN: usize = 24 << 10;
 /// token (RFC 8725 §3.11).
 const TYPES: [&str; 3] = ["JWT", "at+jwt", "application/at+jwt"];
 
+/// Numbers of configurations that were made so far.
+static RULES: AtomicU64 = AtomicU64::new(0);
+
 /// Verifies the tokens of one issuer.
 #[derive(Debug)]
 pub(in crate::auth) struct Tokens {
@@ -27,15 +37,22 @@ pub(in crate::auth) struct Tokens {
     identification: Option<Arc<IdentificationConfig>>,
     keys: Arc<Keys>,
     verified: Verified,
+    /// What tells these rules from others.
+    rules: u64,
 }
 
 impl Tokens {
     pub(in crate::auth) fn new(config: Arc<OauthConfig>, identification: Option<Arc<IdentificationConfig>>, keys: Arc<Keys>) -> Self {
-        Self { config, identification, keys, verified: Verified::new() }
+        Self { config, identification, keys, verified: Verified::new(), rules: RULES.fetch_add(1, Ordering::Relaxed) }
     }
 
     pub(in crate::auth) fn keys(&self) -> &Arc<Keys> {
         &self.keys
+    }
+
+    /// What tokens are verified under now; `None`: there are no keys.
+    pub(in crate::auth) fn under(&self) -> Option<Under> {
+        self.keys.epoch().map(|epoch| Under { rules: self.rules, epoch })
     }
 
     /// The holder of a token, with the token where `keeps_it`.

@@ -12,7 +12,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tower_service::Service;
 
-use crate::tls::ClientName;
+use crate::{auth::Recent, tls::ClientName};
 
 /// Who is at the other end of a connection. Every request that a listener serves has it among its extensions.
 #[derive(Clone, Debug)]
@@ -20,6 +20,14 @@ pub(crate) struct Guest {
     pub(crate) address: SocketAddr,
     /// Whom its client certificate, which was verified in the handshake, is for.
     pub(crate) certificate: Option<Arc<ClientName>>,
+    /// The token that it brought last.
+    pub(crate) recent: Arc<Recent>,
+}
+
+impl Guest {
+    pub(super) fn new(address: SocketAddr, certificate: Option<Arc<ClientName>>) -> Self {
+        Self { address, certificate, recent: Arc::default() }
+    }
 }
 
 /// The router, which is told who asks.

@@ -160,7 +160,7 @@ mod tests {
         const UNREAD: Duration = Duration::from_secs(60);
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let router = axum::Router::new().fallback(async || "an answer");
-        let router = Introduced::new(router, Guest { address: "127.0.0.1:1".parse().unwrap(), certificate: None });
+        let router = Introduced::new(router, Guest::new("127.0.0.1:1".parse().unwrap(), None));
         let serving = tokio::spawn(async move { http2(ours, router, UNREAD, &TaskTracker::new(), Ends::of(Stop::default())).await });
         let mut client = hyper::client::conn::http2::Builder::new(InTracker(TaskTracker::new()));
         client.initial_stream_window_size(0);

@@ -143,7 +143,7 @@ impl Shared {
             return;
         };
         let stream = patience::Patient::new(stream, self.limits.unread());
-        let router = Introduced::new(self.router.clone(), Guest { address: peer, certificate: None });
+        let router = Introduced::new(self.router.clone(), Guest::new(peer, None));
         let served = connection::http1(stream, router, Ends::of(self.stop.clone()));
         self.connections.spawn(async move {
             served.await;
@@ -179,7 +179,7 @@ async fn secured(stream: TcpStream, peer: SocketAddr, tls: Arc<ListenerTls>, sha
         Some(value) => with_hsts(shared.router, value),
         None => shared.router,
     };
-    let guest = Guest { address: peer, certificate };
+    let guest = Guest::new(peer, certificate);
     let replaced = |linger| Replaced { token: served.replaced(), linger, drain: tls.drain() };
     let ends = Ends::of(shared.stop);
     match protocol {

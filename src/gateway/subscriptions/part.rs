@@ -15,6 +15,7 @@ use super::{
 use crate::{
     auth::Caller,
     gateway::{Client, Gateway, forward::Shares},
+    limits::Charged,
     mcp::{Era, Field, Kind, Message, Method, Splices, json::quote},
     names::UpstreamName,
     upstream::{Generation, Upstream, UpstreamError},
@@ -58,8 +59,7 @@ impl Part {
 
     /// Whether one request more may go up for the client; what may not is left out.
     async fn is_admitted(&self) -> bool {
-        let view = self.gateway.view_of(self.caller.principal());
-        let admitted = self.gateway.admit_one_of_many(&self.caller, &view, &self.upstream, 0).await;
+        let admitted = self.gateway.admit_further(&self.caller, Charged::ClientToo, &self.upstream).await;
         if let Err(limited) = &admitted {
             tracing::debug!(upstream = %self.upstream, %limited, "a resource is not followed");
         }

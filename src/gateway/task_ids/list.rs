@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use super::{TaskScope, places};
 use crate::{
     auth::{Caller, PrincipalKey},
-    gateway::{Client, Gateway, GatewayError, Reply, forward::Shares, view::View},
-    limits::Limited,
+    gateway::{Client, Gateway, GatewayError, Reply, forward::Shares},
+    limits::{Charged, Limited},
     mcp::{
         Era, Field, Id, Kind, Message, Method, Span, Splices, build,
         json::{for_each_item, for_each_member},
@@ -39,11 +39,15 @@ impl Gateway {
             return Err(GatewayError::InvalidParams("the cursor is unknown: this list has one page"));
         }
         let view = self.view_for(caller);
-        let asked: Vec<_> = view.reached().filter(|upstream| lists_tasks(upstream)).collect();
-        if !asked.is_empty() {
-            self.limiter().admit(caller, None, None).await?;
+        let lists_any = |upstream: &&Arc<Upstream>| lists_tasks(upstream) && self.has_tasks(caller, upstream);
+        let asked: Vec<_> = view.reached().filter(lists_any).collect();
+        let places: Vec<usize> = asked.iter().filter_map(|upstream| view.place_of(upstream.name())).collect();
+        // How many pages there are nobody knows before: the first of each server goes with the client's request.
+        match places.as_slice() {
+            [] => self.pay(caller).await?,
+            places => self.admit_all(caller, Charged::ClientToo, &view, places).await?,
         }
-        let lists = join_all(asked.iter().map(|upstream| self.tasks_of(caller, client, &view, upstream))).await;
+        let lists = join_all(asked.iter().map(|upstream| self.tasks_of(caller, client, upstream))).await;
         let mut tasks = vec![b'['];
         for (upstream, list) in asked.into_iter().zip(lists) {
             match list {
@@ -65,28 +69,29 @@ impl Gateway {
         Ok(Reply::result(id, &object(&[("tasks", &tasks)])))
     }
 
-    async fn tasks_of(
-        self: &Arc<Self>,
-        caller: &Caller,
-        client: &Client,
-        view: &View,
-        upstream: &Arc<Upstream>,
-    ) -> Result<Vec<Bytes>, Unlisted> {
+    /// The tasks of this server that the caller was shown; `None`: there is but one caller. A server may take everybody who comes
+    /// through this gateway for one, and list the tasks of all of them.
+    fn tasks_shown(&self, caller: &Caller, upstream: &Upstream) -> Option<HashSet<Box<str>>> {
         let principal = caller.principal();
-        // A server may take everybody who comes through this gateway for one, and list the tasks of all of them.
-        let mine = (*principal != PrincipalKey::Local).then(|| self.task_ids.owned.of(principal, upstream.name()));
-        if mine.as_ref().is_some_and(HashSet::is_empty) {
-            return Ok(Vec::new());
-        }
+        (*principal != PrincipalKey::Local).then(|| self.task_ids.owned.of(principal, upstream.name()))
+    }
+
+    fn has_tasks(&self, caller: &Caller, upstream: &Upstream) -> bool {
+        self.tasks_shown(caller, upstream).is_none_or(|shown| !shown.is_empty())
+    }
+
+    async fn tasks_of(self: &Arc<Self>, caller: &Caller, client: &Client, upstream: &Arc<Upstream>) -> Result<Vec<Bytes>, Unlisted> {
+        let principal = caller.principal();
+        let mine = self.tasks_shown(caller, upstream);
         let is_mine = |own: &str| mine.as_ref().is_none_or(|mine| mine.contains(own));
         let generation = upstream.generation()?;
         let Some(scope) = self.task_scope(principal, Era::Legacy, upstream.name()) else { return Ok(Vec::new()) };
         let held = self.session_for(upstream, &generation, Era::Legacy, principal, client, Shares::Subscriptions).await?;
         let mut tasks = Vec::new();
         let mut cursor: Option<Bytes> = None;
-        for _ in 0..MAX_PAGES {
-            if let Some(place) = view.place_of(upstream.name()) {
-                self.admit_further(caller, view, place).await?;
+        for page_number in 0..MAX_PAGES {
+            if page_number > 0 {
+                self.admit_further(caller, Charged::UpstreamsAlone, upstream.name()).await?;
             }
             let id = held.session.next_id();
             let params = cursor.as_ref().map(|cursor| object(&[("cursor", cursor)]));

@@ -105,7 +105,7 @@ async fn a_session_of_somebody_else_is_refused_to_a_caller_with_a_name() {
 #[tokio::test]
 async fn a_limit_that_refuses_is_named_with_the_wait() {
     let log = Log::new();
-    let limits = "[server.rate_limits]\nenabled = true\n[server.rate_limits.global]\nlimit = 4\ninterval = \"1h\"";
+    let limits = "[server.rate_limits]\nenabled = true\n[server.rate_limits.global]\nlimit = 2\ninterval = \"1h\"";
     let limited = modern().tool("x").toml("[.rate_limits]\nlimit = 1\ninterval = \"1h\"");
     let nexus = log.of_a_gateway().tables(limits).upstream("a", limited).upstream("b", modern().tool("y")).start().await;
     let client = nexus.modern();
@@ -116,8 +116,9 @@ async fn a_limit_that_refuses_is_named_with_the_wait() {
         let expected = json!(["call", "limited", -32000, "server", answer["error"]["data"]["retryAfterMs"], "a__x", "a"]);
         assert_eq!(json!(fields(&line, &["kind", "outcome", "code", "scope", "retry_after_ms", "tool", "upstream"])), expected);
     }
+    assert!(client.call("b__y").await["result"].is_object(), "what was refused has cost nothing");
     assert_eq!(client.open("tools/call", json!({"name": "a__x"})).await.status, 429);
-    let line = log.last(5).await;
+    let line = log.last(6).await;
     assert_eq!(json!(fields(&line, &["kind", "outcome", "scope", "status"])), json!(["refusal", "limited", "global", 429]));
     assert!(line["retry_after_ms"].as_u64().unwrap() > 0);
 }

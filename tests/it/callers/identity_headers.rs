@@ -33,7 +33,7 @@ async fn identified(
     for (name, value) in lines {
         headers.append(*name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
     }
-    let presented = Presented { headers: &mut headers, certificate, is_trusted_peer, takes_tokens: false, address: None };
+    let presented = Presented { headers: &mut headers, certificate, recent: None, is_trusted_peer, takes_tokens: false, address: None };
     (authenticator.identify(presented).await, headers)
 }
 

@@ -178,11 +178,11 @@ async fn a_token_needs_every_required_scope_in_whatever_form_its_issuer_has_them
 pub(super) struct Hands(std::sync::Arc<std::sync::atomic::AtomicU64>);
 
 impl Hands {
-    fn at(seconds: u64) -> Self {
+    pub(super) fn at(seconds: u64) -> Self {
         Self(std::sync::Arc::new(seconds.into()))
     }
 
-    fn set(&self, seconds: u64) {
+    pub(super) fn set(&self, seconds: u64) {
         self.0.store(seconds, std::sync::atomic::Ordering::SeqCst);
     }
 }

@@ -190,6 +190,26 @@ pub(super) fn refusing(spec: FakeSpec, refused: Arc<parking_lot::Mutex<Vec<Strin
 }
 
 #[tokio::test]
+async fn a_call_that_is_made_again_with_another_token_is_charged_once() {
+    for server in SERVERS {
+        let refused: Arc<parking_lot::Mutex<Vec<String>>> = Arc::default();
+        let idp = numbered(3600).await;
+        let further = format!("{SECRET}\n[.rate_limits]\nlimit = 3\ninterval = \"1h\"");
+        let spec = refusing(fetching(server, "client_credentials", &idp, &further), Arc::clone(&refused));
+        let limits = "[server.rate_limits]\nglobal = { limit = 3, interval = \"1h\" }";
+        let nexus = gateway().server(limits).mcp("").upstream("crm", spec).start().await;
+        let client = nexus.modern();
+        assert_eq!(text(&client.call("crm__whoami").await), "whoami for own-1");
+        refused.lock().push("own-1".to_owned());
+        for _ in 0..2 {
+            assert_eq!(text(&client.call("crm__whoami").await), "whoami for own-2");
+        }
+        assert_eq!(nexus.fake("crm").seen_of("tools/call").len(), 4, "one was made again");
+        assert_eq!(client.call("crm__whoami").await["error"]["data"]["scope"], "global");
+    }
+}
+
+#[tokio::test]
 async fn a_refused_token_is_renewed_once_and_the_call_is_made_again() {
     for server in SERVERS {
         for kind in ["client_credentials", "token_exchange"] {

@@ -199,11 +199,13 @@ async fn operators_see_how_many_were_refused_and_by_what() {
         .server("[server.rate_limits]\nglobal = { limit = 4, interval = \"1h\" }")
         .mcp("")
         .upstream("up", tools(&format!("[.rate_limits]\n{TWO}")))
+        .upstream("free", tools(""))
         .admin("metrics = \"open\"")
         .start()
         .await;
     let client = nexus.modern();
-    assert_eq!(refused(&calls(&client, "up__work", 7).await), 5);
+    assert_eq!(refused(&calls(&client, "up__work", 4).await), 2);
+    assert_eq!(refused(&calls(&client, "free__work", 5).await), 3, "two were refused, and cost nothing");
     let upstreams = nexus.operator().json("/api/v1/upstreams").await;
     assert_eq!(upstreams["upstreams"][0]["calls"], json!({"ok": 2, "failed": 0, "limited": 2}));
     let metrics = nexus.operator().get("/metrics").await.text().await;

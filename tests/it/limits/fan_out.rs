@@ -137,3 +137,34 @@ async fn a_call_that_is_made_again_is_charged_once() {
     assert_eq!(admitted, 3);
     assert_eq!(nexus.fake("up").seen_of("tools/call").len(), 5, "all but the first were refused before, and made again");
 }
+
+/// What becomes several requests is admitted whole, or costs nobody anything.
+#[tokio::test]
+async fn what_one_of_several_servers_refuses_costs_the_others_nothing() {
+    let limit = |limit: u32| format!("[.rate_limits]\nlimit = {limit}\ninterval = \"1h\"");
+    let spec = |limits: String| {
+        let tasks = json!({"tasks": {"list": {}, "cancel": {}}, "logging": {}});
+        legacy().get_stream().tool("work").declares(tasks).toml(&limits)
+    };
+    let per_client = "[server.rate_limits]\nper_client = { limit = 8, interval = \"1h\" }";
+    for (method, params) in [
+        ("logging/setLevel", json!({"level": "debug"})),
+        ("tasks/list", json!({})),
+        ("subscriptions/listen", json!({"notifications": {"resourceSubscriptions": ["file:///rich", "file:///poor"]}})),
+    ] {
+        let (rich, poor) = (spec(limit(3)).resource("file:///rich"), spec(limit(1)).resource("file:///poor"));
+        let nexus = gateway().server(per_client).mcp("").upstream("a", rich).upstream("b", poor).start().await;
+        let client = if method == "subscriptions/listen" { nexus.modern() } else { nexus.legacy().await };
+        // Each has a session for this client then, and the second no token.
+        assert!(client.call("a__work").await["result"].is_object() && client.call("b__work").await["result"].is_object());
+        for _ in 0..5 {
+            is_limited(&client.ask(method, params.clone()).await, "server");
+        }
+        assert_eq!((nexus.fake("a").seen_of(method).len(), nexus.fake("b").seen_of(method).len()), (0, 0), "{method}");
+        let mut left = 0;
+        while client.call("a__work").await["result"].is_object() {
+            left += 1;
+        }
+        assert_eq!(left, 2, "{method} has taken nothing of three");
+    }
+}

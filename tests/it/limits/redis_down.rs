@@ -183,6 +183,9 @@ async fn what_redis_answers_wrongly_is_no_answer() {
         "-READONLY You can't write against a read only replica.\r\n",
         "-OOM command not allowed when used memory > 'maxmemory'.\r\n",
         "-LOADING Redis is loading the dataset in memory\r\n",
+        "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n",
+        "-TRYAGAIN Multiple keys request during rehashing of slot\r\n",
+        "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n",
         "-ERR hunter2\r\n",
     ] {
         for (on_error, goes_on) in [("allow", true), ("deny", false)] {

@@ -55,3 +55,29 @@ async fn what_is_brought_up_for_an_invented_token_is_charged_to_its_upstream() {
         assert_eq!(tokens.len(), 6);
     }
 }
+
+#[tokio::test]
+async fn a_stranger_who_is_refused_at_one_server_costs_the_others_nothing() {
+    let with = |limit: u32| modern().tool("x").toml(&format!("{FORWARD}\n[.rate_limits]\nlimit = {limit}\ninterval = \"1h\""));
+    let nexus = gateway().server(PROXIED).mcp("").upstream("rich", with(3)).upstream("poor", with(1)).start().await;
+    let known = stranger(&nexus, 0, "192.0.2.1");
+    // To list everything for it has taken one token of each.
+    assert_eq!(known.list("tools").await.len(), 2);
+    for n in 1..10 {
+        assert_eq!(scope(&stranger(&nexus, n, "192.0.2.1").ask("tools/list", json!({})).await), Some("server"));
+    }
+    let admitted = [known.call("rich__x").await, known.call("rich__x").await];
+    assert!(admitted.iter().all(|answer| answer["result"].is_object()), "{admitted:?}");
+    assert_eq!(scope(&known.call("rich__x").await), Some("server"), "two were left");
+}
+
+#[tokio::test]
+async fn where_each_client_has_its_own_tokens_invented_ones_keep_no_other_address_out() {
+    let limits = format!("{FORWARD}\n[.rate_limits]\nlimit = 2\ninterval = \"1h\"\nper = \"client\"");
+    let nexus = start("", modern().tool("x").toml(&limits)).await;
+    for n in 0..10 {
+        let refused = scope(&stranger(&nexus, n, "192.0.2.1").ask("tools/list", json!({})).await) == Some("server");
+        assert_eq!(refused, n >= 2, "{n}");
+    }
+    assert!(stranger(&nexus, 100, "192.0.2.2").call("crm__x").await["result"].is_object());
+}
