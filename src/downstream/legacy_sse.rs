@@ -121,7 +121,7 @@ impl Endpoint {
                 self.gateway.spawn(async move {
                     match peer.place() {
                         Some(_place) => peer.take_message(&caller, message).await,
-                        None => peer.refuse_one_more(message.id()).await,
+                        None => peer.refuse_one_more(&caller, message.id()).await,
                     }
                 });
             }

@@ -16,8 +16,10 @@ use super::{
     outlet::EventQueue,
     rescue::{rescue, rescue_opening, rescue_parse},
     stdio::to_line,
+    turned_away::{self, TurnedAway},
 };
 use crate::{
+    audit::RequestId,
     auth::Caller,
     gateway::{Client, Gateway, LegacySession, ModernClient, Reach, Reply},
     mcp::{
@@ -121,7 +123,7 @@ impl Peer {
 
     /// Answers the requests of a batch with a batch; what else belongs to them is said as it comes.
     async fn take_batch(self: &Arc<Self>, caller: Caller, session: Arc<LegacySession>, messages: Vec<Bytes>, way_in: WayIn) {
-        let (gateway, peer) = (Arc::clone(&self.gateway), Arc::clone(self));
+        let (gateway, peer, refused) = (Arc::clone(&self.gateway), Arc::clone(self), caller.clone());
         let work = async move {
             let mut parts = parts(gateway, caller, session, messages, way_in);
             let mut answers = Vec::new();
@@ -138,7 +140,7 @@ impl Peer {
         };
         match self.place() {
             Some(place) => self.run(Id::from_u64(0), place, work),
-            None => self.refuse_one_more(None).await,
+            None => self.refuse_one_more(&refused, None).await,
         }
     }
 
@@ -233,7 +235,7 @@ impl Peer {
 
     async fn start(self: &Arc<Self>, caller: Caller, client: Client, message: Message) {
         let Some(id) = message.id().cloned() else { return };
-        let Some(place) = self.place() else { return self.refuse_one_more(Some(&id)).await };
+        let Some(place) = self.place() else { return self.refuse_one_more(&caller, Some(&id)).await };
         let (peer, era, key) = (Arc::clone(self), client.era(), id.clone());
         let work = async move {
             match peer.gateway.handle(&caller, &client, message).await {
@@ -249,7 +251,11 @@ impl Peer {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
-    pub(super) async fn refuse_one_more(&self, id: Option<&Id>) {
+    pub(super) async fn refuse_one_more(&self, caller: &Caller, id: Option<&Id>) {
+        if self.gateway.audit().is_on() {
+            let request_id = caller.request_id().unwrap_or_else(RequestId::next);
+            turned_away::record(&self.gateway, &TurnedAway::TooMany(caller.clone()), request_id, caller.address(), None);
+        }
         self.say(error_response(id, code::SERVER_ERROR, TOO_MANY, None)).await;
     }
 

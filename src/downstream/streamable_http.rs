@@ -122,7 +122,7 @@ impl Endpoint {
         let session = parts.headers.get(SESSION_ID);
         let opening = classify(&message, header, session.is_some()).map_err(|error| rescue_opening(&error, message.id()))?;
         match opening {
-            Opening::Initialize => Box::pin(self.initialize(&caller, &message)).await,
+            Opening::Initialize => Box::pin(self.initialize(caller, &message)).await,
             Opening::Modern(_) => {
                 check_headers(&parts.headers, &message)?;
                 let client = Client::Modern(Arc::new(ModernClient { params: Some(param_headers(&parts.headers)) }));
@@ -143,13 +143,8 @@ impl Endpoint {
         match message.kind() {
             Kind::Request => {
                 let (id, era) = (message.id().cloned(), client.era());
-                // Under which the client, too, finds its line.
-                let request_id = self.gateway.audit().is_on().then(RequestId::next);
+                let (caller, request_id) = self.asking(caller);
                 let has_line = request_id.is_some() && has_line(message.method());
-                let caller = match request_id {
-                    Some(request_id) => caller.asking_as(request_id),
-                    None => caller,
-                };
                 let handled = match era {
                     Era::Legacy => self.gateway.handle_to_the_end(caller, client, message).await,
                     // A modern client cancels by hanging up.
@@ -203,10 +198,22 @@ impl Endpoint {
         Ok(with_json(StatusCode::OK, Body::from(batch::join(&answers))))
     }
 
-    async fn initialize(&self, caller: &Caller, message: &Message) -> Answer {
-        let greeted = self.gateway.initialize(caller, message, Reach::Anywhere).await;
-        let (session, reply) = greeted.map_err(|error| rescue(&error, message.id(), Era::Legacy).without_line(&error))?;
-        let mut response = respond(reply, message.id().cloned(), Era::Legacy);
+    /// With an id where there is an audit trail, under which the client, too, finds its line.
+    fn asking(&self, caller: Caller) -> (Caller, Option<RequestId>) {
+        match self.gateway.audit().is_on().then(RequestId::next) {
+            Some(request_id) => (caller.asking_as(request_id), Some(request_id)),
+            None => (caller, None),
+        }
+    }
+
+    async fn initialize(&self, caller: Caller, message: &Message) -> Answer {
+        let (caller, request_id) = self.asking(caller);
+        let greeted = self.gateway.initialize(&caller, message, Reach::Anywhere).await;
+        let (session, reply) = greeted.map_err(|error| {
+            let rescued = rescue(&error, message.id(), Era::Legacy);
+            Rescued { request_id: rescued.request_id.or(request_id), ..rescued }
+        })?;
+        let mut response = named(respond(reply, message.id().cloned(), Era::Legacy), request_id);
         if let Ok(mut id) = HeaderValue::from_str(&session.id().to_string()) {
             id.set_sensitive(true);
             response.headers_mut().insert(HeaderName::from_static(SESSION_ID), id);

@@ -22,6 +22,8 @@ pub(super) enum TurnedAway {
     Denied(Denied),
     /// Somebody whom we know asked for a session that is none of theirs.
     Session(Caller),
+    /// Somebody whom we know asks for more at once than is answered at once.
+    TooMany(Caller),
 }
 
 impl Endpoint {
@@ -66,6 +68,7 @@ pub(super) fn record(gateway: &Gateway, why: &TurnedAway, request_id: RequestId,
         TurnedAway::Door(reason) => Record { reason: Some(reason), ..line(Outcome::Denied) },
         TurnedAway::Denied(denied) => Record { reason: Some(denied.word()), ..line(Outcome::Denied) },
         TurnedAway::Session(caller) => Record { reason: Some("session"), who: Some(caller.who()), ..line(Outcome::Denied) },
+        TurnedAway::TooMany(caller) => Record { reason: Some("too_many_at_once"), who: Some(caller.who()), ..line(Outcome::Limited) },
         TurnedAway::Limited(limited) => Record {
             reason: Some("rate_limited"),
             scope: Some(limited.scope.word()),

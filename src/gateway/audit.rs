@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::{Client, Gateway, GatewayError, ItemKind, route::Route, tally::Outcome};
+use super::{Client, Gateway, GatewayError, ItemKind, LegacySession, route::Route, tally::Outcome};
 use crate::{
     audit::{self, Kind, MAX_ARGUMENTS, Record, RequestId, Trail},
     auth::Caller,
@@ -75,7 +75,19 @@ impl Gateway {
             return None;
         }
         let method = method.filter(|method| is_audited(*method))?;
+        let mut draft = self.draft_of(caller, client.era(), method, message);
+        draft.session = client.session().map(|session| session_shown(session));
+        Some(draft)
+    }
+
+    /// The line of an `initialize`, where there is a trail.
+    pub(super) fn greeting_draft(&self, caller: &Caller, message: &Message) -> Option<Box<Draft>> {
+        self.audit.is_on().then(|| self.draft_of(caller, Era::Legacy, Method::Initialize, message))
+    }
+
+    fn draft_of(&self, caller: &Caller, era: Era, method: Method, message: &Message) -> Box<Draft> {
         let (kind, about) = match method {
+            Method::Initialize => (ItemKind::Tool, None),
             Method::ToolsCall => (ItemKind::Tool, message.name()),
             Method::PromptsGet => (ItemKind::Prompt, message.name()),
             Method::Complete if message.span(Field::RefName).is_some() => (ItemKind::Prompt, message.text(Field::RefName)),
@@ -83,12 +95,12 @@ impl Gateway {
             Method::ResourcesRead | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => (ItemKind::Resource, message.uri()),
             _ => (ItemKind::Task, message.task_id()),
         };
-        Some(Box::new(Draft {
+        Box::new(Draft {
             trail: Arc::clone(&self.audit),
             request_id: caller.request_id().unwrap_or_else(RequestId::next),
             caller: caller.clone(),
-            session: client.session().map(|session| format!("{:?}", session.id())),
-            era: client.era(),
+            session: None,
+            era,
             method,
             kind,
             about: about.map(|name| kept(&name)),
@@ -100,7 +112,7 @@ impl Gateway {
             glance: Glance::default(),
             ended: Ended::Not,
             client_left: false,
-        }))
+        })
     }
 
     /// Whether what a caller takes for unknown is there for others.
@@ -123,6 +135,11 @@ impl Gateway {
 impl Draft {
     pub(super) fn request_id(&self) -> RequestId {
         self.request_id
+    }
+
+    /// The session that it opened.
+    pub(super) fn opens(&mut self, session: &LegacySession) {
+        self.session = Some(session_shown(session));
     }
 
     pub(super) fn goes_to(&mut self, route: &Route) {
@@ -228,6 +245,7 @@ impl Failure {
                 retry_after: Some(limited.retry_after),
                 ..failure
             },
+            GatewayError::TooManySessions => Self { outcome: audit::Outcome::Limited, ..failure },
             GatewayError::Upstream { error: UpstreamError::Busy { after, .. }, .. } => Self { retry_after: Some(*after), ..failure },
             _ if is_withheld => Self { outcome: audit::Outcome::Denied, reason: "access", ..failure },
             _ => failure,
@@ -235,16 +253,22 @@ impl Failure {
     }
 }
 
+/// As much of its id as may be shown: the whole is a credential.
+fn session_shown(session: &LegacySession) -> String {
+    format!("{:?}", session.id())
+}
+
 /// Whether the audit trail has a line for each request of this method, whatever comes of it.
 pub fn has_line(method: &str) -> bool {
     Method::parse(method).is_some_and(is_audited)
 }
 
-/// What is done or read for the caller; lists, greetings and settings are not.
+/// What is done or read for the caller, and what opens a session; lists and settings are not.
 fn is_audited(method: Method) -> bool {
     matches!(
         method,
-        Method::ToolsCall
+        Method::Initialize
+            | Method::ToolsCall
             | Method::PromptsGet
             | Method::ResourcesRead
             | Method::ResourcesSubscribe

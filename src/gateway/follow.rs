@@ -41,6 +41,7 @@ impl Gateway {
             return;
         }
         let mut follower = Follower {
+            gateway: Arc::clone(self),
             session: Arc::clone(session),
             upstream: Arc::clone(upstream),
             generation: Arc::clone(generation),
@@ -60,6 +61,7 @@ impl Gateway {
 }
 
 struct Follower {
+    gateway: Arc<Gateway>,
     session: Arc<LegacySession>,
     upstream: Arc<Upstream>,
     generation: Arc<Generation>,
@@ -155,7 +157,10 @@ impl Follower {
                     let mut splices = Splices::new();
                     if method == Some(Method::Cancelled) {
                         let granted = message.cancelled_id().and_then(|id| self.session.taken_back(&self.up, &id));
-                        let (Some(granted), Some(span)) = (granted, message.span(Field::RequestId)) else { return };
+                        let Some(granted) = granted else {
+                            return Box::pin(self.gateway.taken_back_elsewhere(&self.session, &self.upstream, message)).await;
+                        };
+                        let Some(span) = message.span(Field::RequestId) else { return };
                         splices.replace(span, granted.into_json());
                     }
                     if let Some(tasks) = &self.tasks {

@@ -38,10 +38,14 @@ impl Gateway {
         message: &Message,
         reach: Reach,
     ) -> Result<(Arc<LegacySession>, Reply), GatewayError> {
-        let mut counted = Counted::begin(&self.tally, Some(Method::Initialize));
+        let draft = self.greeting_draft(caller, message);
+        let mut counted = Counted::begin(&self.tally, Some(Method::Initialize)).written_to(draft);
         let mut greeted = self.open_session(caller, message, reach).await;
         match &mut greeted {
-            Ok(_) => counted.ends(Outcome::Ok),
+            Ok((session, _)) => {
+                counted.opens(session);
+                counted.ends(Outcome::Ok);
+            }
             Err(error) => counted.fails(error, |_| false),
         }
         greeted

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use parking_lot::Mutex;
 
-use super::{forward::Forward, route::Route};
+use super::{by_principal::ByPrincipal, forward::Forward, route::Route};
 use crate::{
     auth::PrincipalKey,
     mcp::{Method, links::LinkScanner},
@@ -14,20 +14,11 @@ use crate::{
 /// Links kept for one principal, and the bytes of their URIs; the oldest go first.
 const MOST_LINKS: usize = 256;
 const MOST_BYTES: usize = 32 * 1024;
-/// Principals that links are kept for; the one that was given none for longest goes first.
-const MOST_PRINCIPALS: usize = 1000;
 
 /// The links that results have given, by principal.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    given: Mutex<Given>,
-}
-
-#[derive(Debug, Default)]
-struct Given {
-    of: HashMap<PrincipalKey, Own>,
-    /// Counts the notes; the greatest is the latest.
-    notes: u64,
+    given: Mutex<ByPrincipal<Own>>,
 }
 
 /// One principal's.
@@ -36,7 +27,6 @@ struct Own {
     owners: HashMap<Box<str>, UpstreamId>,
     by: HashMap<UpstreamId, ByOne>,
     bytes: usize,
-    noted: u64,
 }
 
 /// What one upstream has given.
@@ -55,20 +45,13 @@ fn room(link: &str) -> usize {
 impl Links {
     /// Who gave this URI to this principal.
     pub(super) fn owner(&self, principal: &PrincipalKey, uri: &str) -> Option<UpstreamId> {
-        self.given.lock().of.get(principal)?.owners.get(uri).copied()
+        self.given.lock().get(principal)?.owners.get(uri).copied()
     }
 
     /// Remembers links. A URI that another upstream gave before stays that one's, so that nobody takes it over.
     fn note(&self, principal: &PrincipalKey, upstream: UpstreamId, links: Vec<String>) {
         let mut given = self.given.lock();
-        given.notes += 1;
-        let notes = given.notes;
-        if !given.of.contains_key(principal) && given.of.len() >= MOST_PRINCIPALS {
-            let stalest = given.of.iter().min_by_key(|(_, own)| own.noted).map(|(principal, _)| principal.clone());
-            stalest.and_then(|stalest| given.of.remove(&stalest));
-        }
-        let own = given.of.entry(principal.clone()).or_default();
-        own.noted = notes;
+        let own = given.note(principal);
         for link in links {
             own.add(upstream, link.into());
         }
@@ -162,12 +145,12 @@ mod tests {
     fn the_oldest_links_make_room_by_number_and_by_size() {
         let links = Links::default();
         note(&links, 1, (0..1000).map(|n| format!("a://{n}")));
-        assert_eq!(links.given.lock().of.get(&LOCAL).map(|own| own.owners.len()), Some(MOST_LINKS));
+        assert_eq!(links.given.lock().get(&LOCAL).map(|own| own.owners.len()), Some(MOST_LINKS));
         assert_eq!(links.owner(&LOCAL, "a://0"), None);
         assert!(links.owner(&LOCAL, "a://999").is_some());
         note(&links, 1, (0..100).map(|n| format!("b://{n}{}", "x".repeat(2000))));
         let given = links.given.lock();
-        let own = given.of.get(&LOCAL).unwrap();
+        let own = given.get(&LOCAL).unwrap();
         assert!(own.bytes <= MOST_BYTES && own.owners.len() == 16, "{} {}", own.bytes, own.owners.len());
     }
 }

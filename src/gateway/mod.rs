@@ -6,6 +6,7 @@ mod again;
 mod audiences;
 mod audit;
 mod build;
+mod by_principal;
 mod capabilities;
 mod config;
 mod conversation;

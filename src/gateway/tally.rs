@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{GatewayError, audit::Draft, route::Route};
+use super::{GatewayError, LegacySession, audit::Draft, route::Route};
 use crate::{
     mcp::{Message, Method},
     meter::Counter,
@@ -151,6 +151,13 @@ impl Counted {
     pub(super) fn written_to(mut self, draft: Option<Box<Draft>>) -> Self {
         self.draft = draft;
         self
+    }
+
+    /// The session that it opened.
+    pub(super) fn opens(&mut self, session: &LegacySession) {
+        if let Some(draft) = &mut self.draft {
+            draft.opens(session);
+        }
     }
 
     pub(super) fn goes_to(&mut self, route: &Route) {

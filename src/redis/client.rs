@@ -1,6 +1,13 @@
 //! The handle by which commands are sent.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -10,25 +17,32 @@ use fred::{
     interfaces::{ClientLike as _, KeysInterface as _, ListInterface as _},
     types::{ClusterHash, CustomCommand, Expiration, Key, SetOptions, Value, config::Options},
 };
+use futures_util::future::join_all;
 use tokio::{
     sync::{Mutex, watch},
     task::AbortHandle,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
 
-use super::{RedisConfig, RedisError, Reply, Script, keeper, patience::Patience};
+use super::{RedisConfig, RedisError, Reply, Script, explain::refused, keeper, patience::Patience};
 use crate::{
     clock::Clock,
+    reason::Explanation,
     sources::{Sources, Watcher},
 };
 
 /// Puts an element at the end of a list that vanishes by itself.
 const PUSH: &str = "redis.call('RPUSH', KEYS[1], ARGV[1]) return redis.call('PEXPIRE', KEYS[1], ARGV[2])";
 
+/// Pauses before a key is looked for again that a cluster is moving.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// How long what is written for a trial stays.
+const MOMENT: Duration = Duration::from_secs(1);
 /// Longest wait for a connection to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -42,7 +56,8 @@ pub struct Surroundings {
 
 /// A Redis or Valkey. Cheap to clone; its connections end with the last clone, or with [`Redis::shut_down`].
 ///
-/// Every command is one round trip and takes at most `response_timeout`. None is repeated: what was sent may have run.
+/// Every command is one round trip and takes at most `response_timeout`. None is repeated that may have run; what a node of a
+/// cluster did not take, because it does not have the key any more, is sent again.
 #[derive(Clone, Debug)]
 pub struct Redis {
     shared: Arc<Shared>,
@@ -64,6 +79,12 @@ pub(super) struct Shared {
     /// Absent until the TLS files were read for the first time.
     pub(super) live: ArcSwapOption<Live>,
     pub(super) is_connected: watch::Sender<bool>,
+    /// Why there is no connection, while that is known.
+    pub(super) trouble: watch::Sender<Option<Explanation>>,
+    /// A server that takes no writes was asked for one: it is a copy, and the primary is elsewhere now.
+    pub(super) is_copy: AtomicBool,
+    /// Whether the log is told.
+    pub(super) tells: bool,
     patience: Patience,
     options: Options,
 }
@@ -88,6 +109,18 @@ impl Live {
         Self { pool, waiting: Mutex::new(Waiting { client: waiting, task: None }), tasks }
     }
 
+    /// Closes the connections and opens others, to wherever the name leads now.
+    pub(super) async fn connect_anew(&self, longest: Duration) {
+        let pooled = self.pool.clients().iter().map(|client| timeout(longest, client.force_reconnection()));
+        // What cannot be opened now is tried again by itself.
+        let _ = join_all(pooled).await;
+        // Whoever waits on it waits at a copy.
+        let Ok(waiting) = timeout(longest, self.waiting.lock()).await else { return };
+        if waiting.task.is_some() {
+            let _ = timeout(longest, waiting.client.force_reconnection()).await;
+        }
+    }
+
     /// Closes the connections.
     pub(super) async fn end(&self) {
         let _ = timeout(GOODBYE, self.pool.quit()).await;
@@ -107,11 +140,34 @@ impl Redis {
     /// Connects in the background, and goes on doing so: also when there is nobody yet, and when the connection is lost.
     /// Follows the files of its TLS table. Needs a tokio runtime.
     pub fn start(config: RedisConfig, surroundings: Surroundings) -> Self {
+        Self::begin(config, surroundings, true)
+    }
+
+    /// Connects once, and writes a key that vanishes at once: whether replicas could share it.
+    ///
+    /// # Errors
+    /// Why not, in the words and codes that upstreams have, too.
+    pub async fn try_out(config: RedisConfig, surroundings: Surroundings) -> Result<(), Explanation> {
+        let redis = Self::begin(config, surroundings, false);
+        let (mut is_connected, mut trouble) = (redis.is_connected(), redis.shared.trouble.subscribe());
+        let outcome = tokio::select! {
+            biased;
+            Ok(_) = is_connected.wait_for(|is| *is) => redis.push(redis.key("check"), Bytes::from_static(b"1"), MOMENT).await.map_err(|error| refused(redis.config(), &error)),
+            Ok(why) = trouble.wait_for(Option::is_some) => why.clone().map_or(Ok(()), Err),
+        };
+        redis.shut_down().await;
+        outcome
+    }
+
+    fn begin(config: RedisConfig, surroundings: Surroundings, tells: bool) -> Self {
         let options = Options { timeout: Some(config.response_timeout), max_attempts: Some(1), fail_fast: true, ..Options::default() };
         let shared = Arc::new(Shared {
             config,
             live: ArcSwapOption::empty(),
             is_connected: watch::Sender::new(false),
+            trouble: watch::Sender::new(None),
+            is_copy: AtomicBool::new(false),
+            tells,
             patience: Patience::new(),
             options,
         });
@@ -150,7 +206,11 @@ impl Redis {
     /// # Errors
     /// As all commands: [`RedisError`].
     pub async fn get(&self, key: Bytes) -> Result<Option<Bytes>, RedisError> {
-        self.ask(|client| async move { client.get::<Option<Bytes>, _>(key).await }).await
+        self.ask(|client| {
+            let key = key.clone();
+            async move { client.get::<Option<Bytes>, _>(key).await }
+        })
+        .await
     }
 
     /// Sets a value that vanishes after `lifetime`.
@@ -159,7 +219,11 @@ impl Redis {
     /// [`RedisError`].
     pub async fn set(&self, key: Bytes, value: Bytes, lifetime: Duration) -> Result<(), RedisError> {
         let expiry = Some(Expiration::PX(millis(lifetime)));
-        self.ask(|client| async move { client.set::<(), _, _>(key, value, expiry, None, false).await }).await
+        let set = |client: WithOptions<Client>| {
+            let (key, value, expiry) = (key.clone(), value.clone(), expiry.clone());
+            async move { client.set::<(), _, _>(key, value, expiry, None, false).await }
+        };
+        self.ask(set).await
     }
 
     /// Sets a value that vanishes after `lifetime`, unless there is one. Whether it was set.
@@ -168,8 +232,9 @@ impl Redis {
     /// [`RedisError`].
     pub async fn set_if_absent(&self, key: Bytes, value: Bytes, lifetime: Duration) -> Result<bool, RedisError> {
         let expiry = Some(Expiration::PX(millis(lifetime)));
-        let set = |client: WithOptions<Client>| async move {
-            client.set::<Option<String>, _, _>(key, value, expiry, Some(SetOptions::NX), false).await
+        let set = |client: WithOptions<Client>| {
+            let (key, value, expiry) = (key.clone(), value.clone(), expiry.clone());
+            async move { client.set::<Option<String>, _, _>(key, value, expiry, Some(SetOptions::NX), false).await }
         };
         Ok(self.ask(set).await?.is_some())
     }
@@ -180,7 +245,11 @@ impl Redis {
     /// [`RedisError`].
     pub async fn expire(&self, key: Bytes, lifetime: Duration) -> Result<bool, RedisError> {
         let lifetime = millis(lifetime);
-        Ok(self.ask(|client| async move { client.pexpire::<i64, _>(key, lifetime, None).await }).await? == 1)
+        let expire = |client: WithOptions<Client>| {
+            let key = key.clone();
+            async move { client.pexpire::<i64, _>(key, lifetime, None).await }
+        };
+        Ok(self.ask(expire).await? == 1)
     }
 
     /// Whether there was one.
@@ -188,7 +257,11 @@ impl Redis {
     /// # Errors
     /// [`RedisError`].
     pub async fn delete(&self, key: Bytes) -> Result<bool, RedisError> {
-        Ok(self.ask(|client| async move { client.del::<i64, _>(Key::from(key)).await }).await? == 1)
+        let delete = |client: WithOptions<Client>| {
+            let key = Key::from(key.clone());
+            async move { client.del::<i64, _>(key).await }
+        };
+        Ok(self.ask(delete).await? == 1)
     }
 
     /// Puts `element` at the end of a list that vanishes `lifetime` after its last one.
@@ -224,7 +297,7 @@ impl Redis {
             Ok(popped) => Ok(Some(popped)),
             // This is what the client makes of the answer that there is none.
             Err(error) if *error.kind() == ErrorKind::Timeout => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.noticed(error.into())),
         }
     }
 
@@ -245,11 +318,15 @@ impl Redis {
     pub async fn run_until(&self, until: Instant, script: &Script, keys: Vec<Bytes>, arguments: Vec<Bytes>) -> Result<Reply, RedisError> {
         // As commands of our own, because the client's for scripts know nothing of time-outs and of failing at once.
         let ask = |name: &'static str, script: Bytes| {
-            let place = if keys.is_empty() { ClusterHash::Random } else { ClusterHash::Offset(2) };
+            // The slot itself: of the client's other ways to name it, a command of one's own knows none.
+            let place = keys.first().map_or(ClusterHash::Random, |key| ClusterHash::from(&key[..]));
             let command = CustomCommand::new_static(name, place, false);
             let count = Bytes::from(keys.len().to_string());
             let all: Vec<Value> = [script, count].into_iter().chain(keys.iter().chain(&arguments).cloned()).map(Value::Bytes).collect();
-            self.ask_until(Some(until), |client| async move { client.custom::<Value, Value>(command, all).await })
+            self.ask_until(until, move |client| {
+                let (command, all) = (command.clone(), all.clone());
+                async move { client.custom::<Value, Value>(command, all).await }
+            })
         };
         match ask("EVALSHA", script.sha1.clone()).await {
             Err(error) if error.is_unknown_script() => Reply::of(ask("EVAL", Bytes::from_static(script.text.as_bytes())).await?),
@@ -257,20 +334,41 @@ impl Redis {
         }
     }
 
-    async fn ask<T, F>(&self, command: impl FnOnce(WithOptions<Client>) -> F) -> Result<T, RedisError>
+    /// The same error, by which a copy is recognised.
+    fn noticed(&self, error: RedisError) -> RedisError {
+        if error.is_of_a_copy() {
+            self.shared.is_copy.store(true, Ordering::Relaxed);
+        }
+        error
+    }
+
+    async fn ask<T, F>(&self, command: impl Fn(WithOptions<Client>) -> F) -> Result<T, RedisError>
     where
         F: Future<Output = Result<T, Error>>,
     {
-        self.ask_until(None, command).await
+        self.ask_until(Instant::now() + self.shared.config.response_timeout, command).await
     }
 
-    async fn ask_until<T, F>(&self, until: Option<Instant>, command: impl FnOnce(WithOptions<Client>) -> F) -> Result<T, RedisError>
+    async fn ask_until<T, F>(&self, until: Instant, command: impl Fn(WithOptions<Client>) -> F) -> Result<T, RedisError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.ask_once(until, &command).await {
+                Err(RedisError::Moved) if Instant::now() + pause < until => sleep(pause).await,
+                outcome => return outcome,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn ask_once<T, F>(&self, until: Instant, command: impl Fn(WithOptions<Client>) -> F) -> Result<T, RedisError>
     where
         F: Future<Output = Result<T, Error>>,
     {
         let shared = &self.shared;
-        let left = until.map_or(shared.config.response_timeout, |until| until.saturating_duration_since(Instant::now()));
-        let left = left.min(shared.config.response_timeout);
+        let left = until.saturating_duration_since(Instant::now()).min(shared.config.response_timeout);
         if left.is_zero() {
             return Err(RedisError::TimedOut);
         }
@@ -281,11 +379,11 @@ impl Redis {
         }
         // The futures of commands take kilobytes, which would be kept in every caller's.
         let asked = Box::pin(command(live.pool.next_connected().with_options(&options)));
-        let outcome = asked.await.map_err(RedisError::from);
+        let outcome = asked.await.map_err(|error| self.noticed(error.into()));
         match &outcome {
             Err(RedisError::TimedOut) => shared.patience.waited_in_vain(),
             Err(RedisError::NotConnected | RedisError::Busy) => {}
-            Ok(_) | Err(RedisError::Refused(_) | RedisError::Nonsense) => shared.patience.answered(),
+            Ok(_) | Err(RedisError::Refused(_) | RedisError::Nonsense | RedisError::Moved) => shared.patience.answered(),
         }
         outcome
     }

@@ -1,6 +1,10 @@
 //! Keeps the connections: opens them, follows the files that they were made from, and tells when they are lost.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use fred::{
     clients::{Client, Pool},
@@ -38,6 +42,11 @@ const LOOK: Duration = Duration::from_secs(1);
 const TELL: Duration = Duration::from_secs(60);
 /// Between two attempts to connect: from the first to the longest.
 const ATTEMPTS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// After so long without a connection, everything is made anew: the Sentinels that were found are asked alone otherwise, although
+/// they may be gone, and those of the URL be there.
+const STALE: Duration = Duration::from_secs(10);
+/// How often connections to a copy are made anew, which may lead to the primary then.
+const COPY: Duration = Duration::from_secs(5);
 /// A connection on which nothing comes back for so long is closed, whatever waits on it.
 const DEAD: Duration = Duration::from_secs(10);
 /// Most commands that wait for one connection.
@@ -58,10 +67,11 @@ pub(super) async fn keep(shared: Arc<Shared>, around: Surroundings, end: Cancell
 /// Never ends.
 async fn run(shared: &Shared, around: &Surroundings) {
     let files = Files::new(Arc::clone(&around.sources), &around.watcher);
+    let mut told = None;
     loop {
-        let serving = async { serve(shared, around, &files, load(shared, around, &files).await?).await };
+        let serving = async { serve(shared, around, &files, load(shared, around, &files).await?, &mut told).await };
         if let Err(why) = serving.await {
-            tell(shared, &why);
+            tell(shared, why, &mut told);
             tokio::select! {
                 () = files.changed() => {}
                 () = sleep(RETRY) => {}
@@ -70,8 +80,17 @@ async fn run(shared: &Shared, around: &Surroundings) {
     }
 }
 
-fn tell(shared: &Shared, why: &Explanation) {
-    tracing::warn!(redis = %shared.config.url, reason = why.reason.code(), detail = why.detail, fix = why.remedy, "Redis is not reachable");
+/// Why there was none, and when that was told last, since there was a connection.
+type Told = Option<(Instant, String)>;
+
+/// The same again not as often as it is tried.
+fn tell(shared: &Shared, why: Explanation, told: &mut Told) {
+    let redis = &shared.config.url;
+    if shared.tells && told.as_ref().is_none_or(|(at, detail)| at.elapsed() >= TELL || *detail != why.detail) {
+        *told = Some((Instant::now(), why.detail.clone()));
+        tracing::warn!(%redis, reason = why.reason.code(), detail = why.detail, fix = why.remedy, "Redis is not reachable");
+    }
+    shared.trouble.send_replace(Some(why));
 }
 
 /// Reads the TLS files, beside the runtime.
@@ -108,7 +127,13 @@ async fn load(shared: &Shared, around: &Surroundings, files: &Files) -> Result<O
 }
 
 /// Opens connections, lets them take the place of others, and stays with them until they have to be made anew.
-async fn serve(shared: &Shared, around: &Surroundings, files: &Files, policy: Option<TlsPolicy>) -> Result<(), Explanation> {
+async fn serve(
+    shared: &Shared,
+    around: &Surroundings,
+    files: &Files,
+    policy: Option<TlsPolicy>,
+    told: &mut Told,
+) -> Result<(), Explanation> {
     let config = &shared.config;
     let fred = fred_config(config, policy.as_ref())?;
     let (connection, policy_of_attempts) = (connection_config(config), attempts());
@@ -134,8 +159,12 @@ async fn serve(shared: &Shared, around: &Surroundings, files: &Files, policy: Op
     }
     let lapse = lapse(policy.as_ref(), around);
     tokio::select! {
-        () = look(shared, &next, policy.as_ref(), errors) => {}
-        _ = select_all(handles) => sleep(RETRY).await,
+        () = look(shared, &next, policy.as_ref(), errors, told) => {}
+        // The client does not try again what it takes for a fault of ours.
+        (ended, ..) = select_all(handles) => {
+            let said = ended.ok().and_then(Result::err).map(|error| error.details().to_owned());
+            return Err(explain(config, policy.as_ref(), said.as_deref()).await);
+        }
         () = files.changed() => tracing::info!(redis = %config.url, "the TLS files for Redis have changed"),
         () = lapse => {}
     }
@@ -150,23 +179,33 @@ async fn lapse(policy: Option<&TlsPolicy>, around: &Surroundings) {
     }
 }
 
-/// Tells of connections that are lost and found. Never ends.
-async fn look(shared: &Shared, live: &Live, policy: Option<&TlsPolicy>, mut errors: Option<EventErrors>) {
+/// Tells of connections that are lost and found. Ends when they have to be made anew.
+async fn look(shared: &Shared, live: &Live, policy: Option<&TlsPolicy>, mut errors: Option<EventErrors>, told: &mut Told) {
     let mut tick = interval(LOOK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut was, mut told): (Option<bool>, Option<Instant>) = (None, None);
+    let (mut was, mut away, mut anew) = (None, None, None::<Instant>);
     loop {
         tick.tick().await;
         let is = is_connected(live);
-        shared.is_connected.send_if_modified(|known| std::mem::replace(known, is) != is);
         if is && was != Some(true) {
-            tracing::info!(redis = %shared.config.url, "connected to Redis");
-            told = None;
+            if shared.tells {
+                tracing::info!(redis = %shared.config.url, "connected to Redis");
+            }
+            shared.trouble.send_replace(None);
+            (*told, away) = (None, None);
         }
-        if !is && told.is_none_or(|told| told.elapsed() >= TELL) {
+        shared.is_connected.send_if_modified(|known| std::mem::replace(known, is) != is);
+        if !is && told.as_ref().is_none_or(|(at, _)| at.elapsed() >= TELL) {
             let said = errors.as_mut().and_then(EventErrors::last);
-            tell(shared, &explain(&shared.config, policy, said.as_deref()).await);
-            told = Some(Instant::now());
+            tell(shared, explain(&shared.config, policy, said.as_deref()).await, told);
+        }
+        if !is && away.get_or_insert_with(Instant::now).elapsed() >= STALE {
+            return;
+        }
+        if is && anew.is_none_or(|anew| anew.elapsed() >= COPY) && shared.is_copy.swap(false, Ordering::Relaxed) {
+            tracing::warn!(redis = %shared.config.url, "this Redis takes no writes, as a copy does (READONLY); connecting anew");
+            anew = Some(Instant::now());
+            live.connect_anew(shared.config.connection_timeout).await;
         }
         was = Some(is);
     }
@@ -207,7 +246,12 @@ fn fred_config(config: &RedisConfig, policy: Option<&TlsPolicy>) -> Result<Confi
     let hosts: Vec<_> = url.nodes.iter().map(server).collect();
     let server = match (&url.kind, hosts) {
         (Kind::Cluster, hosts) => ServerConfig::Clustered { hosts, policy: ClusterDiscoveryPolicy::UseCache },
-        (Kind::Sentinel(service_name), hosts) => ServerConfig::Sentinel { hosts, service_name: service_name.clone() },
+        (Kind::Sentinel(service_name), hosts) => ServerConfig::Sentinel {
+            hosts,
+            service_name: service_name.clone(),
+            username: url.sentinel_user.clone(),
+            password: url.sentinel_password.as_ref().map(|password| password.expose().to_owned()),
+        },
         (Kind::Single, hosts) => match hosts.into_iter().next() {
             Some(server) => ServerConfig::Centralized { server },
             None => return Err(Explanation::new(Reason::LocalInvalid, "no node is named", "name one in the URL")),
@@ -240,6 +284,9 @@ fn connection_config(config: &RedisConfig) -> ConnectionConfig {
         internal_command_timeout: config.connection_timeout,
         // What was sent may have run, and would be charged twice.
         max_command_attempts: 1,
+        // The library follows a cluster's word by attempts of the same count, and only one of its two words. So it learns where
+        // the nodes are now, and whoever asked asks again.
+        max_redirections: 0,
         max_command_buffer_len: QUEUE,
         reconnect_on_auth_error: true,
         unresponsive: UnresponsiveConfig { max_timeout: Some(DEAD.max(config.response_timeout * 2)), interval: LOOK },

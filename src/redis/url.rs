@@ -22,6 +22,9 @@ pub struct RedisUrl {
     pub(super) database: Option<u8>,
     pub(super) user: Option<String>,
     pub(super) password: Option<Secret>,
+    /// For the Sentinels, which do not get those of Redis.
+    pub(super) sentinel_user: Option<String>,
+    pub(super) sentinel_password: Option<Secret>,
 }
 
 /// What answers at the nodes.
@@ -35,7 +38,8 @@ pub(super) enum Kind {
 
 impl RedisUrl {
     /// Reads `redis://`, `rediss://`, `valkey://` and `valkeys://`, each also with `-cluster` and `-sentinel`: further nodes
-    /// are named by `node=HOST:PORT` in the query, and the primary of Sentinels by `sentinelServiceName=NAME`.
+    /// are named by `node=HOST:PORT` in the query, and the primary of Sentinels by `sentinelServiceName=NAME`. Sentinels that
+    /// want a password have it from `sentinelPassword`, and `sentinelUsername`.
     ///
     /// # Errors
     /// Why it is none, in words that hold nothing of it.
@@ -47,14 +51,22 @@ impl RedisUrl {
             "rediss" | "valkeys" => true,
             _ => return Err("it begins with another scheme"),
         };
-        let mut service = None;
+        let (mut service, mut sentinel_user, mut sentinel_password) = (None, None, None);
         let mut others = Vec::new();
-        for (key, value) in url.query_pairs() {
-            match (variant, &*key) {
-                ("sentinel", "sentinelServiceName") => service = Some(value.into_owned()),
+        for part in url.query().unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            // A plus sign is one here, too: passwords have some.
+            let value = decoded(value).map_err(|_| "a part of its query is not UTF-8")?;
+            match (variant, key) {
+                ("sentinel", "sentinelServiceName") => service = Some(value),
+                ("sentinel", "sentinelUsername") => sentinel_user = Some(value),
+                ("sentinel", "sentinelPassword") => sentinel_password = Some(value),
                 ("sentinel" | "cluster", "node") => others.push(node(&value).ok_or("a node in its query is no HOST:PORT")?),
                 _ => return Err("its query has a part that means nothing here"),
             }
+        }
+        if sentinel_user.is_some() && sentinel_password.is_none() {
+            return Err("it has a user for the Sentinels, and no password");
         }
         let kind = match (variant, service) {
             ("", _) => Kind::Single,
@@ -80,7 +92,8 @@ impl RedisUrl {
         };
         let user = Some(decoded(url.username())?).filter(|user| !user.is_empty());
         let password = Some(decoded(url.password().unwrap_or_default())?).filter(|password| !password.is_empty());
-        Ok(Self { kind, tls, nodes, database, user, password: password.map(Secret::new) })
+        let (password, sentinel_password) = (password.map(Secret::new), sentinel_password.map(Secret::new));
+        Ok(Self { kind, tls, nodes, database, user, password, sentinel_user, sentinel_password })
     }
 
     /// Whether it asks for TLS.
@@ -89,10 +102,10 @@ impl RedisUrl {
     }
 
     pub fn has_password(&self) -> bool {
-        self.password.is_some()
+        self.password.is_some() || self.sentinel_password.is_some()
     }
 
-    /// The host that is named first: its certificate is verified, unless `server_name` says another name.
+    /// The host that is named first: every node's certificate is verified for it, unless the TLS table says other names.
     pub fn host(&self) -> &str {
         self.nodes.first().map_or("", |(host, _)| host)
     }
@@ -168,6 +181,13 @@ mod tests {
         let url = RedisUrl::parse("redis-sentinel://:secret@a.test?sentinelServiceName=main&node=b.test:26380").unwrap();
         assert_eq!(url.kind, Kind::Sentinel("main".to_owned()));
         assert_eq!(url.nodes, [("a.test".to_owned(), 26379), ("b.test".to_owned(), 26380)]);
+        assert!(url.sentinel_user.is_none() && url.sentinel_password.is_none());
+        let watched = "redis-sentinel://a.test?sentinelServiceName=main&sentinelUsername=ada&sentinelPassword=p%26+s";
+        let url = RedisUrl::parse(watched).unwrap();
+        assert!(url.has_password() && url.password.is_none());
+        assert_eq!(url.sentinel_user.as_deref(), Some("ada"));
+        assert_eq!(url.sentinel_password.as_ref().unwrap().expose(), "p&+s");
+        assert!(!format!("{url:?}").contains("ada"));
         let url = RedisUrl::parse("rediss-cluster://a.test:7000?node=[::1]:7001").unwrap();
         assert_eq!((url.kind, url.tls), (Kind::Cluster, true));
         assert_eq!(url.nodes, [("a.test".to_owned(), 7000), ("::1".to_owned(), 7001)]);
@@ -190,6 +210,9 @@ mod tests {
             "redis-cluster://redis.test?node=b.test",
             "redis-sentinel://redis.test",
             "redis-sentinel://redis.test?sentinelServiceName=",
+            "redis-sentinel://redis.test?sentinelServiceName=main&sentinelUsername=ada",
+            "redis-sentinel://redis.test?sentinelServiceName=%ff",
+            "redis-cluster://redis.test?sentinelPassword=x",
             "redis://%ff@redis.test",
         ] {
             assert!(RedisUrl::parse(text).is_err(), "{text}");

@@ -21,8 +21,9 @@ pub enum Style {
     Json,
 }
 
-/// Libraries whose debug output could show a header or a body; they stay quiet unless named in the filter.
-const QUIET: &str = "hyper=warn,hyper_util=warn,reqwest=warn,rustls=warn,h2=warn";
+/// Libraries whose debug output could show a header or a body, and one that warns of what is explained once here and told many
+/// times there; they stay quiet unless named in the filter.
+const QUIET: &str = "hyper=warn,hyper_util=warn,reqwest=warn,rustls=warn,h2=warn,fred=error";
 
 /// Starts logging. `level` is a level or a list of filters. A short-lived command logs warnings only, unless asked for more.
 ///

@@ -19,6 +19,8 @@ use crate::support::{
     until,
 };
 
+const GREETING: &str = "\"method\":\"initialize\"";
+
 /// A trail to be read.
 struct Log {
     folder: TempDir,
@@ -45,8 +47,17 @@ impl Log {
         std::fs::read_to_string(&self.path).unwrap_or_default()
     }
 
+    /// But for greetings, of which every legacy client has one.
     fn read(&self) -> Vec<Value> {
-        self.text().lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no line: {line}"))).collect()
+        let text = self.text();
+        let lines = text.lines().filter(|line| !line.contains(GREETING));
+        lines.map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no line: {line}"))).collect()
+    }
+
+    /// The greetings so far.
+    async fn greetings(&self, nexus: &Nexus) -> Vec<Value> {
+        nexus.gateway.audit().written().await;
+        self.text().lines().filter(|line| line.contains(GREETING)).map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Every line so far.
@@ -57,7 +68,7 @@ impl Log {
 
     /// The last line, once there are so many.
     async fn last(&self, count: usize) -> Value {
-        until("the line", || self.text().lines().count() >= count).await;
+        until("the line", || self.text().lines().filter(|line| !line.contains(GREETING)).count() >= count).await;
         let mut lines = self.read();
         assert_eq!(lines.len(), count, "{lines:#?}");
         lines.pop().unwrap()

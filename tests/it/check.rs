@@ -50,6 +50,40 @@ fn a_good_file_with_good_files_is_good() {
 }
 
 #[test]
+fn the_files_of_a_redis_are_looked_at_too() {
+    let redis = |tls: &str| {
+        format!(
+            r#"
+[state]
+store = "redis"
+redis_url = "rediss://redis.corp.test"
+secrets = ["0123456789abcdef0123456789abcdef"]
+[state.tls]
+{tls}
+[server.rate_limits.storage]
+type = "redis"
+url = "rediss://redis.corp.test"
+[server.rate_limits.storage.tls]
+{tls}
+"#
+        )
+    };
+    let good = "root_ca_cert_path = \"ca.pem\"\nclient_cert_path = \"client.pem\"\nclient_key_path = \"client-key.pem\"";
+    let (code, said) = check(&machine(&redis(good)));
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = check(&machine(&redis("root_ca_cert_path = \"other.pem\"")));
+    assert_eq!(code, 64, "{said}");
+    for table in ["state", "server.rate_limits.storage"] {
+        assert!(said.contains(&format!("error: {table}.tls.root_ca_cert_path: ")), "{said}");
+    }
+    for part in
+        ["sessions are not shared until it is repaired (local_missing)", "limits are not checked until it is repaired (local_missing)"]
+    {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
 fn a_missing_file_is_an_error_at_the_line_of_its_key() {
     let mut sources = machine(MTLS);
     sources.files.remove(std::path::Path::new("/etc/nexus/client.pem"));

@@ -2,18 +2,29 @@
 
 #![allow(clippy::unwrap_used, reason = "an answer that is missing has failed its test")]
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use nexus::{
+    reason::Reason,
     redis::{RedisError, Reply, Script},
     tls::{ClientIdentityFiles, TlsSettings},
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
+    net::TcpStream,
+    time::sleep,
+};
 
 use crate::support::{
     pki::{Authority, Leaf},
-    redis::{RedisServer, config, connected, start},
+    redis::{RedisServer, config, connected, start, try_out},
     soon,
     tls_peer::Peer,
     until, write,
@@ -179,6 +190,53 @@ async fn tls_and_client_certificates_are_those_of_the_policy() {
     let before = server.failed_handshakes();
     until("a refusal of another name", || server.failed_handshakes() > before + 2).await;
     assert!(!*misnamed.is_connected().borrow());
+}
+
+#[tokio::test]
+async fn a_primary_that_became_a_copy_is_left_for_where_its_name_leads_now() {
+    let (first, second) = (RedisServer::start().await, RedisServer::start().await);
+    // As a name that is given to another machine: connections that are open stay where they are.
+    let leads_to = Arc::new(AtomicU16::new(first.port));
+    let name = Arc::clone(&leads_to);
+    let peer = Peer::start(move |mut stream, _| {
+        let port = name.load(Ordering::Relaxed);
+        async move {
+            let mut server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            let _ = copy_bidirectional(&mut stream, &mut server).await;
+        }
+    })
+    .await;
+    let redis = connected(config(&format!("redis://localhost:{}", peer.address.port()))).await;
+    let key = redis.key("a");
+    redis.set(key.clone(), bytes("1"), MINUTE).await.unwrap();
+    leads_to.store(second.port, Ordering::Relaxed);
+    first.cli(&["REPLICAOF", "127.0.0.1", &second.port.to_string()]).await;
+    assert!(matches!(redis.set(key.clone(), bytes("2"), MINUTE).await, Err(RedisError::Refused(words)) if words.contains("READONLY")));
+    soon("a connection to the new primary", async {
+        while redis.set(key.clone(), bytes("3"), MINUTE).await.is_err() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_eq!(second.cli(&["GET", "test:a"]).await, "3");
+}
+
+#[tokio::test]
+async fn a_trial_says_whether_replicas_could_share_it_and_if_not_why() {
+    let server =
+        RedisServer::start_with(|_| ["--user", "reader", "on", ">pw", "~*", "+@read", "+@connection"].map(str::to_owned).to_vec()).await;
+    assert_eq!(try_out(server.config()).await, Ok(()));
+    let said = async |url: String| try_out(config(&url)).await.unwrap_err();
+    let reader = said(format!("redis://reader:pw@localhost:{}", server.port)).await;
+    assert!(reader.reason == Reason::Protocol && reader.detail.contains("NOPERM"), "{reader:?}");
+    let stranger = said(format!("redis://stranger:pw@localhost:{}", server.port)).await;
+    assert!(stranger.detail.contains("WRONGPASS") && !stranger.detail.contains("stranger"), "{stranger:?}");
+    let no_cluster = said(format!("redis-cluster://localhost:{}", server.port)).await;
+    assert!(no_cluster.detail.contains("cluster support disabled"), "{no_cluster:?}");
+    let no_sentinel = said(format!("redis-sentinel://localhost:{}?sentinelServiceName=main", server.port)).await;
+    assert!(no_sentinel.remedy.contains("watch a primary of that name"), "{no_sentinel:?}");
+    let nobody = said("redis://localhost:1".to_owned()).await;
+    assert_eq!(nobody.reason, Reason::Refused);
 }
 
 #[tokio::test]

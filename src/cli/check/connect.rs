@@ -1,4 +1,4 @@
-//! `nexus check --connect`: a handshake with every upstream, and its lists over the normal way.
+//! `nexus check --connect`: a handshake with every upstream, its lists over the normal way, and a connection to each Redis.
 
 use std::{
     io::{self, Write},
@@ -19,7 +19,7 @@ use super::{
         },
         written,
     },
-    CheckArgs, Format, Further, code, problems, write_json, write_text,
+    CheckArgs, Format, Further, code, problems, redis, write_json, write_text,
 };
 use crate::{
     config,
@@ -76,24 +76,31 @@ impl Tried {
 
 /// Checks the file first; where it has errors, nobody is contacted.
 ///
-/// Gives the exit code: 64 with an error in the file, 1 when an upstream does not work, else 0.
+/// Gives the exit code: 64 with an error in the file, 1 when an upstream or a Redis does not work, else 0.
 pub(in crate::cli) async fn run(world: &World, args: &CheckArgs) -> u8 {
     let (path, problems) = problems(args, world.global.config.clone(), &*world.sources, &*world.clock);
     let config = path.as_deref().and_then(|path| config::load(path, &*world.sources).config);
-    let tried = match &config {
-        Some(config) => Some(try_all(world, config).await),
-        None => None,
+    let (tried, redis) = match &config {
+        Some(config) => {
+            let redis = redis::try_all(world, config).await;
+            (Some(try_all(world, config).await), redis)
+        }
+        None => (None, Vec::new()),
     };
     let upstreams = tried.as_deref().unwrap_or_default();
     let mut out = io::stdout().lock();
     let printed = match args.format {
         Format::Json => {
             let upstreams = tried.as_ref().map(|tried| tried.iter().map(Tried::view).collect());
-            write_json(path.as_deref(), &problems, Further { upstreams, differences: None }, &mut out)
+            let further = Further { upstreams, redis: redis.iter().map(redis::Tried::view).collect(), differences: None };
+            write_json(path.as_deref(), &problems, further, &mut out)
         }
-        Format::Text => write_text(path.as_deref(), &problems, &mut out).and_then(|()| print(&mut out, upstreams, paint(world))),
+        Format::Text => write_text(path.as_deref(), &problems, &mut out)
+            .and_then(|()| redis::print(&mut out, &redis, paint(world)))
+            .and_then(|()| print(&mut out, upstreams, paint(world))),
     };
-    let failed = if upstreams.iter().all(Tried::is_good) { 0 } else { FAILURE };
+    let is_good = upstreams.iter().all(Tried::is_good) && redis.iter().all(redis::Tried::is_good);
+    let failed = if is_good { 0 } else { FAILURE };
     written(printed.map(|()| code(&problems).max(failed)))
 }
 

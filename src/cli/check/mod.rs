@@ -2,6 +2,7 @@
 
 mod connect;
 mod grafbase;
+mod redis;
 
 use std::{
     io::{self, Write},
@@ -29,7 +30,7 @@ use crate::{
 /// What is checked, and how it is told.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct CheckArgs {
-    /// Also shake hands with every upstream and fetch its lists
+    /// Also shake hands with every upstream and fetch its lists, and connect to Redis
     #[arg(long, conflicts_with = "offline")]
     pub connect: bool,
     /// The file's structure only: no variables, secrets or certificates are needed
@@ -70,7 +71,7 @@ pub fn run(args: &CheckArgs, file: Option<PathBuf>, sources: &dyn Sources, clock
                 grafbase::write(path, differences, out)?;
             }
         }
-        Format::Json => write_json(path.as_deref(), &problems, Further { upstreams: None, differences }, out)?,
+        Format::Json => write_json(path.as_deref(), &problems, Further { differences, ..Further::default() }, out)?,
     }
     Ok(code(&problems))
 }
@@ -111,9 +112,15 @@ fn check(path: &Path, sources: &dyn Sources, clock: &dyn Clock) -> Vec<Problem> 
                 files.tls(&oauth.tls, oauth.url.host_str().unwrap_or_default(), clock, &mut problems);
             }
         }
+        let files = |table: &str, without| {
+            let files = Files { table: table.to_owned(), without, path, loaded: &loaded, sources };
+            (!refused.iter().any(|key| files.is_own(key))).then_some(files)
+        };
+        problems.extend(redis::problems(config, clock, files));
         for upstream in &config.mcp.upstreams {
             let table = crate::table::join("mcp.servers", upstream.name.as_str());
-            let files = Files { table, without: "this upstream is down until it is repaired", path, loaded: &loaded, sources };
+            let files =
+                Files { table, without: "this upstream is down until it is repaired; the others serve", path, loaded: &loaded, sources };
             if refused.iter().any(|key| files.is_own(key)) {
                 // Its settings are not what they are meant to be, so its files would give misleading problems.
                 continue;
@@ -186,7 +193,7 @@ impl Files<'_> {
                 }
             }
             Err(Explanation { detail, remedy, reason }) => {
-                let why = format!("{} ({reason}); the others serve", self.without);
+                let why = format!("{} ({reason})", self.without);
                 problems.push(self.problem(Severity::Error, &self.tls_key(&detail), &detail, &why, &remedy));
             }
         }
@@ -194,7 +201,7 @@ impl Files<'_> {
 
     fn signing_key(&self, http: &HttpConfig, clock: &dyn Clock, problems: &mut Vec<Problem>) {
         if let Err(Explanation { detail, remedy, reason }) = check_signing_key(self.sources, http, clock.now()) {
-            let why = format!("{} ({reason}); the others serve", self.without);
+            let why = format!("{} ({reason})", self.without);
             problems.push(self.problem(Severity::Error, "auth.private_key_jwt", &detail, &why, &remedy));
         }
     }
@@ -318,6 +325,9 @@ struct Further<'a> {
     /// What `--connect` found.
     #[serde(skip_serializing_if = "Option::is_none")]
     upstreams: Option<Vec<connect::View<'a>>>,
+    /// The same for each Redis.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    redis: Vec<redis::View<'a>>,
     /// What `--from-grafbase` found.
     #[serde(skip_serializing_if = "Option::is_none")]
     differences: Option<Vec<grafbase::Difference>>,

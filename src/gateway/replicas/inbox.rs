@@ -11,8 +11,9 @@ use tokio::{sync::Semaphore, time::sleep};
 use super::{Replicas, asker_of};
 use crate::{
     gateway::{Gateway, GatewayError, LegacySession},
-    mcp::Message,
+    mcp::{Field, Message, Splices},
     session::{Notice, Others, StoreError},
+    upstream::Upstream,
 };
 
 /// Notices that are followed at once.
@@ -67,6 +68,15 @@ impl Gateway {
             Notice::Said(id, raw, told) => {
                 let (Some(session), Some(message)) = (self.sessions.peek(id), parsed(raw)) else { return };
                 self.tell_servers(&session, &message, &told).await;
+            }
+            Notice::TakenBack(id, raw, upstream) => {
+                let (Some(session), Some(message)) = (self.sessions.peek(id), parsed(raw)) else { return };
+                self.take_back_here(&session, &upstream, &message).await;
+            }
+            Notice::ForClient(id, raw) => {
+                if let Some(session) = self.sessions.peek(id) {
+                    session.tell(raw);
+                }
             }
             Notice::Changed(id) => {
                 // Whoever looks for it right now may have read what was there before.
@@ -127,6 +137,30 @@ impl Gateway {
         self.tell_others(session, &Notice::Said(session.id(), message.bytes().clone(), told)).await
     }
 
+    /// A server says on a stream that is here what it takes back: another replica's client may have been asked that.
+    pub(in crate::gateway) async fn taken_back_elsewhere(&self, session: &LegacySession, upstream: &Upstream, message: &Message) {
+        let notice = Notice::TakenBack(session.id(), message.bytes().clone(), upstream.name().to_string());
+        if let Err(error) = self.tell_others(session, &notice).await {
+            tracing::debug!(%error, "another replica was not told that a server takes back what it asked");
+        }
+    }
+
+    async fn take_back_here(&self, session: &LegacySession, upstream: &str, message: &Message) {
+        let view = self.view_of(&session.record.principal);
+        let upstream = view.upstreams().iter().find(|known| known.name().as_str() == upstream);
+        let up = upstream.and_then(|upstream| session.upstream_session(upstream.id()));
+        let (Some(up), Some(id), Some(span)) = (up, message.cancelled_id(), message.span(Field::RequestId)) else { return };
+        let Some(granted) = session.taken_back(&up, &id) else { return };
+        let mut splices = Splices::new();
+        splices.replace(span, granted.into_json());
+        let told = splices.apply(message.bytes());
+        if !session.tell(told.clone())
+            && let Err(error) = self.tell_others(session, &Notice::ForClient(session.id(), told)).await
+        {
+            tracing::debug!(%error, "the client was not told that it need not answer");
+        }
+    }
+
     pub(super) async fn tell_others(&self, session: &LegacySession, notice: &Notice) -> Result<(), GatewayError> {
         let Some(replicas) = self.shares(session) else { return Ok(()) };
         let told = async { replicas.store.tell(&replicas.store.others(session.id()).await?, notice).await };
@@ -142,13 +176,21 @@ impl Gateway {
             let others: Others = match changed {
                 Changed::Level(level) => store.set_level(id, level).await?,
                 Changed::Subscribed(upstream, uri) => {
+                    shared.ended.lock().remove(&(upstream.to_owned(), uri.to_owned()));
                     let others = store.subscribe(id, upstream, uri).await?;
                     shared.kept.lock().insert((upstream.to_owned(), uri.to_owned()));
                     others
                 }
                 Changed::Unsubscribed(upstream, uri) => {
-                    let others = store.unsubscribe(id, upstream, uri).await?;
-                    shared.kept.lock().remove(&(upstream.to_owned(), uri.to_owned()));
+                    let subscription = (upstream.to_owned(), uri.to_owned());
+                    let others = match store.unsubscribe(id, upstream, uri).await {
+                        Ok(others) => others,
+                        Err(error) => {
+                            shared.ended_unsaid(subscription);
+                            return Err(error);
+                        }
+                    };
+                    shared.kept.lock().remove(&subscription);
                     others
                 }
             };

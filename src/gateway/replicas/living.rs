@@ -8,7 +8,7 @@ use std::{
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, sleep};
 
-use super::Replicas;
+use super::{Replicas, SharedSession};
 use crate::{
     gateway::{Gateway, GatewayError, LegacySession},
     session::{Held, Left, Notice, Others, Renewed, StoreError},
@@ -82,13 +82,13 @@ impl Gateway {
         shared.is_dirty.load(Ordering::Relaxed) || since >= idle / 10 && (used > renewed || session.is_busy())
     }
 
-    async fn renew(&self, replicas: &Replicas, session: &LegacySession, idle: Duration) -> Result<(), StoreError> {
+    async fn renew(&self, replicas: &Arc<Replicas>, session: &LegacySession, idle: Duration) -> Result<(), StoreError> {
         let Some(shared) = &session.shared else { return Ok(()) };
         let (_, now) = self.sessions.used(session);
         match replicas.store.renew(session.id(), idle).await? {
             Renewed::Done if shared.is_dirty.load(Ordering::Relaxed) => {
                 shared.is_dirty.store(false, Ordering::Relaxed);
-                if let Err(error) = write_anew(replicas, session).await {
+                if let Err(error) = write_anew(replicas, session, shared).await {
                     shared.is_dirty.store(true, Ordering::Relaxed);
                     return Err(error);
                 }
@@ -97,6 +97,7 @@ impl Gateway {
             Renewed::Lost => {
                 tracing::debug!(session = ?session.id(), "the store has lost a session; it is written again");
                 replicas.store.write(&session.record, &self.held(session), idle).await?;
+                shared.ended.lock().clear();
             }
             Renewed::Ended => self.ended_elsewhere(session),
         }
@@ -204,13 +205,24 @@ impl Gateway {
     }
 }
 
-/// What was changed here and not written.
-async fn write_anew(replicas: &Replicas, session: &LegacySession) -> Result<(), StoreError> {
+/// What was changed here and not written, which the others hear of now.
+async fn write_anew(replicas: &Arc<Replicas>, session: &LegacySession, shared: &SharedSession) -> Result<(), StoreError> {
+    let (store, id) = (&replicas.store, session.id());
+    let alone = replicas.alone_with(id).await;
+    let mut others = Others::default();
     if let Some(level) = session.log_level() {
-        replicas.store.set_level(session.id(), &level).await?;
+        others = store.set_level(id, &level).await?;
     }
-    for (upstream, uri) in session.subscribed.all() {
-        replicas.store.subscribe(session.id(), &upstream, &uri).await?;
+    for subscription in session.subscribed.all() {
+        others = store.subscribe(id, &subscription.0, &subscription.1).await?;
+        shared.kept.lock().insert(subscription);
     }
-    Ok(())
+    let ended: Vec<_> = shared.ended.lock().iter().cloned().collect();
+    for subscription in ended {
+        others = store.unsubscribe(id, &subscription.0, &subscription.1).await?;
+        shared.kept.lock().remove(&subscription);
+        shared.ended.lock().remove(&subscription);
+    }
+    drop(alone);
+    store.tell(&others, &Notice::Changed(id)).await
 }

@@ -63,11 +63,22 @@ pub(super) struct SharedSession {
     /// The subscriptions that the store had when it was last read or written. Whoever reads or writes is
     /// alone with the session meanwhile, so that nobody goes by what was there before.
     kept: Mutex<BTreeSet<Subscription>>,
+    /// Those among them that were ended here, which the store does not know yet.
+    ended: Mutex<BTreeSet<Subscription>>,
 }
 
 impl SharedSession {
     pub(super) fn new(replica: &str) -> Self {
-        Self { replica: replica.into(), renewed: AtomicU64::new(0), is_dirty: AtomicBool::new(false), kept: Mutex::default() }
+        let (renewed, is_dirty) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { replica: replica.into(), renewed, is_dirty, kept: Mutex::default(), ended: Mutex::default() }
+    }
+
+    /// The store could not be told that a subscription ended.
+    fn ended_unsaid(&self, subscription: Subscription) {
+        // What it does not have needs no word.
+        if self.kept.lock().contains(&subscription) {
+            self.ended.lock().insert(subscription);
+        }
     }
 
     /// What of these the store did not have before, and what it does not have any more.

@@ -1,27 +1,18 @@
 //! Which tasks each principal was shown, as far as it is remembered: a server's own list may hold everybody's.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
 use parking_lot::Mutex;
 
-use crate::{auth::PrincipalKey, names::UpstreamName};
+use crate::{auth::PrincipalKey, gateway::by_principal::ByPrincipal, names::UpstreamName};
 
 /// Tasks remembered for one principal, and the bytes of their ids; the oldest go first.
 const MOST_TASKS: usize = 1000;
 const MOST_BYTES: usize = 64 * 1024;
-/// Principals for whom tasks are remembered; the one that was shown none for longest goes first.
-const MOST_PRINCIPALS: usize = 1000;
 
 #[derive(Debug, Default)]
 pub(super) struct OwnedTasks {
-    shown: Mutex<Shown>,
-}
-
-#[derive(Debug, Default)]
-struct Shown {
-    to: HashMap<PrincipalKey, Own>,
-    /// Counts the notes; the greatest is the latest.
-    notes: u64,
+    shown: Mutex<ByPrincipal<Own>>,
 }
 
 /// One principal's, the oldest first.
@@ -29,27 +20,17 @@ struct Shown {
 struct Own {
     tasks: VecDeque<(UpstreamName, Box<str>)>,
     bytes: usize,
-    noted: u64,
 }
 
 impl OwnedTasks {
     pub(super) fn note(&self, principal: &PrincipalKey, upstream: &UpstreamName, own: &str) {
-        let mut shown = self.shown.lock();
-        shown.notes += 1;
-        let notes = shown.notes;
-        if !shown.to.contains_key(principal) && shown.to.len() >= MOST_PRINCIPALS {
-            let stalest = shown.to.iter().min_by_key(|(_, own)| own.noted).map(|(principal, _)| principal.clone());
-            stalest.and_then(|stalest| shown.to.remove(&stalest));
-        }
-        let of = shown.to.entry(principal.clone()).or_default();
-        of.noted = notes;
-        of.add(upstream, own);
+        self.shown.lock().note(principal).add(upstream, own);
     }
 
     /// The upstream's ids of the tasks that it made for this principal.
     pub(super) fn of(&self, principal: &PrincipalKey, upstream: &UpstreamName) -> HashSet<Box<str>> {
         let shown = self.shown.lock();
-        let tasks = shown.to.get(principal).into_iter().flat_map(|own| &own.tasks);
+        let tasks = shown.get(principal).into_iter().flat_map(|own| &own.tasks);
         tasks.filter(|(by, _)| by == upstream).map(|(_, own)| own.clone()).collect()
     }
 }
@@ -87,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_make_room_by_number_by_size_and_by_principal() {
+    fn the_oldest_make_room_by_number_and_by_size() {
         let owned = OwnedTasks::default();
         let crm = UpstreamName::parse("crm").unwrap();
         let ann = PrincipalKey::of("test", "", "ann");
@@ -96,10 +77,5 @@ mod tests {
         assert!(tasks.len() == MOST_TASKS && !tasks.contains("0") && tasks.contains("1000"));
         (0..3).for_each(|n| owned.note(&ann, &crm, &n.to_string().repeat(MOST_BYTES / 2)));
         assert_eq!(owned.of(&ann, &crm).len(), 2);
-        for n in 0..MOST_PRINCIPALS {
-            owned.note(&PrincipalKey::of("test", "", n.to_string()), &crm, "x");
-        }
-        assert!(owned.of(&ann, &crm).is_empty());
-        assert_eq!(owned.shown.lock().to.len(), MOST_PRINCIPALS);
     }
 }

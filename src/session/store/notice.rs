@@ -17,6 +17,10 @@ pub enum Notice {
     Cancelled(SessionId, Bytes),
     /// The client says something to the servers. A raw message, and the upstreams that were told already.
     Said(SessionId, Bytes, Vec<String>),
+    /// A server takes back what the client was asked here: a raw message as this upstream says it.
+    TakenBack(SessionId, Bytes, String),
+    /// For the client, on its stream of messages that answer no request. A raw message.
+    ForClient(SessionId, Bytes),
     /// Its log level, its subscriptions or its upstream sessions are other than before.
     Changed(SessionId),
     /// The client has opened its stream at another replica: the one here is of no use any more.
@@ -33,6 +37,8 @@ impl Notice {
             Self::Answered(session, message) => (b"answered", session, message, String::new()),
             Self::Cancelled(session, message) => (b"cancelled", session, message, String::new()),
             Self::Said(session, message, told) => (b"said", session, message, told.join(BETWEEN)),
+            Self::TakenBack(session, message, upstream) => (b"taken back", session, message, upstream.clone()),
+            Self::ForClient(session, message) => (b"for the client", session, message, String::new()),
             Self::Changed(session) => (b"changed", session, b"", String::new()),
             Self::StreamMoved(session) => (b"stream moved", session, b"", String::new()),
             Self::Ended(session) => (b"ended", session, b"", String::new()),
@@ -51,6 +57,8 @@ impl Notice {
                 let told = std::str::from_utf8(told).ok()?.split(BETWEEN).filter(|name| !name.is_empty());
                 Self::Said(session, message(), told.map(str::to_owned).collect())
             }
+            b"taken back" => Self::TakenBack(session, message(), std::str::from_utf8(told).ok()?.to_owned()),
+            b"for the client" => Self::ForClient(session, message()),
             b"changed" => Self::Changed(session),
             b"stream moved" => Self::StreamMoved(session),
             b"ended" => Self::Ended(session),
@@ -80,7 +88,9 @@ mod tests {
             Notice::Answered(id, message.clone()),
             Notice::Cancelled(id, message.clone()),
             Notice::Said(id, message.clone(), vec!["a".to_owned(), "b".to_owned()]),
-            Notice::Said(id, message, Vec::new()),
+            Notice::Said(id, message.clone(), Vec::new()),
+            Notice::TakenBack(id, message.clone(), "a".to_owned()),
+            Notice::ForClient(id, message),
             Notice::Changed(id),
             Notice::StreamMoved(id),
             Notice::Ended(id),

@@ -7,6 +7,7 @@ use crate::support::{
     client::Client,
     fake::{legacy, modern},
     idp::{Idp, SigningKey, claims},
+    old_client::OldClient,
     soon,
 };
 
@@ -120,6 +121,57 @@ async fn a_limit_that_refuses_is_named_with_the_wait() {
     let line = log.last(6).await;
     assert_eq!(json!(fields(&line, &["kind", "outcome", "scope", "status"])), json!(["refusal", "limited", "global", 429]));
     assert!(line["retry_after_ms"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn one_request_more_than_are_answered_at_once_is_limited_with_a_line() {
+    const AT_ONCE: usize = 256;
+    let log = Log::new();
+    let (spec, mut held) = modern().tool("x").held("tools/call");
+    let nexus = log.of_a_gateway().mcp("sse_path = \"/sse\"").upstream("a", spec).upstream("b", legacy().tool("y")).start().await;
+    let mut client = OldClient::open(nexus.address, "2024-11-05").await;
+    let mut waiting = Vec::new();
+    for _ in 0..AT_ONCE {
+        client.begin("tools/call", json!({"name": "a__x"})).await;
+        waiting.push(soon("the call", held.recv()).await.unwrap());
+    }
+    let refused = client.ask("tools/call", json!({"name": "a__x"})).await;
+    assert_eq!(refused["error"]["code"], -32000, "{refused}");
+    let line = log.last(1).await;
+    let expected = json!(["refusal", "limited", "too_many_at_once", "127.0.0.1", {"method": "local"}]);
+    assert_eq!(json!(fields(&line, &["kind", "outcome", "reason", "address", "who"])), expected);
+    assert!(line["request_id"].is_string());
+}
+
+#[tokio::test]
+async fn a_greeting_is_told_with_the_session_that_it_opened_or_why_it_opened_none() {
+    let log = Log::new();
+    let spec = log.of_a_gateway().mcp("max_sessions = 1").tables(KEYS).upstream("a", legacy().tool("x"));
+    let nexus = spec.upstream("b", modern().tool("y")).start().await;
+    let stranger = || Client::stranger(nexus.address).header("x-api-key", "the-key-of-ada");
+    let client = stranger().begin(json!({})).await;
+    let greeted = log.greetings(&nexus).await;
+    let [line] = greeted.as_slice() else { panic!("{greeted:#?}") };
+    let expected = json!(["call", "initialize", "legacy", "ok", null, "127.0.0.1"]);
+    assert_eq!(json!(fields(line, &["kind", "method", "era", "outcome", "tool", "address"])), expected);
+    assert_eq!(line["who"]["subject"], "ada");
+    client.call("a__x").await;
+    assert_eq!(log.last(1).await["session"], line["session"], "by which its calls are found");
+    assert!(line["session"].is_string() && !log.text().contains(client.session()));
+
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    for (params, expected) in [
+        (params, json!(["limited", "too_many_sessions", -32000, null])),
+        (json!({"protocolVersion": "2025-11-25"}), json!(["error", "invalid_params", -32602, null])),
+    ] {
+        let response = stranger().open("initialize", params).await;
+        let request_id = response.headers["x-request-id"].to_str().unwrap().to_owned();
+        response.answer().await;
+        let greeted = log.greetings(&nexus).await;
+        let line = greeted.last().unwrap();
+        assert_eq!(json!(fields(line, &["outcome", "reason", "code", "session"])), expected, "{line}");
+        assert_eq!(line["request_id"], request_id);
+    }
 }
 
 #[tokio::test]

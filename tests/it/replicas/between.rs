@@ -49,6 +49,32 @@ async fn an_answer_that_is_posted_to_another_replica_reaches_the_server() {
 }
 
 #[tokio::test]
+async fn what_a_server_takes_back_on_the_stream_at_another_replica_is_taken_back() {
+    let (spec, mut streams) = legacy().get_stream().tool("work").streamed("tools/call");
+    let pair = Pair::start(spec).await;
+    let client = pair.client().await;
+    let moved = pair.moved(&client);
+    let mut stream = moved.get().await;
+    let mut response = client.open("tools/call", work()).await;
+    let (call, server) = soon("the call", streams.recv()).await.unwrap();
+    server.event(question("q", "elicitation/create")).await;
+    let asked = response.next().await.unwrap();
+    let session = call.header("mcp-session-id").unwrap().to_owned();
+    let taken_back = json!({"jsonrpc": "2.0", "method": CANCELLED, "params": {"requestId": "q", "reason": "too late"}});
+    pair.crm().stream_of(&session).await.event(taken_back.to_string()).await;
+    let told = soon("the word of it", stream.next()).await.unwrap();
+    assert_eq!((&told["method"], &told["params"]["requestId"]), (&json!(CANCELLED), &asked["id"]));
+    assert_eq!(told["params"]["reason"], "too late");
+    // Nobody waits for the answer any more.
+    for at in [&moved, &client] {
+        assert_eq!(at.reply(&asked["id"], json!({"action": "accept"})).await, StatusCode::ACCEPTED);
+    }
+    server.event(call.response(r#""content":[]"#)).await;
+    assert!(response.next().await.unwrap()["result"].is_object());
+    assert_eq!(pair.crm().seen().into_iter().filter(is_answer).count(), 0);
+}
+
+#[tokio::test]
 async fn an_answer_of_another_session_reaches_nobody_through_another_replica() {
     let (spec, mut streams) = legacy().tool("work").streamed("tools/call");
     let pair = Pair::start(spec).await;

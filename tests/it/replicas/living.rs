@@ -6,7 +6,12 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::{Pair, works};
-use crate::support::{client::Client, fake::legacy, soon, until};
+use crate::support::{
+    client::Client,
+    fake::{Call, legacy},
+    nexus::Nexus,
+    soon, until,
+};
 
 #[tokio::test]
 async fn a_key_outlives_the_session_by_a_tenth_of_its_idle_time() {
@@ -15,6 +20,27 @@ async fn a_key_outlives_the_session_by_a_tenth_of_its_idle_time() {
     works(&pair.moved(&client).call("crm__work").await);
     let left: u64 = pair.redis.cli(&["PTTL", &pair.key().await]).await.parse().unwrap();
     assert!((100_000..=110_000).contains(&left), "{left}");
+}
+
+#[tokio::test]
+async fn a_server_that_was_replaced_hears_of_the_end_of_sessions_from_the_last_replica_that_leaves_it() {
+    let pair = Pair::start(legacy().tool("work")).await;
+    let client = pair.client().await;
+    let moved = pair.moved(&client);
+    works(&client.call("crm__work").await);
+    works(&moved.call("crm__work").await);
+    let session = pair.crm().last("tools/call").header("mcp-session-id").unwrap().to_owned();
+    let (before, after) = (pair.crm().url(), pair.one.fake("erp").url());
+    let elsewhere = |nexus: &Nexus| nexus.toml.replace(&before, &after);
+    let ends = |call: &Call| call.verb == "DELETE";
+    pair.one.reload(&elsewhere(&pair.one));
+    pair.crm().arrives("the end of the replica's own session", ends).await;
+    assert!(!pair.crm().seen().iter().any(|call| ends(call) && call.header("mcp-session-id") == Some(&session)));
+    works(&moved.call("crm__work").await);
+    assert_eq!(pair.crm().last("tools/call").header("mcp-session-id"), Some(session.as_str()), "it goes on where it is used");
+    pair.other.reload(&elsewhere(&pair.other));
+    pair.crm().arrives("the end of the client's session", |call| ends(call) && call.header("mcp-session-id") == Some(&session)).await;
+    assert!(!pair.redis.cli(&["HKEYS", &pair.key().await]).await.lines().any(|field| field.starts_with("x:")), "and nothing is left of it");
 }
 
 #[tokio::test]
@@ -107,10 +133,8 @@ async fn one_that_was_ended_is_not_written_again() {
     let _stream = client.get().await;
     works(&moved.call("crm__work").await);
     let key = pair.key().await;
-    // As if the notice of the end had been lost.
-    for arguments in [&["DEL", &*key][..], &["HSET", &*key, "end", "1"]] {
-        pair.redis.cli(arguments).await;
-    }
+    // As if the notice of the end had been lost. In one piece: it is written again in between otherwise.
+    pair.redis.cli(&["EVAL", "redis.call('DEL', KEYS[1]) return redis.call('HSET', KEYS[1], 'end', '1')", "1", &key]).await;
     soon("the end here", async {
         while client.open("ping", json!({})).await.status != StatusCode::NOT_FOUND {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::{Pair, connected, spec, works};
-use crate::support::{client::Client, fake::legacy, until};
+use crate::support::{client::Client, fake::legacy, soon, until};
 
 #[tokio::test]
 async fn without_the_store_unknown_sessions_are_to_be_tried_again_and_those_that_are_here_go_on() {
@@ -37,7 +37,7 @@ async fn without_the_store_unknown_sessions_are_to_be_tried_again_and_those_that
     pair.redis.restart().await;
     until("another connection", || pair.other.gateway.is_store_connected() == Some(true)).await;
     let moved = pair.moved(&client);
-    crate::support::soon("the session at the other", async {
+    soon("the session at the other", async {
         while moved.open("tools/list", json!({})).await.status != StatusCode::OK {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -58,6 +58,27 @@ async fn a_store_that_only_lets_itself_be_read_keeps_nobody_from_an_upstream() {
     // As a master that has become a copy.
     pair.redis.cli(&["REPLICAOF", "127.0.0.1", "1"]).await;
     works(&moved.call("crm__work").await);
+}
+
+#[tokio::test]
+async fn what_is_unsubscribed_while_the_store_is_silent_is_written_when_it_speaks_again() {
+    let pair = Pair::with(legacy().tool("work").resource("file:///a"), "session_idle_timeout = \"20s\"").await;
+    let client = pair.client().await;
+    let moved = pair.moved(&client);
+    assert!(client.ask("resources/subscribe", json!({"uri": "file:///a"})).await["result"].is_object());
+    assert_eq!(moved.open("ping", json!({})).await.status, StatusCode::OK);
+    let key = pair.key().await;
+    let kept = || async { pair.redis.cli(&["HKEYS", &key]).await.lines().filter(|field| field.starts_with("w:")).count() };
+    assert_eq!(kept().await, 1);
+    pair.redis.freeze();
+    assert!(client.ask("resources/unsubscribe", json!({"uri": "file:///a"})).await["result"].is_object());
+    pair.redis.wake();
+    soon("the end of the subscription", async {
+        while kept().await > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::{net::TcpListener, path::Path, process::Stdio, sync::Arc, time::Duratio
 
 use nexus::{
     clock::SystemClock,
+    reason::Explanation,
     redis::{Redis, RedisConfig, RedisUrl, Surroundings},
     sources::{SystemSources, Watcher},
 };
@@ -164,7 +165,16 @@ pub(crate) fn config(url: &str) -> RedisConfig {
 
 /// A client that may not be connected yet.
 pub(crate) fn start(config: RedisConfig) -> Redis {
-    Redis::start(config, Surroundings { clock: Arc::new(SystemClock), sources: Arc::new(SystemSources), watcher: Watcher::default() })
+    Redis::start(config, surroundings())
+}
+
+/// As `nexus check --connect` does.
+pub(crate) async fn try_out(config: RedisConfig) -> Result<(), Explanation> {
+    soon("the end of a trial", Redis::try_out(config, surroundings())).await
+}
+
+fn surroundings() -> Surroundings {
+    Surroundings { clock: Arc::new(SystemClock), sources: Arc::new(SystemSources), watcher: Watcher::default() }
 }
 
 pub(crate) async fn connected(config: RedisConfig) -> Redis {
