@@ -13,7 +13,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    AuditConfig, Kind, Record, Sink,
+    AuditConfig, Kind, Outcome, Record, Sink,
     writer::{self, Order},
 };
 use crate::{clock::Clock, problem::Problem};
@@ -133,15 +133,16 @@ impl Trail {
         Ok(())
     }
 
-    /// Takes a record. Never waits: what cannot be queued is lost, and counted. Of a flood of requests that are turned away, only
-    /// as many are taken as leave room for calls.
+    /// Takes a record. Never waits: what cannot be queued is lost, and counted. Of a flood of requests that are turned away or
+    /// limited, only as many are taken as leave room for calls.
     pub fn record(&self, record: &Record<'_>) {
         let on = self.on.load();
         let Some(on) = on.as_ref() else { return };
         let line = record.line();
         let length = line.len();
         let waiting = self.losses.waiting.fetch_add(length, Ordering::Relaxed) + length;
-        let (queue, bytes) = if record.kind == Kind::Refusal { (QUEUE / 2, QUEUE_BYTES / 2) } else { (QUEUE, QUEUE_BYTES) };
+        let costs_nothing = record.kind == Kind::Refusal || record.outcome == Outcome::Limited;
+        let (queue, bytes) = if costs_nothing { (QUEUE / 2, QUEUE_BYTES / 2) } else { (QUEUE, QUEUE_BYTES) };
         let has_room = waiting <= bytes && QUEUE - on.orders.capacity() < queue;
         if !has_room || on.orders.try_send(Order::Line(line)).is_err() {
             self.losses.waiting.fetch_sub(length, Ordering::Relaxed);

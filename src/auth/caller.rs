@@ -166,6 +166,15 @@ impl Caller {
         self.asking(said, toll)
     }
 
+    /// The same, of whose request nothing is owed.
+    #[must_use]
+    pub fn owing_nothing(self) -> Self {
+        if self.asks.toll.is_none() {
+            return self;
+        }
+        Self::of(Arc::clone(&self.asks.who), self.asks.said.clone(), self.asks.origin, None)
+    }
+
     /// The same as the sender of nothing in particular.
     #[must_use]
     pub fn at_rest(&self) -> Self {

@@ -6,13 +6,14 @@ use std::{
     time::Duration,
 };
 
-/// What one request owes those who count everybody's requests and each address's, and how long it has waited for whoever counts.
+/// What one request owes those who count everybody's requests and each address's, and how long it has waited in vain for whoever counts.
 ///
 /// Goes with the request, so that its call pays for everything at once; shared by all that becomes of it, so that it is paid once.
 #[derive(Debug)]
 pub struct Toll {
     address: Option<IpAddr>,
     is_owed: AtomicBool,
+    is_refused: AtomicBool,
     /// Microseconds.
     waited: AtomicU64,
 }
@@ -20,12 +21,12 @@ pub struct Toll {
 impl Toll {
     /// Of a request that comes from this address.
     pub fn owed(address: Option<IpAddr>) -> Self {
-        Self { address, is_owed: AtomicBool::new(true), waited: AtomicU64::new(0) }
+        Self { address, is_owed: AtomicBool::new(true), is_refused: AtomicBool::new(false), waited: AtomicU64::new(0) }
     }
 
     /// Nothing is owed; what is waited is noted all the same.
     pub fn free() -> Self {
-        Self { address: None, is_owed: AtomicBool::new(false), waited: AtomicU64::new(0) }
+        Self { address: None, is_owed: AtomicBool::new(false), is_refused: AtomicBool::new(false), waited: AtomicU64::new(0) }
     }
 
     pub fn address(&self) -> Option<IpAddr> {
@@ -43,12 +44,21 @@ impl Toll {
         self.is_owed() && self.is_owed.swap(false, Ordering::Relaxed)
     }
 
-    /// How long its request has waited so far.
+    /// Notes that who had to see to it was refused: what else becomes of the request must go nowhere.
+    pub fn refuse(&self) {
+        self.is_refused.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Relaxed)
+    }
+
+    /// How long its request has waited in vain so far.
     pub fn waited(&self) -> Duration {
         Duration::from_micros(self.waited.load(Ordering::Relaxed))
     }
 
-    /// Notes that its request has waited on.
+    /// Notes that its request has waited for nothing.
     pub fn has_waited(&self, further: Duration) {
         self.waited.fetch_add(u64::try_from(further.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }

@@ -44,6 +44,15 @@ pub(super) enum WayIn {
     Http(Option<IpAddr>),
 }
 
+impl WayIn {
+    fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Process => None,
+            Self::Http(address) => address,
+        }
+    }
+}
+
 /// What comes of a batch.
 #[derive(Debug)]
 pub(super) enum Part {
@@ -88,31 +97,36 @@ async fn one(
     way_in: WayIn,
     room: Arc<AtomicUsize>,
 ) -> BoxStream<'static, Part> {
-    let message = match Message::parse(text) {
+    let parsed = Message::parse(text);
+    let kind = parsed.as_ref().map_or(Kind::Request, Message::kind);
+    let id = parsed.as_ref().ok().and_then(|message| message.id().cloned());
+    let passage = match way_in {
+        WayIn::Process => Passage::free(),
+        WayIn::Http(address) => match Passage::begin(&gateway, address).await {
+            Ok(passage) => passage,
+            Err(limited) => return refused(&gateway, &limited, kind, id.as_ref(), address),
+        },
+    };
+    let address = way_in.address();
+    let is_initialize = |message: &Message| message.method() == "initialize";
+    let becomes_call = parsed.as_ref().is_ok_and(|message| kind == Kind::Request && !is_initialize(message));
+    if !becomes_call && let Err(limited) = passage.pay().await {
+        return refused(&gateway, &limited, kind, id.as_ref(), address);
+    }
+    let message = match parsed {
         Ok(message) => message,
         Err(error) => return only(rescue_parse(&error).body),
     };
-    let id = message.id().cloned();
-    let address = match (message.kind(), way_in) {
-        (Kind::Request, _) if message.method() == "initialize" => {
+    match kind {
+        Kind::Request if is_initialize(&message) => {
             let words = "Invalid request: initialize must not be part of a batch";
             return only(error_response(id.as_ref(), code::INVALID_REQUEST, words, None));
         }
-        (Kind::Response | Kind::ErrorResponse, _) => {
+        Kind::Response | Kind::ErrorResponse => {
             heard(gateway.answered(&client, message).await);
             return stream::empty().boxed();
         }
-        (Kind::Request | Kind::Notification, WayIn::Process) => return work_off(gateway, caller, client, message, &room).await,
-        (Kind::Request | Kind::Notification, WayIn::Http(address)) => address,
-    };
-    let passage = match Passage::begin(&gateway, address).await {
-        Ok(passage) => passage,
-        Err(limited) => return refused(&gateway, &limited, message.kind(), id.as_ref(), address),
-    };
-    if message.kind() == Kind::Notification
-        && let Err(limited) = passage.pay().await
-    {
-        return refused(&gateway, &limited, Kind::Notification, None, address);
+        Kind::Request | Kind::Notification => {}
     }
     let parts = work_off(Arc::clone(&gateway), caller.again(passage.toll()), client, message, &room).await;
     match passage.pay().await {
@@ -121,9 +135,9 @@ async fn one(
     }
 }
 
-/// A message that was not let in. Whoever sent a notification cannot be told.
+/// A message that was not let in. Whoever wants no answer cannot be told.
 fn refused(gateway: &Gateway, limited: &Limited, kind: Kind, id: Option<&Id>, address: Option<IpAddr>) -> BoxStream<'static, Part> {
-    if kind == Kind::Notification {
+    if kind != Kind::Request {
         return stream::empty().boxed();
     }
     turned_away::record(gateway, &TurnedAway::Limited(*limited), RequestId::next(), address, None);

@@ -22,6 +22,11 @@ impl Passage {
         Ok(Self(toll.map(|toll| (Arc::clone(gateway), toll))))
     }
 
+    /// Of what comes from a process, which has no door.
+    pub(super) fn free() -> Self {
+        Self(None)
+    }
+
     /// What goes with the request.
     pub(super) fn toll(&self) -> Option<Arc<Toll>> {
         self.0.as_ref().map(|(_, toll)| Arc::clone(toll))

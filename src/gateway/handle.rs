@@ -9,7 +9,7 @@ use super::{
     route::Route, tally::Counted,
 };
 use crate::{
-    auth::Caller,
+    auth::{Caller, Toll},
     catalog::OwnTool,
     limits::Charged,
     mcp::{Era, Field, Id, LogLevel, Message, Method, build, list::ListKind},
@@ -64,11 +64,20 @@ impl Gateway {
         let answered = self.answer(caller, client, message, method, &mut counted).await;
         match answered {
             Ok(reply) => Ok(reply.counted(counted)),
-            Err(mut error) => {
+            Err(error) => {
+                let mut error = self.after_paying(caller, error).await;
                 counted.fails(&mut error, |error| self.is_withheld(caller, error));
                 Err(error)
             }
         }
+    }
+
+    /// What a request is told that failed: that it was one too many, where its way in was not paid until now.
+    async fn after_paying(&self, caller: &Caller, error: GatewayError) -> GatewayError {
+        if !caller.toll().is_some_and(Toll::is_owed) {
+            return error;
+        }
+        Box::pin(self.pay(caller)).await.err().unwrap_or(error)
     }
 
     async fn answer(

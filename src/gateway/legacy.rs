@@ -103,7 +103,7 @@ impl LegacySession {
         let opened_by = caller.at_rest();
         Self {
             record,
-            caller: Mutex::new(caller),
+            caller: Mutex::new(caller.owing_nothing()),
             is_counted: AtomicBool::new(false),
             opened_by,
             may_hold_denied: AtomicBool::new(false),
@@ -154,7 +154,7 @@ impl LegacySession {
     fn comes_as(&self, caller: &Caller) {
         let mut known = self.caller.lock();
         if known.groups() != caller.groups() {
-            *known = caller.clone();
+            *known = caller.clone().owing_nothing();
             self.may_hold_denied();
         }
     }

@@ -26,6 +26,8 @@ use crate::{
 
 /// How long whoever is refused without a reason of its own waits.
 const WITHOUT_STORAGE: Duration = Duration::from_secs(1);
+/// The same for whom nobody tells any more.
+const AFTER_HANGING_UP: Duration = Duration::from_secs(1);
 /// Redis is complained about at most this often.
 const COMPLAINTS: Duration = Duration::from_secs(10);
 
@@ -150,7 +152,8 @@ impl Limiter {
         }
         let live = self.live.load_full();
         let owed = self.owed(&live, Some(toll));
-        self.take(&live, Some(toll), &owed).await
+        let paid = self.take(&live, Some(toll), &owed).await;
+        paid.inspect_err(|_| toll.refuse())
     }
 
     /// The same for a request that broke off, about which nobody is told. `false`: that takes waiting.
@@ -162,6 +165,7 @@ impl Limiter {
         let owed = self.owed(&live, Some(toll));
         if let Err(refused) = self.memory.take(&owed, self.now()) {
             self.refused(&owed, refused);
+            toll.refuse();
         }
         true
     }
@@ -172,7 +176,7 @@ impl Limiter {
     /// # Errors
     /// [`Limited`] by what this client, this upstream or this tool may, or at the door; nothing is charged then.
     pub async fn admit(&self, caller: &Caller, limits: Option<&UpstreamLimits>, tool: Option<&str>) -> Result<Admission, Limited> {
-        let (admission, toll) = (Admission { _private: () }, caller.toll());
+        let (admission, toll) = (Admission { _private: () }, self.toll_of(caller)?);
         {
             let live = self.live.load();
             let is_asked = live.config.per_client.is_some() || limits.is_some() || toll.is_some_and(Toll::is_owed);
@@ -206,7 +210,7 @@ impl Limiter {
         if !live.config.enabled {
             return Ok(());
         }
-        let toll = caller.toll();
+        let toll = self.toll_of(caller)?;
         let client = match charged {
             Charged::ClientToo => live.config.of_client(caller),
             Charged::UpstreamsAlone => None,
@@ -252,6 +256,15 @@ impl Limiter {
         }
     }
 
+    /// # Errors
+    /// The way in was not paid when the client hung up, and what is left of its request goes no further.
+    fn toll_of<'a>(&self, caller: &'a Caller) -> Result<Option<&'a Toll>, Limited> {
+        match caller.toll() {
+            Some(toll) if toll.is_refused() => Err(self.refuse(Scope::Global, AFTER_HANGING_UP, Stage::Door)),
+            toll => Ok(toll),
+        }
+    }
+
     /// `true` for the one who has to see to it, if somebody has to.
     fn settles(&self, toll: &Toll) -> bool {
         let settles = toll.settle();
@@ -269,7 +282,7 @@ impl Limiter {
         }
     }
 
-    /// The waits of one request are no longer than one, all together.
+    /// The waits in vain of one request are no longer than one, all together.
     async fn take(&self, live: &Live, toll: Option<&Toll>, demands: &Demands<'_>) -> Result<(), Limited> {
         if demands.iter().all(Option::is_none) {
             return Ok(());
@@ -280,12 +293,14 @@ impl Limiter {
                 let (began, waited) = (Instant::now(), toll.map_or(Duration::ZERO, Toll::waited));
                 // Kept small for those who have no Redis.
                 let taken = Box::pin(shared.take(demands, None, shared.patience_after(waited))).await;
-                if let Some(toll) = toll {
-                    toll.has_waited(began.elapsed());
-                }
                 match taken {
                     Ok(taken) => taken,
-                    Err(error) => return self.without_storage(&live.config.storage, demands, &error),
+                    Err(error) => {
+                        if let Some(toll) = toll {
+                            toll.has_waited(began.elapsed());
+                        }
+                        return self.without_storage(&live.config.storage, demands, &error);
+                    }
                 }
             }
         };

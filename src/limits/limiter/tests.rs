@@ -50,6 +50,19 @@ async fn a_client_is_its_name_and_without_one_its_principal() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_outlives_a_request_that_could_not_pay_goes_nowhere() {
+    let limiter = limiter(LimitsConfig { global: Some(rule(Scope::Global, "global", 1)), ..LimitsConfig::default() });
+    let (first, second) = (limiter.knock(None).await.unwrap().unwrap(), limiter.knock(None).await.unwrap().unwrap());
+    limiter.pay(&first).await.unwrap();
+    // Its client hangs up, and the call would go on by itself.
+    assert!(limiter.pay_at_once(&second));
+    let survivor = Caller::local().asking(None, Some(second));
+    assert!(limiter.admit(&survivor, None, None).await.is_err());
+    assert!(limiter.admit_all(&survivor, Charged::ClientToo, std::iter::empty()).await.is_err());
+    assert!(limiter.admit(&Caller::local().asking(None, Some(first)), None, None).await.is_ok(), "it has paid");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_upstreams_tokens_are_everybodys_or_each_clients_own() {
     let (one, other) = (Caller::of_test_named(Some("a"), PrincipalKey::Local), Caller::of_test_named(Some("b"), PrincipalKey::Local));
     for (per, expected) in [(Per::Gateway, [2, 0]), (Per::Client, [2, 2])] {

@@ -108,19 +108,22 @@ async fn a_page_that_may_not_call_spends_nothing() {
 }
 
 #[tokio::test]
-async fn a_batch_costs_what_its_requests_cost_alone() {
-    let nexus = start("global = { limit = 5, interval = \"1h\" }").await;
+async fn a_batch_costs_what_its_messages_cost_alone() {
+    let nexus = start("global = { limit = 9, interval = \"1h\" }").await;
     let client = Client::stranger(nexus.address);
     let params = json!({"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
     let greeted = client.open("initialize", params).await;
     let session = greeted.headers["mcp-session-id"].to_str().unwrap().to_owned();
     let client = client.header("mcp-session-id", &session);
+    // Nobody asked, and nobody can read it: they cost their way in all the same.
+    let others = json!([{"jsonrpc": "2.0", "id": "x", "result": {}}, {"jsonrpc": "2.0", "id": "y", "result": {}}, {"jsonrpc": 1, "id": 7}]);
+    client.post(others.to_string()).await.text().await;
     let ping = |id: u32| json!({"jsonrpc": "2.0", "id": id, "method": "ping"});
-    let batch = json!([ping(0), ping(1), ping(2), ping(3), ping(4), ping(5)]);
+    let batch = json!([ping(0), ping(1), ping(2), ping(3), ping(4), ping(5), ping(6)]);
     let answers: Value = serde_json::from_str(&client.post(batch.to_string()).await.text().await).unwrap();
     let answers = answers.as_array().unwrap();
-    assert_eq!(answers.len(), 6);
+    assert_eq!(answers.len(), 7);
     let refused: Vec<_> = answers.iter().filter(|answer| answer["error"]["code"] == -32000).collect();
-    assert_eq!(refused.len(), 2, "one token went to initialize, four to the batch: {answers:?}");
+    assert_eq!(refused.len(), 2, "one token went to initialize, three to the first batch, five to the second: {answers:?}");
     assert!(refused.iter().all(|answer| answer["error"]["data"]["scope"] == "global"), "{refused:?}");
 }
