@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Gateway, LegacySession, handle::Reached, legacy::Asked, outbox::Outbox, task_ids::TaskScope};
 use crate::{
@@ -17,6 +17,8 @@ use crate::{
 /// Pause before an upstream's stream is opened again; doubles until a message comes.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Other replicas are told of what is taken back at most this often for each stream.
+const REST: Duration = Duration::from_millis(50);
 
 impl Gateway {
     /// Opens the client's stream of messages that answer no request, and those of the upstreams it has sessions with.
@@ -49,6 +51,7 @@ impl Gateway {
             tasks: self.task_scope(&session.record.principal, Era::Legacy, upstream.name()),
             asked: Vec::new(),
             follows: true,
+            rests_until: None,
         };
         let shutdown = self.shutdown.clone();
         self.tasks.spawn(async move {
@@ -71,6 +74,8 @@ struct Follower {
     asked: Vec<Id>,
     /// The session still has this for the one that follows.
     follows: bool,
+    /// Other replicas are told of nothing before.
+    rests_until: Option<Instant>,
 }
 
 impl Follower {
@@ -158,7 +163,7 @@ impl Follower {
                     if method == Some(Method::Cancelled) {
                         let granted = message.cancelled_id().and_then(|id| self.session.taken_back(&self.up, &id));
                         let Some(granted) = granted else {
-                            return Box::pin(self.gateway.taken_back_elsewhere(&self.session, &self.upstream, message)).await;
+                            return self.take_back_elsewhere(message).await;
                         };
                         let Some(span) = message.span(Field::RequestId) else { return };
                         splices.replace(span, granted.into_json());
@@ -177,6 +182,20 @@ impl Follower {
             // No response belongs on this stream.
             Kind::Response | Kind::ErrorResponse => {}
         }
+    }
+
+    /// What was asked by another replica, maybe. A server that takes back without end keeps nobody's inbox full.
+    async fn take_back_elsewhere(&mut self, message: &Message) {
+        if self.rests_until.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        self.rests_until = Some(Instant::now() + REST);
+        let mut splices = Splices::new();
+        if let Some(tasks) = &self.tasks {
+            tasks.show_in_params(&mut splices, message);
+        }
+        let told = splices.apply(message.bytes());
+        Box::pin(self.gateway.taken_back_elsewhere(&self.session, &self.upstream, told)).await;
     }
 
     fn is_foreign_progress(&self, message: &Message) -> bool {

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    hash::{BuildHasher as _, RandomState},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -150,9 +151,11 @@ impl Redis {
     pub async fn try_out(config: RedisConfig, surroundings: Surroundings) -> Result<(), Explanation> {
         let redis = Self::begin(config, surroundings, false);
         let (mut is_connected, mut trouble) = (redis.is_connected(), redis.shared.trouble.subscribe());
+        // Of nobody else, whatever else is there.
+        let key = redis.key(&format!("check:{:016x}", RandomState::new().hash_one(MOMENT)));
         let outcome = tokio::select! {
             biased;
-            Ok(_) = is_connected.wait_for(|is| *is) => redis.push(redis.key("check"), Bytes::from_static(b"1"), MOMENT).await.map_err(|error| refused(redis.config(), &error)),
+            Ok(_) = is_connected.wait_for(|is| *is) => redis.push(key, Bytes::from_static(b"1"), MOMENT).await.map_err(|error| refused(redis.config(), &error)),
             Ok(why) = trouble.wait_for(Option::is_some) => why.clone().map_or(Ok(()), Err),
         };
         redis.shut_down().await;

@@ -77,5 +77,7 @@ impl From<Error> for RedisError {
 
 /// A server's text, as it may be shown.
 pub(super) fn words(text: &str) -> String {
+    // A server that knows no AUTH repeats what came with it.
+    let text = text.split_once("with args").map_or(text, |(before, _)| before.trim_end_matches([',', ' ']));
     shown(&text.chars().take(LONGEST).collect::<String>())
 }

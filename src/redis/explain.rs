@@ -4,6 +4,7 @@ use super::{RedisConfig, RedisError, error::words, url::Kind};
 use crate::{
     outbound,
     reason::{Explanation, Reason},
+    secret::Secret,
     tls::TlsPolicy,
 };
 
@@ -52,7 +53,16 @@ fn unusable(config: &RedisConfig, why: &str) -> Explanation {
             "check that they watch a primary of that name, that the address they give can be reached from here, and the user, rights and passwords of both (sentinelPassword is the Sentinels')",
         ),
     };
+    let why = without(without(why.to_owned(), url.password.as_ref()), url.sentinel_password.as_ref());
     Explanation::new(Reason::Protocol, format!("{url} cannot be used: {why}{which}"), remedy)
+}
+
+/// A server's words, should it repeat what it was told.
+fn without(words: String, password: Option<&Secret>) -> String {
+    match password.map(Secret::expose).filter(|password| !password.is_empty()) {
+        Some(password) => words.replace(password, "[redacted]"),
+        None => words,
+    }
 }
 
 /// The words of an error of the operating system, which the client shows with its number and kind.
@@ -70,5 +80,12 @@ mod tests {
         let said = r#"Os { code: 111, kind: ConnectionRefused, message: "Connection refused" }"#;
         assert_eq!(plain(said), "Connection refused");
         assert_eq!(plain("WRONGPASS no"), "WRONGPASS no");
+    }
+
+    #[test]
+    fn a_server_that_repeats_a_password_is_not_repeated() {
+        let said = "ERR unknown command 'AUTH', with args beginning with: 'nexus' 'hunter2-secret'";
+        assert_eq!(plain(said), "ERR unknown command 'AUTH'");
+        assert_eq!(without("no hunter2 here".to_owned(), Some(&Secret::new("hunter2"))), "no [redacted] here");
     }
 }

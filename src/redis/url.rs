@@ -110,13 +110,13 @@ impl RedisUrl {
         self.nodes.first().map_or("", |(host, _)| host)
     }
 
-    /// Whether every node is this machine.
+    /// Whether nothing leaves this machine. Where others say which nodes there are, they may be anywhere.
     pub fn is_loopback(&self) -> bool {
         let is_loopback = |host: &str| match host.parse::<std::net::IpAddr>() {
             Ok(ip) => ip.to_canonical().is_loopback(),
             Err(_) => host == "localhost" || host.ends_with(".localhost"),
         };
-        self.nodes.iter().all(|(host, _)| is_loopback(host))
+        matches!(self.kind, Kind::Single) && self.nodes.iter().all(|(host, _)| is_loopback(host))
     }
 }
 
@@ -170,6 +170,9 @@ mod tests {
         assert_eq!(url.password.as_ref().unwrap().expose(), "p@ss");
         assert_eq!(format!("{url:?}"), "Redis at redis.test:6390");
 
+        for url in ["redis-cluster://127.0.0.1:7000", "redis-sentinel://localhost?sentinelServiceName=main"] {
+            assert!(!RedisUrl::parse(url).unwrap().is_loopback(), "{url} leads to wherever they say");
+        }
         let url = RedisUrl::parse("valkey://[::1]").unwrap();
         assert!(!url.uses_tls() && url.is_loopback());
         assert_eq!(url.nodes, [("::1".to_owned(), 6379)]);

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt as _, future::join_all, stream};
+use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::{Generation, Session, Upstream, UpstreamConfig};
@@ -18,9 +18,6 @@ use crate::meter::Reloads;
 const MAX_DRAINING: usize = 2;
 /// An upstream that does not answer the end of a session is left alone after this.
 pub(super) const CLOSE_LIMIT: Duration = Duration::from_secs(3);
-/// Sessions shared with other replicas that are ended at once, where their upstream was replaced, and the longest time for all.
-const RETIRED_AT_ONCE: usize = 64;
-const RETIRE_LIMIT: Duration = Duration::from_secs(60);
 /// Longest wait for a process to be gone; asking, SIGTERM and SIGKILL take about half of it.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
@@ -49,18 +46,6 @@ impl RotationRules {
     fn drain(&self) -> Duration {
         Duration::from_millis(self.drain.load(Ordering::Relaxed))
     }
-}
-
-/// Ends those that no other replica goes on with: the last that follows a change of the configuration finds them all.
-async fn retire_all(generation: &Generation, shared: Vec<Arc<Session>>) {
-    let retire = |session: Arc<Session>| async move {
-        if let Some(shared) = session.shared.get()
-            && Box::pin(shared.retire()).await
-        {
-            let _ = timeout(CLOSE_LIMIT, generation.close(&session)).await;
-        }
-    };
-    stream::iter(shared).for_each_concurrent(RETIRED_AT_ONCE, retire).await;
 }
 
 impl Upstream {
@@ -114,12 +99,9 @@ impl Upstream {
     pub(crate) async fn close_all(&self) {
         self.ended.cancel();
         let generation = self.running.swap(None);
-        // Other replicas go on with what is shared.
-        let (shared, mut sessions): (Vec<_>, Vec<_>) = self.sessions.take_all().into_iter().partition(|session| session.is_shared());
-        if let (true, Some(generation)) = (self.is_dismissed(), &generation) {
-            // Whoever wants none of it is not kept waiting.
-            let _ = timeout(RETIRE_LIMIT, retire_all(generation, shared)).await;
-        }
+        let mut sessions = self.sessions.take_all();
+        // Other replicas go on with these.
+        sessions.retain(|session| !session.is_shared());
         sessions.extend(generation.as_ref().and_then(|generation| generation.own_session.clone()));
         let close = |session: Arc<Session>| {
             let generation = generation.clone();

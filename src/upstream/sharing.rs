@@ -37,11 +37,6 @@ impl Shared {
     pub(super) async fn forget(&self) {
         self.place.forget(&self.record).await;
     }
-
-    /// Whether no other replica goes on with it, now that its upstream was replaced. Without the store that is not known.
-    pub(super) async fn retire(&self) -> bool {
-        self.place.retire(&self.record).await.unwrap_or(false)
-    }
 }
 
 impl Session {

@@ -138,8 +138,8 @@ impl Gateway {
     }
 
     /// A server says on a stream that is here what it takes back: another replica's client may have been asked that.
-    pub(in crate::gateway) async fn taken_back_elsewhere(&self, session: &LegacySession, upstream: &Upstream, message: &Message) {
-        let notice = Notice::TakenBack(session.id(), message.bytes().clone(), upstream.name().to_string());
+    pub(in crate::gateway) async fn taken_back_elsewhere(&self, session: &LegacySession, upstream: &Upstream, message: Bytes) {
+        let notice = Notice::TakenBack(session.id(), message, upstream.name().to_string());
         if let Err(error) = self.tell_others(session, &notice).await {
             tracing::debug!(%error, "another replica was not told that a server takes back what it asked");
         }

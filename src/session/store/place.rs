@@ -2,7 +2,6 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 
 use super::{
@@ -105,17 +104,6 @@ impl Place {
         let arguments = vec![upstream_field(&self.upstream).into(), Bytes::copy_from_slice(&tag)];
         // Whoever takes it up meets the same refusal.
         let _ = self.store.run(&self.store.scripts.forget, self.session, arguments).await;
-    }
-
-    /// Whether no replica goes on with a session whose upstream was replaced; this one does not. One round trip.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub async fn retire(&self, record: &UpstreamRecord) -> Result<bool, StoreError> {
-        let tag = self.store.seals(self.session).tag(&self.upstream, &self.identity, record);
-        let marks = format!("x:{}:", URL_SAFE_NO_PAD.encode(tag));
-        let retired = self.store.run(&self.store.scripts.retire, self.session, vec![self.store.me(), marks.into()]).await?;
-        Ok(matches!(retired, Reply::Number(1)))
     }
 
     fn claim_field(&self) -> Bytes {

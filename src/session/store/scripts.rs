@@ -1,8 +1,7 @@
 //! What is done in Redis in one piece. Each script has one key, so that each also runs in a cluster.
 //!
 //! A session is a hash: `r` its record, `l` its log level, `w:…` what it subscribed to, `u:NAME` its session with an
-//! upstream, `k:NAME` who opens one right now, `at:REPLICA` when a replica last said that it holds it, `x:…` that one is done with a
-//! session with an upstream that was replaced, `end` that it is over.
+//! upstream, `k:NAME` who opens one right now, `at:REPLICA` when a replica last said that it holds it, `end` that it is over.
 //! Without `r` there is no session, whatever else is written there.
 
 use crate::redis::Script;
@@ -96,16 +95,6 @@ const SETTLE: &str = with_marks!(
 const RELEASE: &str = "local claim = redis.call('HGET', KEYS[1], ARGV[1]) \
      if claim and string.sub(claim, 1, #ARGV[2]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end return 1";
 
-/// Replica, and what the marks begin with of those that are done with one session with an upstream. 1: nobody goes on with it.
-const RETIRE: &str = with_now!(
-    "if redis.call('HEXISTS', KEYS[1], 'r') == 0 then return 0 end ",
-    "redis.call('HSET', KEYS[1], ARGV[2] .. ARGV[1], now) local done = {} ",
-    "for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do ",
-    "if string.sub(field, 1, #ARGV[2]) == ARGV[2] then done[#done + 1] = field end ",
-    "if string.sub(field, 1, 3) == 'at:' and redis.call('HEXISTS', KEYS[1], ARGV[2] .. string.sub(field, 4)) == 0 then return 0 end end ",
-    "redis.call('HDEL', KEYS[1], unpack(done)) return 1"
-);
-
 /// Field, the tag of the value that is meant.
 const FORGET: &str = "local held = redis.call('HGET', KEYS[1], ARGV[1]) \
      if held and string.sub(held, 1, #ARGV[2]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end return 1";
@@ -130,7 +119,6 @@ pub(super) struct Scripts {
     pub(super) claim: Script,
     pub(super) settle: Script,
     pub(super) release: Script,
-    pub(super) retire: Script,
     pub(super) forget: Script,
     pub(super) epoch: Script,
     pub(super) push: Script,
@@ -149,7 +137,6 @@ impl Scripts {
             claim: Script::new(CLAIM),
             settle: Script::new(SETTLE),
             release: Script::new(RELEASE),
-            retire: Script::new(RETIRE),
             forget: Script::new(FORGET),
             epoch: Script::new(EPOCH),
             push: Script::new(PUSH),

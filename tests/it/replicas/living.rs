@@ -6,12 +6,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::{Pair, works};
-use crate::support::{
-    client::Client,
-    fake::{Call, legacy},
-    nexus::Nexus,
-    soon, until,
-};
+use crate::support::{client::Client, fake::legacy, soon, until};
 
 #[tokio::test]
 async fn a_key_outlives_the_session_by_a_tenth_of_its_idle_time() {
@@ -20,27 +15,6 @@ async fn a_key_outlives_the_session_by_a_tenth_of_its_idle_time() {
     works(&pair.moved(&client).call("crm__work").await);
     let left: u64 = pair.redis.cli(&["PTTL", &pair.key().await]).await.parse().unwrap();
     assert!((100_000..=110_000).contains(&left), "{left}");
-}
-
-#[tokio::test]
-async fn a_server_that_was_replaced_hears_of_the_end_of_sessions_from_the_last_replica_that_leaves_it() {
-    let pair = Pair::start(legacy().tool("work")).await;
-    let client = pair.client().await;
-    let moved = pair.moved(&client);
-    works(&client.call("crm__work").await);
-    works(&moved.call("crm__work").await);
-    let session = pair.crm().last("tools/call").header("mcp-session-id").unwrap().to_owned();
-    let (before, after) = (pair.crm().url(), pair.one.fake("erp").url());
-    let elsewhere = |nexus: &Nexus| nexus.toml.replace(&before, &after);
-    let ends = |call: &Call| call.verb == "DELETE";
-    pair.one.reload(&elsewhere(&pair.one));
-    pair.crm().arrives("the end of the replica's own session", ends).await;
-    assert!(!pair.crm().seen().iter().any(|call| ends(call) && call.header("mcp-session-id") == Some(&session)));
-    works(&moved.call("crm__work").await);
-    assert_eq!(pair.crm().last("tools/call").header("mcp-session-id"), Some(session.as_str()), "it goes on where it is used");
-    pair.other.reload(&elsewhere(&pair.other));
-    pair.crm().arrives("the end of the client's session", |call| ends(call) && call.header("mcp-session-id") == Some(&session)).await;
-    assert!(!pair.redis.cli(&["HKEYS", &pair.key().await]).await.lines().any(|field| field.starts_with("x:")), "and nothing is left of it");
 }
 
 #[tokio::test]
