@@ -105,6 +105,15 @@ struct Waiting {
     task: Option<AbortHandle>,
 }
 
+/// Its task would connect for ever, with what was configured when it began.
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
 impl Live {
     pub(super) fn new(pool: Pool, waiting: Client, tasks: Vec<AbortHandle>) -> Self {
         Self { pool, waiting: Mutex::new(Waiting { client: waiting, task: None }), tasks }
@@ -128,7 +137,7 @@ impl Live {
         for task in &self.tasks {
             task.abort();
         }
-        // Whoever waits on it learns that it is gone.
+        // Where somebody waits on it still, it ends with him.
         let Ok(waiting) = timeout(GOODBYE, self.waiting.lock()).await else { return };
         if let Some(task) = &waiting.task {
             let _ = timeout(GOODBYE, waiting.client.quit()).await;

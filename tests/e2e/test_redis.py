@@ -22,6 +22,8 @@ pytestmark = pytest.mark.gateway
 SESSIONS = 4
 # Calls of each session that prove that it goes on.
 ENOUGH = 10
+# A token whose answer comes too late is spent for nothing: where tokens are counted, a slow machine is waited for.
+PATIENCE = "10s"
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ def test_with_mutual_tls_and_a_private_ca_sessions_move_and_limits_count_once(pl
         replicas = Replicas(place / "mtls-replicas", server.url_of(WHO_IN_URL), upstream, tls=tls.table)
         stack.callback(replicas.stop)
         sessions_move(replicas)
-        limited = Replicas(place / "mtls-limited", server.url_of(WHO_IN_URL), upstream, limit=10, tls=tls.table)
+        limited = Replicas(place / "mtls-limited", server.url_of(WHO_IN_URL), upstream, limit=10, tls=tls.table, patience=PATIENCE)
         stack.callback(limited.stop)
         limits_count_once(limited, 10)
 
@@ -101,7 +103,7 @@ def test_sentinels_lead_to_the_new_primary_when_the_old_one_is_killed(place, tls
         redis = Sentinels(place / "sentinels", stack, tls)
         replicas = Replicas(place / "sentinels-replicas", redis.url, upstream, limit=1_000_000, tls=tls.table)
         stack.callback(replicas.stop)
-        limited = Replicas(place / "sentinels-limited", redis.url, upstream, limit=10, tls=tls.table)
+        limited = Replicas(place / "sentinels-limited", redis.url, upstream, limit=10, tls=tls.table, patience=PATIENCE)
         stack.callback(limited.stop)
         sessions = begun(replicas)
         with calling(sessions):
@@ -117,7 +119,7 @@ def test_sentinels_lead_to_the_new_primary_when_the_old_one_is_killed(place, tls
             assert all_go_on(sessions, time.monotonic()), [session.wrong[-3:] for session in sessions]
         only_limits_refused(sessions)
         sessions_move(replicas)
-        assert eventually(lambda: scope(limited) == "client", 20), "what was counted was copied, too"
+        assert eventually(lambda: scope(limited) == "client", 60), "what was counted was copied, too"
         assert redis.replica.cli("ACL", "LOG") == "", "the rights of docs/scaling.md are enough"
 
 
@@ -138,7 +140,7 @@ def test_the_sentinels_of_the_url_are_asked_again_when_those_that_were_found_are
 def test_in_a_cluster_of_three_sessions_spread_and_limits_count_once_also_after_a_node_was_gone(place, tls, upstream):
     with ExitStack() as stack:
         redis = Cluster(place / "cluster", stack, tls)
-        limited = Replicas(place / "cluster-limited", redis.url, upstream, limit=10, tls=tls.table)
+        limited = Replicas(place / "cluster-limited", redis.url, upstream, limit=10, tls=tls.table, patience=PATIENCE)
         stack.callback(limited.stop)
         limits_count_once(limited, 10)
         replicas = Replicas(place / "cluster-replicas", redis.url, upstream, limit=1_000_000, tls=tls.table)

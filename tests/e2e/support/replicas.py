@@ -18,12 +18,13 @@ SECRET = "a secret of both replicas, of 32 bytes and more"
 class Replicas:
     """Two gateways of one configuration, on ports that they keep.
 
-    `tls` is the table for Redis; `limit`: how many calls an hour a client has, counted in Redis.
+    `tls` is the table for Redis; `limit`: how many calls an hour a client has, counted in Redis, which is waited for at most
+    `patience`.
     """
 
-    def __init__(self, folder: Path, redis: str, upstream: str, limit: int = 0, tls: dict | None = None):
+    def __init__(self, folder: Path, redis: str, upstream: str, limit: int = 0, tls: dict | None = None, patience: str = "1s"):
         self.folder, self.upstream, self.starts = folder, upstream, 0
-        self.tables = tables(redis, limit, tls)
+        self.tables = tables(redis, limit, tls, patience)
         self.ports = [free_port(), free_port()]
         self.running = []
         for at in range(2):
@@ -57,12 +58,14 @@ class Replicas:
         return [gateway.url for gateway in self.running]
 
 
-def tables(redis: str, limit: int = 0, tls: dict | None = None) -> str:
+def tables(redis: str, limit: int = 0, tls: dict | None = None, patience: str = "1s") -> str:
     """`[state]`, and where limits are counted."""
     inline = f"tls = {{ {', '.join(f'{key} = {literal(value)}' for key, value in tls.items())} }}" if tls else ""
     lines = ["[state]", 'store = "redis"', f'redis_url = "{redis}"', f'secrets = ["{SECRET}"]', inline]
     if limit:
-        lines += ["[server.rate_limits.storage]", 'type = "redis"', f'url = "{redis}"', 'on_error = "deny"', inline]
+        # A bucket of its own for each limit: all callers of these gateways are one client.
+        lines += ["[server.rate_limits.storage]", 'type = "redis"', f'url = "{redis}"', f'key_prefix = "nexus:{limit}:"']
+        lines += ['on_error = "deny"', f'response_timeout = "{patience}"', inline]
         lines += ["[server.rate_limits.per_client]", f"limit = {limit}", 'interval = "1h"']
     return "\n".join(lines) + "\n"
 
