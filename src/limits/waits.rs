@@ -9,7 +9,7 @@ use super::{
 
 /// Parts that are locked by themselves.
 const SHARDS: usize = 64;
-/// Buckets that each remembers; together half a megabyte. One that comes later takes the place of one before, which is asked for
+/// Buckets that each remembers; together some 400 KB. One that comes later takes the place of one before, which is asked for
 /// again then.
 const PLACES: usize = 256;
 /// A refusal is believed for so long, in microseconds; then Redis is asked again. Its clock may have been set, its memory been
